@@ -1,0 +1,257 @@
+//! What a client asks for, in the terms of the engine. Borrowed from the bytes that were received.
+
+/// One request: the envelope and the command in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Chosen by the sender and repeated in the answer.
+    pub id: u64,
+    /// The epoch by which the sender routed; 0: it knows no ring.
+    pub epoch: u64,
+    /// Hash of the group's name; 0: the default group.
+    pub group: u64,
+    /// How long the sender waits, in ms; 0: the server's default.
+    pub timeout_ms: u32,
+    /// Passed on by a peer or another shard: answer here, or refuse.
+    pub forwarded: bool,
+    /// What to do.
+    pub command: Command<'a>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// The values of several keys, in order.
+    GetMany {
+        /// The keys.
+        keys: Keys<'a>,
+    },
+    /// Store an entry.
+    Set(Write<'a>),
+    /// Store several entries, in order.
+    SetMany {
+        /// The entries.
+        entries: Writes<'a>,
+    },
+    /// Remove an entry.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+        /// Only this version; 0: any.
+        version: u64,
+    },
+    /// Remove several entries.
+    DeleteMany {
+        /// The keys.
+        keys: Keys<'a>,
+    },
+    /// Set the expiry of an entry.
+    Touch {
+        /// The key.
+        key: &'a [u8],
+        /// The new expiry.
+        expiry: Expiry,
+    },
+    /// Set the expiry of an entry and return it.
+    GetAndTouch {
+        /// The key.
+        key: &'a [u8],
+        /// The new expiry.
+        expiry: Expiry,
+    },
+    /// Add to a decimal integer.
+    Increment {
+        /// The key.
+        key: &'a [u8],
+        /// What to add; may be negative.
+        delta: i64,
+        /// What to store if the key is absent; `None`: that is a miss.
+        initial: Option<i64>,
+        /// Expiry of an entry that is created.
+        expiry: Expiry,
+    },
+    /// Add bytes behind a value.
+    Append {
+        /// The key.
+        key: &'a [u8],
+        /// What to add.
+        value: &'a [u8],
+    },
+    /// Add bytes in front of a value.
+    Prepend {
+        /// The key.
+        key: &'a [u8],
+        /// What to add.
+        value: &'a [u8],
+    },
+    /// Make every entry of the group absent.
+    Invalidate,
+    /// Counters of the node.
+    Stats,
+    /// The ring as this node knows it.
+    Topology,
+    /// First words of a connection. Answered by whoever owns the connection, not by an engine.
+    Hello {
+        /// The client's name for itself; UTF-8, at most [`crate::limits::CLIENT_NAME_BYTES_MAX`] bytes.
+        client: &'a str,
+        /// Version of the protocol that the client speaks.
+        protocol: u32,
+        /// What the client proves itself with; empty: nothing.
+        credentials: &'a [u8],
+        /// The shard that the client wants.
+        shard: Option<u32>,
+    },
+    /// An operation that is known by name and not offered.
+    NotOffered {
+        /// Its name in the protocol.
+        operation: &'static str,
+    },
+}
+
+/// One entry to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// Kept with the entry and not looked at.
+    pub flags: u32,
+    /// When to store at all.
+    pub condition: Condition,
+    /// When the entry expires.
+    pub expiry: Expiry,
+}
+
+/// When a write takes place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    #[default]
+    Always,
+    /// Only if the key is absent.
+    Absent,
+    /// Only if the key is present.
+    Present,
+    /// Only if the key is present with this version.
+    Version(u64),
+}
+
+/// When an entry expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// After the default time of its group.
+    #[default]
+    Default,
+    /// Never.
+    Never,
+    /// This many ms from now; at least 1.
+    After(u64),
+    /// At this time, in ms since the Unix epoch.
+    At(u64),
+    /// Like the entry that is there; the group's default if there is none.
+    Keep,
+}
+
+/// A place in the bytes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Number of bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// The bytes at this place in `frame`; empty if the span does not lie in it.
+    pub fn of(self, frame: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        frame.get(start..start.saturating_add(self.len as usize)).unwrap_or(&[])
+    }
+}
+
+/// Several keys in a frame. The spans are in a buffer that the decoder's owner reuses, so a multi-get allocates
+/// nothing, whatever dialect it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    frame: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Keys<'a> {
+    /// Keys at `spans` of `frame`.
+    pub fn new(frame: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { frame, spans }
+    }
+
+    /// How many keys.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The keys in the order asked.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
+        let frame = self.frame;
+        self.spans.iter().map(move |span| span.of(frame))
+    }
+}
+
+/// Where the parts of one entry of a set_many are in its frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteSpan {
+    /// The key.
+    pub key: Span,
+    /// The value.
+    pub value: Span,
+    /// As [`Write::flags`].
+    pub flags: u32,
+    /// As [`Write::condition`].
+    pub condition: Condition,
+    /// As [`Write::expiry`].
+    pub expiry: Expiry,
+}
+
+/// Several entries to store, like [`Keys`].
+#[derive(Clone, Copy, Debug)]
+pub struct Writes<'a> {
+    frame: &'a [u8],
+    spans: &'a [WriteSpan],
+}
+
+impl<'a> Writes<'a> {
+    /// Entries at `spans` of `frame`.
+    pub fn new(frame: &'a [u8], spans: &'a [WriteSpan]) -> Self {
+        Self { frame, spans }
+    }
+
+    /// How many entries.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The entries in the order sent.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Write<'a>> + Clone + use<'a> {
+        let frame = self.frame;
+        self.spans.iter().map(move |span| Write {
+            key: span.key.of(frame),
+            value: span.value.of(frame),
+            flags: span.flags,
+            condition: span.condition,
+            expiry: span.expiry,
+        })
+    }
+}

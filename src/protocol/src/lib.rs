@@ -1,0 +1,21 @@
+//! Sans-I/O codecs: what the bytes of a dialect mean, and the bytes of what is answered.
+//!
+//! Every dialect decodes to one [`Request`] with one [`Command`], and encodes one [`Reply`]; what a command does is
+//! the engine's. Bytes in, bytes out: this crate never reads a socket, a clock or a random number.
+//!
+//! # What this crate may not do
+//! - panic on any input, or allocate without a bound that [`limits`] names;
+//! - execute anything, or know the store and the engine;
+//! - copy a key on a get, or a value more than once.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod command;
+pub mod limits;
+pub mod native;
+mod reply;
+
+pub use command::{Command, Condition, Expiry, Keys, Request, Span, Write, WriteSpan, Writes};
+pub use reply::{Entries, Entry, Failure, Outcomes, Reply, Status};

@@ -1,0 +1,26 @@
+//! Every bound of the protocol, and how they relate. A server may be configured to lower ones, never to higher ones.
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Longest value, in bytes. The default limit of a server is [`VALUE_BYTES_DEFAULT`].
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Longest value that a server accepts unless it is configured otherwise, in bytes.
+pub const VALUE_BYTES_DEFAULT: usize = 8 << 20;
+/// Room in a frame for everything that is neither key nor value.
+pub const FRAME_OVERHEAD_BYTES_MAX: usize = 4 << 10;
+/// Longest frame, in bytes, without its length prefix.
+pub const FRAME_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX;
+/// Bytes of the length in front of a frame.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+/// Most keys in one get_many, set_many or delete_many.
+pub const KEYS_MAX: usize = 16 << 10;
+/// Most requests of one connection that wait for an answer.
+pub const PIPELINE_MAX: usize = 4 << 10;
+/// Longest name of a group, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Longest name that a client may give itself in Hello, in bytes; also the bound of its credentials.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
+
+const _: () = assert!(FRAME_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX, "a largest entry must fit in a frame");
+const _: () = assert!(FRAME_BYTES_MAX <= u32::MAX as usize, "spans in a frame are 32 bits");
+const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX, "the default is below the limit");

@@ -1,0 +1,164 @@
+//! What is answered, in the terms of the engine. Borrowed from the memory where the values are, so that the encoder's
+//! copy into the connection's buffer is the only one.
+
+use alloc::borrow::Cow;
+
+use larder_ring::Topology;
+
+use crate::native::generated::StatsResult;
+
+/// The answer to one [`crate::Command`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Reply<'a> {
+    /// Done, and there is nothing to say (delete).
+    Done,
+    /// The key is not there.
+    Miss,
+    /// An entry (get, get_and_touch).
+    Entry(Entry<'a>),
+    /// The result of each key (get_many).
+    Entries(&'a dyn Entries),
+    /// An entry was stored or touched; its version.
+    Stored {
+        /// The version.
+        version: u64,
+    },
+    /// The result of each key (set_many, delete_many).
+    Outcomes(&'a dyn Outcomes),
+    /// The number after an increment.
+    Number {
+        /// The number.
+        value: i64,
+        /// The version.
+        version: u64,
+    },
+    /// The group was invalidated.
+    Invalidated {
+        /// How often, on this node.
+        generation: u64,
+    },
+    /// Counters.
+    Stats(&'a StatsResult),
+    /// The ring.
+    Topology(&'a Topology),
+    /// Not done.
+    Failed(&'a Failure),
+}
+
+/// An entry as a client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The value.
+    pub value: &'a [u8],
+    /// As the writer set them.
+    pub flags: u32,
+    /// Its version, never 0.
+    pub version: u64,
+    /// What is left of its life in ms, at least 1; 0: it does not expire.
+    pub ttl_ms: u64,
+}
+
+/// The results of a get_many, in the order asked: the entry, or why there is none ([`Status::NotFound`]: a miss).
+pub trait Entries: core::fmt::Debug {
+    /// How many keys were asked for.
+    fn len(&self) -> usize;
+    /// Whether none was.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The result of key `index`, below [`Entries::len`].
+    fn entry(&self, index: usize) -> Result<Entry<'_>, Status>;
+}
+
+/// The results of a set_many or delete_many, in the order sent: the version (0 after a delete), or why not.
+pub trait Outcomes: core::fmt::Debug {
+    /// How many keys were sent.
+    fn len(&self) -> usize;
+    /// Whether none was.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The result of key `index`, below [`Outcomes::len`].
+    fn outcome(&self, index: usize) -> Result<u64, Status>;
+}
+
+/// Why a command was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind, for programs.
+    pub status: Status,
+    /// What is wrong and what to do, for a person; may be empty where the status says it all.
+    pub message: Cow<'static, str>,
+    /// When to try again at the earliest, in ms; 0: no hint.
+    pub retry_after_ms: u32,
+}
+
+impl Failure {
+    /// A failure that needs no hint when to try again.
+    pub const fn new(status: Status, message: &'static str) -> Self {
+        Self { status, message: Cow::Borrowed(message), retry_after_ms: 0 }
+    }
+}
+
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// The status of an answer; the numbers are those of `proto/larder.proto`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Status {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Status {
+            /// Every status, in the order of the numbers.
+            pub const ALL: &'static [Status] = &[$(Status::$name,)*];
+
+            /// The status with this number on the wire.
+            pub fn from_number(number: u64) -> Option<Status> {
+                match number {
+                    $($number => Some(Status::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    /// Done.
+    Ok = 0,
+    /// A miss.
+    NotFound = 1,
+    /// The key is there, and the condition was that it is not.
+    Exists = 2,
+    /// The entry has another version.
+    VersionMismatch = 3,
+    /// A key, value or batch is above a limit.
+    TooLarge = 4,
+    /// The value is no decimal integer.
+    NotANumber = 5,
+    /// The sum is outside 64 bits.
+    OutOfRange = 6,
+    /// There is no such group.
+    NoSuchGroup = 7,
+    /// Unknown operation, or not offered.
+    NotSupported = 8,
+    /// No valid message.
+    BadRequest = 9,
+    /// A bounded queue is full; not executed.
+    Overloaded = 10,
+    /// Out of time; not executed, or harmless to repeat.
+    DeadlineExceeded = 11,
+    /// It may or may not have been executed.
+    OutcomeUnknown = 12,
+    /// Not the owner; not executed.
+    WrongOwner = 13,
+    /// Cannot prove that it is the owner; not executed.
+    OwnerUnsure = 14,
+    /// Stopping, or something needed is missing; not executed.
+    Unavailable = 15,
+    /// Credentials missing or wrong.
+    Unauthenticated = 16,
+}

@@ -1,0 +1,3 @@
+//! Tests of the protocol crate as its users see it.
+
+mod generated;

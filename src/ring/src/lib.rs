@@ -1,0 +1,4 @@
+//! Placeholder while the workspace is laid out.
+/// Placeholder.
+#[derive(Debug)]
+pub struct Topology;
