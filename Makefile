@@ -1,0 +1,30 @@
+# The commands that everybody uses. `make help` lists them.
+
+CARGO ?= cargo
+# For `make run`: more flags of `larder serve`, such as ARGS="--cores 0-3 --memory 4GiB".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-full bench demo
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build larder, larder-cli and loadgen into target/release
+	@tools/scripts/setup build
+	@$(CARGO) build --release --locked
+
+run: build ## Build and start a single node on 127.0.0.1:7400 (ARGS="…" passes flags)
+	@exec target/release/larder serve $(ARGS)
+
+test: ## Everything that has to hold: format, lints, docs, all tests (large sizes at 1/20)
+	@tools/scripts/test
+
+test-full: ## The same with the large sizes whole
+	@tools/scripts/test --full
+
+bench: build ## Measure a server on one core with the load generator on another
+	@tools/scripts/bench
+
+demo: build ## Start a server and watch ten seconds of Zipf load
+	@tools/scripts/demo
