@@ -1,1 +1,32 @@
-//! Placeholder while the workspace is laid out.
+//! One shard's memory: entries by key in groups, with a byte budget, an eviction policy, expiry and versions.
+//!
+//! A [`Store`] belongs to one thread, and every operation is one plain call. It may not do I/O, read a clock, draw
+//! randomness or keep anything global: the time, in ms since the Unix epoch and never running backwards, and the hash
+//! of a key are arguments. It knows nothing of protocols, shards other than its own number, or nodes.
+//!
+//! What must stay true:
+//! - An entry is absent from the ms at which it expires, and from the moment its group is invalidated.
+//! - Only an operation that stores evicts, decided by counted charges: the same calls give the same evictions.
+//! - The charges of a group's entries and ghosts never exceed its budget.
+//! - A get allocates nothing and looks into the index once.
+//! - Whatever leaves is reported to the [`RemovalHook`] exactly once.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod counters;
+mod entry;
+mod error;
+pub mod limits;
+mod removal;
+mod settings;
+mod store;
+
+pub use counters::{GroupCounters, Reclaimed};
+pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Write};
+pub use error::{GroupError, StoreError, VersionAhead};
+pub use removal::{NoHook, Reason, Removal, RemovalHook};
+pub use settings::{Charge, GroupIndex, GroupSettings, PolicyKind, StoreSettings, UnknownPolicy};
+pub use store::Store;

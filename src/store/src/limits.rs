@@ -1,0 +1,33 @@
+//! Every bound of the store, and how they relate.
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Highest limit that a store may be given for its values, in bytes.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Most groups of one shard.
+pub const GROUPS_MAX: usize = 1 << 10;
+/// Longest name of a group, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Smallest budget of a group on one shard under [`crate::Charge::Bytes`], in bytes.
+pub const BUDGET_BYTES_MIN: u64 = 4 << 10;
+/// Smallest budget of a group on one shard under [`crate::Charge::Objects`], in objects.
+pub const BUDGET_OBJECTS_MIN: u64 = 1;
+/// Most entries of one shard, over all groups: entry numbers are 32 bits, and one of them means "none".
+pub const ENTRIES_MAX: u64 = u32::MAX as u64;
+/// How far ahead of this shard's clock a version may be that [`crate::Store::raise_version`] accepts, in ms.
+pub const VERSION_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// What an entry costs beside its key and value, in bytes: item and node (64 + 16, in vectors that grow by eighths),
+/// its place in the index (5 bytes at a load that doubling lets fall to 7/16: at most 11.5), and what a general
+/// allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
+pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
+/// What a ghost costs, in bytes: hash and node (8 + 16, growing by eighths), and its place in the index.
+pub const GHOST_BYTES: u64 = 40;
+
+const _: () = assert!(
+    KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64 + ENTRY_OVERHEAD_BYTES <= u32::MAX as u64,
+    "the charge of a largest entry must fit in 32 bits"
+);
+const _: () = assert!(GHOST_BYTES < ENTRY_OVERHEAD_BYTES, "an eviction must make room even if it leaves a ghost");
+const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_OVERHEAD_BYTES, "a smallest group must hold some entries");
+const _: () = assert!(GROUPS_MAX <= u16::MAX as usize, "a group's index is 16 bits");

@@ -1,0 +1,53 @@
+//! Who wants to know of entries that leave.
+
+use crate::GroupIndex;
+
+/// Told of every entry that leaves the store, exactly once, while its key can still be read.
+pub trait RemovalHook {
+    /// Whether anybody listens. With `false`, nothing is computed for the hook.
+    const ENABLED: bool = true;
+
+    /// An entry left.
+    fn removed(&mut self, removal: Removal<'_>);
+}
+
+/// Nobody listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHook;
+
+impl RemovalHook for NoHook {
+    const ENABLED: bool = false;
+
+    fn removed(&mut self, _: Removal<'_>) {}
+}
+
+/// One entry that left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal<'a> {
+    /// Its group.
+    pub group: GroupIndex,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Why.
+    pub reason: Reason,
+    /// Bytes of key and value.
+    pub bytes: u64,
+    /// Its version.
+    pub version: u64,
+}
+
+/// Why an entry left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its group needed the room.
+    Evicted,
+    /// Its time was over. Noticed by the next operation on the key, by eviction, or by [`crate::Store::reclaim`].
+    Expired,
+    /// By a delete, or a write whose expiry was in the past.
+    Deleted,
+    /// By a write of a new value under the same key; increment, append and prepend are such writes.
+    Replaced,
+    /// With its group. Noticed like [`Reason::Expired`].
+    Invalidated,
+}
