@@ -198,6 +198,16 @@ impl<'a> Keys<'a> {
         self.spans.is_empty()
     }
 
+    /// The bytes that the spans lie in.
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
+    /// Where the keys are, in the order asked; what a scatter picks its parts from.
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
     /// The keys in the order asked.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let frame = self.frame;
@@ -241,6 +251,16 @@ impl<'a> Writes<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// The bytes that the spans lie in.
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
+    /// Where the entries are, in the order sent; what a scatter picks its parts from.
+    pub fn spans(&self) -> &'a [WriteSpan] {
+        self.spans
     }
 
     /// The entries in the order sent.
