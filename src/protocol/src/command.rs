@@ -230,6 +230,19 @@ pub struct WriteSpan {
     pub expiry: Expiry,
 }
 
+impl WriteSpan {
+    /// The entry with its parts in `frame`.
+    pub fn of(self, frame: &[u8]) -> Write<'_> {
+        Write {
+            key: self.key.of(frame),
+            value: self.value.of(frame),
+            flags: self.flags,
+            condition: self.condition,
+            expiry: self.expiry,
+        }
+    }
+}
+
 /// Several entries to store, like [`Keys`].
 #[derive(Clone, Copy, Debug)]
 pub struct Writes<'a> {
@@ -266,12 +279,6 @@ impl<'a> Writes<'a> {
     /// The entries in the order sent.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Write<'a>> + Clone + use<'a> {
         let frame = self.frame;
-        self.spans.iter().map(move |span| Write {
-            key: span.key.of(frame),
-            value: span.value.of(frame),
-            flags: span.flags,
-            condition: span.condition,
-            expiry: span.expiry,
-        })
+        self.spans.iter().map(move |span| span.of(frame))
     }
 }

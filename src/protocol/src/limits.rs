@@ -20,7 +20,16 @@ pub const PIPELINE_MAX: usize = 4 << 10;
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
 /// Longest name that a client may give itself in Hello, in bytes; also the bound of its credentials.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
+/// Longest Hello result, statistics or topology, in bytes. A decoder allocates at most some 64 times as much for one.
+pub const COLD_BYTES_MAX: usize = 4 << 20;
+/// Longest message of a failure, in bytes; a longer one is cut.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 1 << 10;
+/// Places of keys that a decoder's scratch keeps room for between requests; above it, memory is given back.
+pub const SCRATCH_KEYS_KEPT: usize = 1 << 10;
 
+const _: () = assert!(FAILURE_MESSAGE_BYTES_MAX + 64 <= FRAME_OVERHEAD_BYTES_MAX, "a failure fits in the overhead");
+const _: () = assert!(COLD_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a cold result fits in a frame");
+const _: () = assert!(SCRATCH_KEYS_KEPT <= KEYS_MAX, "no more is kept than can be used");
 const _: () = assert!(FRAME_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX, "a largest entry must fit in a frame");
 const _: () = assert!(FRAME_BYTES_MAX <= u32::MAX as usize, "spans in a frame are 32 bits");
 const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX, "the default is below the limit");

@@ -1,0 +1,105 @@
+//! Field numbers of `proto/larder.proto`, for the messages that are coded by hand. That they are right is what the
+//! comparisons with the generated code show.
+
+/// Fields of `Request`.
+pub(super) mod request {
+    pub(in crate::native) const ID: u32 = 1;
+    pub(in crate::native) const EPOCH: u32 = 2;
+    pub(in crate::native) const GROUP: u32 = 3;
+    pub(in crate::native) const TIMEOUT_MS: u32 = 4;
+    pub(in crate::native) const FORWARDED: u32 = 5;
+}
+
+/// Fields of `Request.operation`.
+pub(super) mod operation {
+    pub(in crate::native) const GET: u32 = 6;
+    pub(in crate::native) const GET_MANY: u32 = 7;
+    pub(in crate::native) const SET: u32 = 8;
+    pub(in crate::native) const SET_MANY: u32 = 9;
+    pub(in crate::native) const DELETE: u32 = 10;
+    pub(in crate::native) const DELETE_MANY: u32 = 11;
+    pub(in crate::native) const TOUCH: u32 = 12;
+    pub(in crate::native) const GET_AND_TOUCH: u32 = 13;
+    pub(in crate::native) const INCREMENT: u32 = 14;
+    pub(in crate::native) const APPEND: u32 = 15;
+    pub(in crate::native) const PREPEND: u32 = 16;
+    pub(in crate::native) const LEASE_GET: u32 = 17;
+    pub(in crate::native) const LEASE_SET: u32 = 18;
+    pub(in crate::native) const INVALIDATE: u32 = 19;
+    pub(in crate::native) const SCAN: u32 = 20;
+    pub(in crate::native) const HELLO: u32 = 21;
+    pub(in crate::native) const STATS: u32 = 22;
+    pub(in crate::native) const TOPOLOGY: u32 = 23;
+    pub(in crate::native) const WATCH: u32 = 24;
+
+    /// Operations that are known and not offered, by their names.
+    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 4] =
+        [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set"), (SCAN, "scan"), (WATCH, "watch")];
+}
+
+/// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append` and of the messages with keys; the numbers of the fields
+/// that several have are the same in all.
+pub(super) mod item {
+    pub(in crate::native) const KEY: u32 = 1;
+    pub(in crate::native) const VALUE: u32 = 2;
+    pub(in crate::native) const FLAGS: u32 = 3;
+    pub(in crate::native) const CONDITION: u32 = 4;
+    pub(in crate::native) const VERSION: u32 = 5;
+    pub(in crate::native) const TTL_MS: u32 = 6;
+    pub(in crate::native) const EXPIRES_AT_MS: u32 = 7;
+    pub(in crate::native) const KEEP_TTL: u32 = 8;
+    /// The version in `Delete`.
+    pub(in crate::native) const DELETE_VERSION: u32 = 2;
+    pub(in crate::native) const DELTA: u32 = 2;
+    pub(in crate::native) const INITIAL: u32 = 3;
+    /// The elements of `GetMany`, `SetMany`, `DeleteMany`, `Entries` and `Outcomes`.
+    pub(in crate::native) const ELEMENT: u32 = 1;
+}
+
+/// Fields of `Hello`.
+pub(super) mod hello {
+    pub(in crate::native) const PROTOCOL: u32 = 1;
+    pub(in crate::native) const CLIENT: u32 = 2;
+    pub(in crate::native) const CREDENTIALS: u32 = 3;
+    pub(in crate::native) const SHARD: u32 = 4;
+}
+
+/// Fields of `Response`.
+pub(super) mod response {
+    pub(in crate::native) const ID: u32 = 1;
+    pub(in crate::native) const EPOCH: u32 = 2;
+    pub(in crate::native) const STATUS: u32 = 3;
+    pub(in crate::native) const MESSAGE: u32 = 4;
+    pub(in crate::native) const RETRY_AFTER_MS: u32 = 5;
+}
+
+/// Fields of `Response.result`.
+pub(super) mod result {
+    pub(in crate::native) const ENTRY: u32 = 6;
+    pub(in crate::native) const ENTRIES: u32 = 7;
+    pub(in crate::native) const STORED: u32 = 8;
+    pub(in crate::native) const OUTCOMES: u32 = 9;
+    pub(in crate::native) const NUMBER: u32 = 10;
+    pub(in crate::native) const HELLO: u32 = 11;
+    pub(in crate::native) const STATS: u32 = 12;
+    pub(in crate::native) const TOPOLOGY: u32 = 13;
+    pub(in crate::native) const INVALIDATED: u32 = 14;
+}
+
+/// Fields of `Entry`.
+pub(super) mod entry {
+    pub(in crate::native) const VALUE: u32 = 1;
+    pub(in crate::native) const FLAGS: u32 = 2;
+    pub(in crate::native) const VERSION: u32 = 3;
+    pub(in crate::native) const TTL_MS: u32 = 4;
+    pub(in crate::native) const STATUS: u32 = 5;
+}
+
+/// Fields of `Stored`, `Outcome`, `Number` and `Invalidated`.
+pub(super) mod outcome {
+    pub(in crate::native) const STORED_VERSION: u32 = 1;
+    pub(in crate::native) const STATUS: u32 = 1;
+    pub(in crate::native) const VERSION: u32 = 2;
+    pub(in crate::native) const NUMBER_VALUE: u32 = 1;
+    pub(in crate::native) const GENERATION: u32 = 1;
+}

@@ -1,0 +1,199 @@
+//! From a [`Request`] to its frame.
+
+use alloc::vec::Vec;
+
+use super::numbers::{hello, item, operation, request};
+use super::writer::{Head, size, zigzag};
+use crate::command::{Command, Condition, Expiry, Keys, Request, Write, Writes};
+use crate::limits::FRAME_PREFIX_BYTES;
+
+/// Appends the frame of `request` to `out`, its length first: the same bytes as prost's. Reserves once. An
+/// [`Expiry::After`] of 0 ms is sent as 1 ms.
+///
+/// Nothing is checked here, the receiver does that. A batch that may be long is checked with [`request_bytes`] first:
+/// a server closes the connection at a message above its `frame_bytes_max`.
+///
+/// # Panics
+/// If the message is 4 GiB or longer.
+pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
+    let (number, body_len) = body(&request.command);
+    let mut head = Head::frame(out, message_bytes(request, number, body_len));
+    head.uint(request::ID, request.id);
+    head.uint(request::EPOCH, request.epoch);
+    head.fixed64(request::GROUP, request.group);
+    head.uint(request::TIMEOUT_MS, u64::from(request.timeout_ms));
+    head.uint(request::FORWARDED, u64::from(request.forwarded));
+    if number != 0 {
+        head.message(number, body_len);
+    }
+    put_body(&mut head, out, &request.command);
+    head.flush(out);
+}
+
+/// Bytes of the frame that [`encode_request`] writes, with its length prefix.
+pub fn request_bytes(request: &Request<'_>) -> usize {
+    let (number, body_len) = body(&request.command);
+    FRAME_PREFIX_BYTES + message_bytes(request, number, body_len)
+}
+
+fn message_bytes(request: &Request<'_>, number: u32, body_len: usize) -> usize {
+    size::uint(request::ID, request.id)
+        + size::uint(request::EPOCH, request.epoch)
+        + size::fixed64(request::GROUP, request.group)
+        + size::uint(request::TIMEOUT_MS, u64::from(request.timeout_ms))
+        + size::uint(request::FORWARDED, u64::from(request.forwarded))
+        + if number == 0 { 0 } else { size::message(number, body_len) }
+}
+
+/// Field number and length of a command's message; number 0: a name that the protocol does not have.
+fn body(command: &Command<'_>) -> (u32, usize) {
+    match *command {
+        Command::Get { key } => (operation::GET, size::bytes(item::KEY, key.len())),
+        Command::GetMany { keys } => (operation::GET_MANY, keys_bytes(&keys)),
+        Command::Set(ref write) => (operation::SET, write_bytes(write)),
+        Command::SetMany { entries } => (operation::SET_MANY, writes_bytes(&entries)),
+        Command::Delete { key, version } => {
+            let len = size::bytes(item::KEY, key.len()) + size::fixed64(item::DELETE_VERSION, version);
+            (operation::DELETE, len)
+        }
+        Command::DeleteMany { keys } => (operation::DELETE_MANY, keys_bytes(&keys)),
+        Command::Touch { key, expiry } => (operation::TOUCH, touch_bytes(key, expiry)),
+        Command::GetAndTouch { key, expiry } => (operation::GET_AND_TOUCH, touch_bytes(key, expiry)),
+        Command::Increment { key, delta, initial, expiry } => {
+            let initial = initial.map_or(0, |initial| size::present(item::INITIAL, zigzag(initial)));
+            let len = touch_bytes(key, expiry) + size::uint(item::DELTA, zigzag(delta)) + initial;
+            (operation::INCREMENT, len)
+        }
+        Command::Append { key, value } => (operation::APPEND, append_bytes(key, value)),
+        Command::Prepend { key, value } => (operation::PREPEND, append_bytes(key, value)),
+        Command::Invalidate => (operation::INVALIDATE, 0),
+        Command::Stats => (operation::STATS, 0),
+        Command::Topology => (operation::TOPOLOGY, 0),
+        Command::Hello { client, protocol, credentials, shard } => {
+            let len = size::uint(hello::PROTOCOL, u64::from(protocol))
+                + size::bytes(hello::CLIENT, client.len())
+                + size::bytes(hello::CREDENTIALS, credentials.len())
+                + shard.map_or(0, |shard| size::present(hello::SHARD, u64::from(shard)));
+            (operation::HELLO, len)
+        }
+        Command::NotOffered { operation: name } => {
+            let number =
+                operation::NOT_OFFERED.iter().find(|(_, known)| *known == name).map_or(0, |(number, _)| *number);
+            (number, 0)
+        }
+    }
+}
+
+fn put_body(head: &mut Head, out: &mut Vec<u8>, command: &Command<'_>) {
+    match *command {
+        Command::Get { key } => head.bytes(out, item::KEY, key),
+        Command::GetMany { keys } | Command::DeleteMany { keys } => {
+            for key in keys.iter() {
+                head.element(out, item::ELEMENT, key);
+            }
+        }
+        Command::Set(ref write) => put_write(head, out, write),
+        Command::SetMany { entries } => {
+            for write in entries.iter() {
+                head.message(item::ELEMENT, write_bytes(&write));
+                put_write(head, out, &write);
+                head.flush(out);
+            }
+        }
+        Command::Delete { key, version } => {
+            head.bytes(out, item::KEY, key);
+            head.fixed64(item::DELETE_VERSION, version);
+        }
+        Command::Touch { key, expiry } | Command::GetAndTouch { key, expiry } => {
+            head.bytes(out, item::KEY, key);
+            put_expiry(head, expiry);
+        }
+        Command::Increment { key, delta, initial, expiry } => {
+            head.bytes(out, item::KEY, key);
+            head.uint(item::DELTA, zigzag(delta));
+            if let Some(initial) = initial {
+                head.present(item::INITIAL, zigzag(initial));
+            }
+            put_expiry(head, expiry);
+        }
+        Command::Append { key, value } | Command::Prepend { key, value } => {
+            head.bytes(out, item::KEY, key);
+            head.bytes(out, item::VALUE, value);
+        }
+        Command::Hello { client, protocol, credentials, shard } => {
+            head.uint(hello::PROTOCOL, u64::from(protocol));
+            head.bytes(out, hello::CLIENT, client.as_bytes());
+            head.bytes(out, hello::CREDENTIALS, credentials);
+            if let Some(shard) = shard {
+                head.present(hello::SHARD, u64::from(shard));
+            }
+        }
+        Command::Invalidate | Command::Stats | Command::Topology | Command::NotOffered { .. } => {}
+    }
+}
+
+fn put_write(head: &mut Head, out: &mut Vec<u8>, write: &Write<'_>) {
+    let (condition, version) = condition_fields(write.condition);
+    head.bytes(out, item::KEY, write.key);
+    head.bytes(out, item::VALUE, write.value);
+    head.uint(item::FLAGS, u64::from(write.flags));
+    head.uint(item::CONDITION, condition);
+    head.fixed64(item::VERSION, version);
+    put_expiry(head, write.expiry);
+}
+
+fn write_bytes(write: &Write<'_>) -> usize {
+    let (condition, version) = condition_fields(write.condition);
+    append_bytes(write.key, write.value)
+        + size::uint(item::FLAGS, u64::from(write.flags))
+        + size::uint(item::CONDITION, condition)
+        + size::fixed64(item::VERSION, version)
+        + expiry_bytes(write.expiry)
+}
+
+fn writes_bytes(writes: &Writes<'_>) -> usize {
+    writes.iter().map(|write| size::message(item::ELEMENT, write_bytes(&write))).sum()
+}
+
+fn keys_bytes(keys: &Keys<'_>) -> usize {
+    keys.iter().map(|key| size::message(item::ELEMENT, key.len())).sum()
+}
+
+fn touch_bytes(key: &[u8], expiry: Expiry) -> usize {
+    size::bytes(item::KEY, key.len()) + expiry_bytes(expiry)
+}
+
+fn append_bytes(key: &[u8], value: &[u8]) -> usize {
+    size::bytes(item::KEY, key.len()) + size::bytes(item::VALUE, value.len())
+}
+
+/// The numbers of `Set.condition` and `Set.version`.
+fn condition_fields(condition: Condition) -> (u64, u64) {
+    match condition {
+        Condition::Always => (0, 0),
+        Condition::Absent => (1, 0),
+        Condition::Present => (2, 0),
+        Condition::Version(version) => (3, version),
+    }
+}
+
+/// Number and value of the field of `oneof expiry` that says this; it is written also when the value is 0.
+fn expiry_field(expiry: Expiry) -> Option<(u32, u64)> {
+    match expiry {
+        Expiry::Default => None,
+        Expiry::Never => Some((item::TTL_MS, 0)),
+        Expiry::After(ttl_ms) => Some((item::TTL_MS, ttl_ms.max(1))),
+        Expiry::At(at_ms) => Some((item::EXPIRES_AT_MS, at_ms)),
+        Expiry::Keep => Some((item::KEEP_TTL, 1)),
+    }
+}
+
+fn expiry_bytes(expiry: Expiry) -> usize {
+    expiry_field(expiry).map_or(0, |(number, value)| size::present(number, value))
+}
+
+fn put_expiry(head: &mut Head, expiry: Expiry) {
+    if let Some((number, value)) = expiry_field(expiry) {
+        head.present(number, value);
+    }
+}

@@ -1,0 +1,198 @@
+//! From the bytes of a `Response` to a [`Response`], borrowed from them.
+
+use alloc::boxed::Box;
+
+use prost::Message;
+
+use super::Malformed;
+use super::generated::{HelloResult, StatsResult, TopologyResult};
+use super::numbers::{outcome, response, result};
+use super::reader::{Fault, Reader, Wire};
+use super::views::{Elements, EntriesView, EntryDraft, OutcomesView, check_elements, known_status};
+use crate::limits::COLD_BYTES_MAX;
+use crate::reply::{Entry, Status};
+
+/// The answer to one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response<'a> {
+    /// The id of the request.
+    pub id: u64,
+    /// The epoch of the ring at the server.
+    pub epoch: u64,
+    /// How it went.
+    pub status: Status,
+    /// What is wrong and what to do, for a person; may be empty.
+    pub message: &'a str,
+    /// When to try again at the earliest, in ms; 0: no hint.
+    pub retry_after_ms: u32,
+    /// The result.
+    pub body: Body<'a>,
+}
+
+/// The result in a response.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Body<'a> {
+    /// None: a delete, a miss, a failure.
+    None,
+    /// An entry.
+    Entry(Entry<'a>),
+    /// The result of each key of a get_many.
+    Entries(EntriesView<'a>),
+    /// An entry was stored or touched.
+    Stored {
+        /// Its version.
+        version: u64,
+    },
+    /// The result of each key of a set_many or delete_many.
+    Outcomes(OutcomesView<'a>),
+    /// The number after an increment.
+    Number {
+        /// The number.
+        value: i64,
+        /// The version.
+        version: u64,
+    },
+    /// The group was invalidated.
+    Invalidated {
+        /// How often, on that node.
+        generation: u64,
+    },
+    /// The answer to Hello.
+    Hello(Box<HelloResult>),
+    /// Counters.
+    Stats(Box<StatsResult>),
+    /// The ring.
+    Topology(Box<TopologyResult>),
+}
+
+/// Decodes one message, as [`super::frame`] gives it. Allocates for Hello, statistics and topology alone, which are at
+/// most [`COLD_BYTES_MAX`] long. Fields are merged as protobuf has it.
+///
+/// # Errors
+/// [`Malformed`], with the id of the request where it could be read, and [`Status::NotSupported`] if the message has a
+/// status that this version does not know.
+pub fn decode_response(message: &[u8]) -> Result<Response<'_>, Malformed> {
+    decode(message).map_err(|fault| Malformed::new(message, fault))
+}
+
+fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
+    let mut reader = Reader::new(message);
+    let (mut id, mut epoch, mut status, mut text, mut retry_after_ms) = (0, 0, 0, "", 0);
+    let mut draft = Draft::default();
+    loop {
+        let start = reader.position();
+        let Some((number, wire)) = reader.field()? else { break };
+        match number {
+            response::ID => id = reader.uint64(wire)?,
+            response::EPOCH => epoch = reader.uint64(wire)?,
+            response::STATUS => status = reader.uint32(wire)?,
+            response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
+            response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
+            result::ENTRY..=result::INVALIDATED => {
+                if draft.number != number {
+                    draft = Draft { number, start, ..Draft::default() };
+                }
+                draft.merge(&mut reader, wire)?;
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    let status = known_status(status)?;
+    Ok(Response { id, epoch, status, message: text, retry_after_ms, body: draft.finish(message)? })
+}
+
+/// The fields of a result, as far as they were read.
+#[derive(Default)]
+struct Draft<'a> {
+    /// Field number of the result; 0: none yet.
+    number: u32,
+    /// Where the first field of this result begins.
+    start: usize,
+    entry: EntryDraft<'a>,
+    /// Elements of `Entries` or `Outcomes`.
+    count: usize,
+    /// Of `Stored` and `Number`.
+    version: u64,
+    value: i64,
+    generation: u64,
+    cold: Cold,
+}
+
+/// A result that prost decodes.
+#[derive(Default)]
+enum Cold {
+    #[default]
+    None,
+    Hello(Box<HelloResult>),
+    Stats(Box<StatsResult>),
+    Topology(Box<TopologyResult>),
+}
+
+impl<'a> Draft<'a> {
+    #[inline]
+    fn merge(&mut self, reader: &mut Reader<'a>, wire: Wire) -> Result<(), Fault> {
+        match self.number {
+            result::ENTRY => self.entry.merge(reader.message(wire)?),
+            result::ENTRIES | result::OUTCOMES => check_elements(self.number, reader.message(wire)?, &mut self.count),
+            result::STORED | result::NUMBER | result::INVALIDATED => self.merge_numbers(reader.message(wire)?),
+            _ => self.merge_cold(reader.slice(wire)?),
+        }
+    }
+
+    fn merge_numbers(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match (self.number, number) {
+                (result::STORED, outcome::STORED_VERSION) => self.version = body.fixed64(wire)?,
+                (result::NUMBER, outcome::NUMBER_VALUE) => self.value = body.sint64(wire)?,
+                (result::NUMBER, outcome::VERSION) => self.version = body.fixed64(wire)?,
+                (result::INVALIDATED, outcome::GENERATION) => self.generation = body.uint64(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_cold(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.count += bytes.len();
+        if self.count > COLD_BYTES_MAX {
+            return Err(Fault::too_large("a Hello result, statistics or a topology is longer than a client accepts"));
+        }
+        if matches!(self.cold, Cold::None) {
+            self.cold = match self.number {
+                result::HELLO => Cold::Hello(Box::default()),
+                result::STATS => Cold::Stats(Box::default()),
+                _ => Cold::Topology(Box::default()),
+            };
+        }
+        match &mut self.cold {
+            Cold::None => Ok(()),
+            Cold::Hello(hello) => hello.merge(bytes),
+            Cold::Stats(stats) => stats.merge(bytes),
+            Cold::Topology(topology) => topology.merge(bytes),
+        }
+        .map_err(|_| Fault::bad("a Hello result, statistics or a topology is no valid message"))
+    }
+
+    fn finish(self, response: &'a [u8]) -> Result<Body<'a>, Fault> {
+        let elements = Elements { response, start: self.start, number: self.number, len: self.count };
+        Ok(match self.number {
+            // The status of an entry has a meaning in `Entries` alone; here it is passed over.
+            result::ENTRY => match self.entry.finish()? {
+                Ok(entry) => Body::Entry(entry),
+                Err(_) => Body::None,
+            },
+            result::ENTRIES => Body::Entries(EntriesView::new(elements)),
+            result::OUTCOMES => Body::Outcomes(OutcomesView::new(elements)),
+            result::STORED => Body::Stored { version: self.version },
+            result::NUMBER => Body::Number { value: self.value, version: self.version },
+            result::INVALIDATED => Body::Invalidated { generation: self.generation },
+            _ => match self.cold {
+                Cold::None => Body::None,
+                Cold::Hello(hello) => Body::Hello(hello),
+                Cold::Stats(stats) => Body::Stats(stats),
+                Cold::Topology(topology) => Body::Topology(topology),
+            },
+        })
+    }
+}

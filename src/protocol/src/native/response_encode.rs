@@ -1,0 +1,197 @@
+//! From a [`Reply`] to the frame of its `Response`.
+
+use alloc::vec::Vec;
+
+use prost::Message;
+
+use super::generated::{HelloResult, TopologyResult};
+use super::numbers::{entry, item, outcome, response, result};
+use super::writer::{Head, size, zigzag};
+use crate::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX};
+use crate::reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
+
+/// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
+/// value is copied once. Entries of a get_many that do not fit in a frame any more are answered with
+/// [`Status::TooLarge`], each by itself; statistics or a topology above [`COLD_BYTES_MAX`] with a failure. The message
+/// of a failure is cut at [`FAILURE_MESSAGE_BYTES_MAX`].
+pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
+    let envelope = Envelope { id, epoch, status: Status::Ok, message: "", retry_after_ms: 0 };
+    match *reply {
+        Reply::Done => envelope.alone(out),
+        Reply::Miss => Envelope { status: Status::NotFound, ..envelope }.alone(out),
+        Reply::Entry(found) => {
+            let mut head = envelope.begin(out, result::ENTRY, entry_bytes(Ok(found)));
+            put_entry(&mut head, out, Ok(found));
+            head.flush(out);
+        }
+        Reply::Entries(entries) => put_entries(out, envelope, entries),
+        Reply::Stored { version } => {
+            let len = size::fixed64(outcome::STORED_VERSION, version);
+            let mut head = envelope.begin(out, result::STORED, len);
+            head.fixed64(outcome::STORED_VERSION, version);
+            head.flush(out);
+        }
+        Reply::Outcomes(outcomes) => put_outcomes(out, envelope, outcomes),
+        Reply::Number { value, version } => {
+            let len = size::uint(outcome::NUMBER_VALUE, zigzag(value)) + size::fixed64(outcome::VERSION, version);
+            let mut head = envelope.begin(out, result::NUMBER, len);
+            head.uint(outcome::NUMBER_VALUE, zigzag(value));
+            head.fixed64(outcome::VERSION, version);
+            head.flush(out);
+        }
+        Reply::Invalidated { generation } => {
+            let len = size::uint(outcome::GENERATION, generation);
+            let mut head = envelope.begin(out, result::INVALIDATED, len);
+            head.uint(outcome::GENERATION, generation);
+            head.flush(out);
+        }
+        Reply::Stats(stats) => put_cold(out, envelope, result::STATS, stats),
+        Reply::Topology(topology) => {
+            put_cold(out, envelope, result::TOPOLOGY, &TopologyResult::from(topology));
+        }
+        Reply::Failed(failure) => envelope.failed(out, failure),
+    }
+}
+
+/// Appends the frame of the answer to a Hello. Like [`encode_response`], with prost.
+pub fn encode_hello(out: &mut Vec<u8>, id: u64, epoch: u64, hello: &HelloResult) {
+    let envelope = Envelope { id, epoch, status: Status::Ok, message: "", retry_after_ms: 0 };
+    put_cold(out, envelope, result::HELLO, hello);
+}
+
+/// What every response has.
+#[derive(Clone, Copy)]
+struct Envelope<'a> {
+    id: u64,
+    epoch: u64,
+    status: Status,
+    message: &'a str,
+    retry_after_ms: u32,
+}
+
+impl Envelope<'_> {
+    fn bytes(&self) -> usize {
+        size::uint(response::ID, self.id)
+            + size::uint(response::EPOCH, self.epoch)
+            + size::uint(response::STATUS, self.status as u64)
+            + size::bytes(response::MESSAGE, self.message.len())
+            + size::uint(response::RETRY_AFTER_MS, u64::from(self.retry_after_ms))
+    }
+
+    /// Begins a frame with a result of `len` bytes, and reserves it.
+    fn begin(&self, out: &mut Vec<u8>, number: u32, len: usize) -> Head {
+        let mut head = Head::frame(out, self.bytes() + size::message(number, len));
+        self.put(&mut head, out);
+        head.message(number, len);
+        head
+    }
+
+    /// A response without a result.
+    fn alone(&self, out: &mut Vec<u8>) {
+        let mut head = Head::frame(out, self.bytes());
+        self.put(&mut head, out);
+        head.flush(out);
+    }
+
+    fn failed(&self, out: &mut Vec<u8>, failure: &Failure) {
+        let (status, retry_after_ms) = (failure.status, failure.retry_after_ms);
+        let message = shortened(&failure.message);
+        Envelope { id: self.id, epoch: self.epoch, status, message, retry_after_ms }.alone(out);
+    }
+
+    fn put(&self, head: &mut Head, out: &mut Vec<u8>) {
+        head.uint(response::ID, self.id);
+        head.uint(response::EPOCH, self.epoch);
+        head.uint(response::STATUS, self.status as u64);
+        head.bytes(out, response::MESSAGE, self.message.as_bytes());
+        head.uint(response::RETRY_AFTER_MS, u64::from(self.retry_after_ms));
+    }
+}
+
+/// The text, cut between two characters where it is too long.
+fn shortened(text: &str) -> &str {
+    let mut ends = (0..=FAILURE_MESSAGE_BYTES_MAX.min(text.len())).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or("")
+}
+
+fn entry_bytes(found: Result<Entry<'_>, Status>) -> usize {
+    match found {
+        Ok(found) => {
+            size::bytes(entry::VALUE, found.value.len())
+                + size::uint(entry::FLAGS, u64::from(found.flags))
+                + size::fixed64(entry::VERSION, found.version)
+                + size::uint(entry::TTL_MS, found.ttl_ms)
+        }
+        Err(status) => size::uint(entry::STATUS, status as u64),
+    }
+}
+
+fn put_entry(head: &mut Head, out: &mut Vec<u8>, found: Result<Entry<'_>, Status>) {
+    match found {
+        Ok(found) => {
+            head.bytes(out, entry::VALUE, found.value);
+            head.uint(entry::FLAGS, u64::from(found.flags));
+            head.fixed64(entry::VERSION, found.version);
+            head.uint(entry::TTL_MS, found.ttl_ms);
+        }
+        Err(status) => head.uint(entry::STATUS, status as u64),
+    }
+}
+
+fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries) {
+    let sized = fitting(entries).map(|found| size::message(item::ELEMENT, entry_bytes(found)));
+    let mut head = envelope.begin(out, result::ENTRIES, sized.sum());
+    for found in fitting(entries) {
+        head.message(item::ELEMENT, entry_bytes(found));
+        put_entry(&mut head, out, found);
+        head.flush(out);
+    }
+    head.flush(out);
+}
+
+/// The results, with those that do not fit in a frame any more replaced by [`Status::TooLarge`]. Every result has
+/// its few bytes of status set aside first, so that a large value takes no room from the answers behind it.
+fn fitting(entries: &dyn Entries) -> impl Iterator<Item = Result<Entry<'_>, Status>> {
+    let refused_bytes = size::message(item::ELEMENT, entry_bytes(Err(Status::TooLarge)));
+    let mut room = (FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES_MAX).saturating_sub(entries.len() * refused_bytes);
+    (0..entries.len()).map(move |index| {
+        let found = entries.entry(index);
+        let more = size::message(item::ELEMENT, entry_bytes(found)).saturating_sub(refused_bytes);
+        if more > room {
+            return Err(Status::TooLarge);
+        }
+        room -= more;
+        found
+    })
+}
+
+fn put_outcomes(out: &mut Vec<u8>, envelope: Envelope<'_>, outcomes: &dyn Outcomes) {
+    let bytes = |(status, version): (Status, u64)| {
+        size::uint(outcome::STATUS, status as u64) + size::fixed64(outcome::VERSION, version)
+    };
+    let fields = |index| match outcomes.outcome(index) {
+        Ok(version) => (Status::Ok, version),
+        Err(status) => (status, 0),
+    };
+    let indices = 0..outcomes.len();
+    let len = indices.clone().map(|index| size::message(item::ELEMENT, bytes(fields(index)))).sum();
+    let mut head = envelope.begin(out, result::OUTCOMES, len);
+    for (status, version) in indices.map(fields) {
+        head.message(item::ELEMENT, bytes((status, version)));
+        head.uint(outcome::STATUS, status as u64);
+        head.fixed64(outcome::VERSION, version);
+        head.flush(out);
+    }
+    head.flush(out);
+}
+
+/// A result that prost encodes.
+fn put_cold(out: &mut Vec<u8>, envelope: Envelope<'_>, number: u32, message: &impl Message) {
+    let len = message.encoded_len();
+    if len > COLD_BYTES_MAX {
+        return envelope.failed(out, &Failure::new(Status::TooLarge, "the answer is longer than a client accepts"));
+    }
+    let mut head = envelope.begin(out, number, len);
+    head.flush(out);
+    message.encode(out).expect("a Vec has room for whatever was reserved");
+}
