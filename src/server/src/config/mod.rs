@@ -1,0 +1,168 @@
+//! Configuration in two stages: as given, then as derived and checked.
+//!
+//! Every setting may come from a flag, from the environment (`LARDER_…`), from `larder.toml` or from its default, and
+//! the first of these that names it wins. [`given`] collects the texts and where each of them stood; [`resolve`]
+//! parses, derives and checks. So a [`Config`] that exists is right, and every error can say what was wrong, where it
+//! was written and what to write instead.
+//!
+//! The one table of settings, with their names in all three places, is [`Setting::TABLE`].
+
+mod error;
+mod file;
+mod flags;
+mod given;
+mod group;
+mod nearest;
+mod print;
+mod resolve;
+mod setting;
+mod value;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use error::{ConfigError, Warning};
+pub use flags::{Arguments, Command, ServeFlags};
+pub use given::Source;
+pub use larder_store::PolicyKind;
+pub use setting::{Names, Setting};
+pub use value::{Cores, Milliseconds, Size};
+
+use given::Given;
+
+/// Everything that `larder serve` needs to know, derived and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this node in its cluster. Unless it is given, the address under which others reach the node.
+    pub node_id: String,
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The seed of all hashes; the same on every node of a cluster.
+    pub cluster_seed: u64,
+    /// The cores that executors are pinned to, in ascending order, without repetition, at least one. Shard `i` runs on
+    /// `cores[i % cores.len()]`.
+    pub cores: Vec<usize>,
+    /// How many shards this node has: 1 to [`larder_ring::SHARDS_MAX`].
+    pub shards: u16,
+    /// The memory of all groups, in bytes.
+    pub memory_bytes: u64,
+    /// Where the native protocol is spoken. Port 0 means any free port, see [`Config::bound_to`].
+    pub listen: SocketAddr,
+    /// `host:port` under which others reach this node, where that is not [`Config::listen`].
+    pub advertise: Option<String>,
+    /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most
+    /// [`Config::memory_bytes`].
+    pub groups: Vec<GroupConfig>,
+    /// Whether an address that others can reach may be served without TLS and credentials.
+    pub insecure: bool,
+    /// How long a stopping server may take to answer what it has received.
+    pub stop_timeout: Duration,
+    /// The deadline of a request that names none, in milliseconds from its arrival.
+    pub request_timeout_ms: u32,
+    /// The longest value, in bytes. No longer than the smallest group's share on a shard.
+    pub value_bytes_max: u32,
+    /// Most client connections at the same time, over all shards.
+    pub connections_max: u32,
+}
+
+/// A group of keys with its own budget, policy and time to live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// Its name; unique.
+    pub name: String,
+    /// What it may use of this node's memory, in bytes, over all shards.
+    pub budget_bytes: u64,
+    /// What is evicted when the budget is used up.
+    pub policy: PolicyKind,
+    /// How long an entry lives whose write names no time, in milliseconds; 0: until it is evicted.
+    pub ttl_ms: u64,
+}
+
+impl Config {
+    /// `host:port` under which others reach this node.
+    pub fn address(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+
+    /// What one shard may use of a group's budget, in bytes.
+    pub fn share_bytes(&self, group: &GroupConfig) -> u64 {
+        group.budget_bytes / u64::from(self.shards)
+    }
+
+    /// The core that a shard's executor is pinned to.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn core_of(&self, shard: u16) -> usize {
+        assert!(shard < self.shards, "shard {shard} of {}", self.shards);
+        self.cores[usize::from(shard) % self.cores.len()]
+    }
+
+    /// Takes note of the address that was really bound, which differs where [`Config::listen`] has port 0. A node id
+    /// that was derived from the address follows it.
+    pub fn bound_to(&mut self, address: SocketAddr) {
+        if self.node_id == self.listen.to_string() {
+            self.node_id = address.to_string();
+        }
+        self.listen = address;
+    }
+}
+
+/// A configuration, where each of its values came from, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// What is allowed, but worth a line on standard error.
+    pub warnings: Vec<Warning>,
+    sources: Sources,
+}
+
+/// Where the values of a [`Config`] came from.
+#[derive(Clone, Debug)]
+struct Sources {
+    settings: Vec<(Setting, Source)>,
+    /// In the order of [`Config::groups`].
+    groups: Vec<GroupSources>,
+}
+
+#[derive(Clone, Debug)]
+struct GroupSources {
+    name: Source,
+    memory: Source,
+    policy: Source,
+    ttl: Source,
+}
+
+impl Loaded {
+    /// Collects all settings from the flags, the environment and the file that one of both names, and checks them.
+    ///
+    /// `cores_allowed` are the cores that this process may run on, in ascending order.
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn load(
+        flags: &ServeFlags,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        cores_allowed: &[usize],
+    ) -> Result<Self, ConfigError> {
+        let (given, mut warnings) = Given::collect(flags, environment)?;
+        let mut loaded = resolve::resolve(&given, cores_allowed)?;
+        warnings.append(&mut loaded.warnings);
+        loaded.warnings = warnings;
+        Ok(loaded)
+    }
+
+    /// Where the value of a setting came from.
+    pub fn source(&self, setting: Setting) -> &Source {
+        let (_, source) = &self.sources.settings[setting as usize];
+        source
+    }
+
+    /// The whole configuration as a `larder.toml` that gives the same configuration, with the source of every value
+    /// in a comment beside it.
+    pub fn to_toml(&self) -> String {
+        print::to_toml(self)
+    }
+}

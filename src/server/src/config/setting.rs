@@ -1,0 +1,275 @@
+//! The one table of settings.
+
+/// A setting of `larder serve`. Groups are not settings: they are only in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "Setting::TABLE says what each of them is")]
+pub enum Setting {
+    Memory,
+    Cores,
+    Shards,
+    Insecure,
+    Listen,
+    Resp,
+    Memcache,
+    Http,
+    Cluster,
+    NodeId,
+    Advertise,
+    Seed,
+    Etcd,
+    Peers,
+    ValueMax,
+    ConnectionsMax,
+    RequestTimeout,
+    StopTimeout,
+}
+
+/// How a setting is named, and what it means.
+#[derive(Debug)]
+pub struct Names {
+    /// Its key in `larder.toml`, with the table it is in.
+    pub key: &'static str,
+    /// Its flag, without the dashes.
+    pub flag: &'static str,
+    /// Its environment variable.
+    pub environment: &'static str,
+    /// What the value is, in capitals.
+    pub value: &'static str,
+    /// What it means, in one sentence without a full stop.
+    pub meaning: &'static str,
+    /// What holds if it is not given.
+    pub default: &'static str,
+}
+
+impl Setting {
+    /// Every setting, in the order in which `--print-config` prints them: tables are together.
+    pub const TABLE: [(Setting, Names); 18] = [
+        (
+            Setting::Memory,
+            Names {
+                key: "memory",
+                flag: "memory",
+                environment: "LARDER_MEMORY",
+                value: "SIZE",
+                meaning: "Memory of all groups together, over all shards",
+                default: "256MiB",
+            },
+        ),
+        (
+            Setting::Cores,
+            Names {
+                key: "cores",
+                flag: "cores",
+                environment: "LARDER_CORES",
+                value: "LIST",
+                meaning: "The numbers of the cores to run on, such as 0-7,16-23",
+                default: "every core that the process may run on",
+            },
+        ),
+        (
+            Setting::Shards,
+            Names {
+                key: "shards",
+                flag: "shards",
+                environment: "LARDER_SHARDS",
+                value: "N",
+                meaning: "Number of shards, each a thread pinned to one of the cores",
+                default: "one per core",
+            },
+        ),
+        (
+            Setting::Insecure,
+            Names {
+                key: "insecure",
+                flag: "insecure",
+                environment: "LARDER_INSECURE",
+                value: "BOOL",
+                meaning: "Allow an address that other machines can reach, without TLS and credentials",
+                default: "false",
+            },
+        ),
+        (
+            Setting::Listen,
+            Names {
+                key: "listen.native",
+                flag: "listen",
+                environment: "LARDER_LISTEN",
+                value: "ADDR",
+                meaning: "IP address and port of the native protocol; port 0 takes a free one",
+                default: "127.0.0.1:7400",
+            },
+        ),
+        (
+            Setting::Resp,
+            Names {
+                key: "listen.resp",
+                flag: "resp",
+                environment: "LARDER_RESP",
+                value: "ADDR",
+                meaning: "IP address and port of the RESP dialect",
+                default: "off",
+            },
+        ),
+        (
+            Setting::Memcache,
+            Names {
+                key: "listen.memcache",
+                flag: "memcache",
+                environment: "LARDER_MEMCACHE",
+                value: "ADDR",
+                meaning: "IP address and port of the memcached dialect",
+                default: "off",
+            },
+        ),
+        (
+            Setting::Http,
+            Names {
+                key: "listen.http",
+                flag: "http",
+                environment: "LARDER_HTTP",
+                value: "ADDR",
+                meaning: "IP address and port of the HTTP interface",
+                default: "off",
+            },
+        ),
+        (
+            Setting::Cluster,
+            Names {
+                key: "cluster.name",
+                flag: "cluster",
+                environment: "LARDER_CLUSTER",
+                value: "NAME",
+                meaning: "Name of the cluster that this node belongs to",
+                default: "larder",
+            },
+        ),
+        (
+            Setting::NodeId,
+            Names {
+                key: "cluster.node_id",
+                flag: "node-id",
+                environment: "LARDER_NODE_ID",
+                value: "ID",
+                meaning: "Name of this node, unique in its cluster",
+                default: "the address that others reach it by",
+            },
+        ),
+        (
+            Setting::Advertise,
+            Names {
+                key: "cluster.advertise",
+                flag: "advertise",
+                environment: "LARDER_ADVERTISE",
+                value: "HOST:PORT",
+                meaning: "Address by which others reach this node",
+                default: "the native address",
+            },
+        ),
+        (
+            Setting::Seed,
+            Names {
+                key: "cluster.seed",
+                flag: "seed",
+                environment: "LARDER_SEED",
+                value: "N",
+                meaning: "Seed of all hashes, the same on every node and client of a cluster",
+                default: "0",
+            },
+        ),
+        (
+            Setting::Etcd,
+            Names {
+                key: "cluster.etcd",
+                flag: "etcd",
+                environment: "LARDER_ETCD",
+                value: "URL,URL",
+                meaning: "etcd servers that know the members of the cluster",
+                default: "none",
+            },
+        ),
+        (
+            Setting::Peers,
+            Names {
+                key: "cluster.peers",
+                flag: "peers",
+                environment: "LARDER_PEERS",
+                value: "ADDR,ADDR",
+                meaning: "Fixed list of the members of the cluster",
+                default: "none",
+            },
+        ),
+        (
+            Setting::ValueMax,
+            Names {
+                key: "limits.value_max",
+                flag: "value-max",
+                environment: "LARDER_VALUE_MAX",
+                value: "SIZE",
+                meaning: "Longest value, up to 64MiB",
+                default: "8MiB, or the smallest group's share on a shard if that is less",
+            },
+        ),
+        (
+            Setting::ConnectionsMax,
+            Names {
+                key: "limits.connections_max",
+                flag: "connections-max",
+                environment: "LARDER_CONNECTIONS_MAX",
+                value: "N",
+                meaning: "Most client connections at the same time",
+                default: "16384",
+            },
+        ),
+        (
+            Setting::RequestTimeout,
+            Names {
+                key: "limits.request_timeout",
+                flag: "request-timeout",
+                environment: "LARDER_REQUEST_TIMEOUT",
+                value: "TIME",
+                meaning: "Deadline of a request that names none",
+                default: "1s",
+            },
+        ),
+        (
+            Setting::StopTimeout,
+            Names {
+                key: "limits.stop_timeout",
+                flag: "stop-timeout",
+                environment: "LARDER_STOP_TIMEOUT",
+                value: "TIME",
+                meaning: "How long a stopping server may take to answer what it has received",
+                default: "5s",
+            },
+        ),
+    ];
+
+    /// Every setting, in the order of [`Setting::TABLE`].
+    pub fn all() -> impl Iterator<Item = Setting> {
+        Self::TABLE.iter().map(|(setting, _)| *setting)
+    }
+
+    /// How this setting is named.
+    pub fn names(self) -> &'static Names {
+        const { &Self::TABLE }.get(self as usize).map(|(_, names)| names).expect("every setting is in the table")
+    }
+
+    /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
+    /// refused unless it is switched off.
+    pub fn is_available(self) -> bool {
+        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http | Setting::Etcd | Setting::Peers)
+    }
+
+    /// Whether `off` is a value.
+    pub fn can_be_off(self) -> bool {
+        matches!(self, Setting::Resp | Setting::Memcache | Setting::Http)
+    }
+}
+
+const _: () = {
+    let mut index = 0;
+    while index < Setting::TABLE.len() {
+        assert!(Setting::TABLE[index].0 as usize == index, "the table is in the order of the enum");
+        index += 1;
+    }
+};

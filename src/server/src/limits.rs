@@ -1,0 +1,103 @@
+//! Every bound of the server, and how they relate.
+
+/// The core numbers that can be named, from 0 up to here exclusive: what the kernel's affinity masks of common builds
+/// hold.
+pub const CORES_MAX: usize = 1024;
+/// Largest `memory`, in bytes.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 46;
+/// Least `memory` per shard, in bytes: less is all overhead.
+pub const MEMORY_PER_SHARD_BYTES_MIN: u64 = 1 << 20;
+/// `memory` unless configured, in bytes.
+pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
+/// Least budget of a group per shard, in bytes.
+pub const GROUP_SHARE_BYTES_MIN: u64 = 16 << 10;
+/// Most groups of a server.
+pub const GROUPS_MAX: usize = 256;
+/// Longest time to live that can be configured, in milliseconds: ten years of 365 days.
+pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
+/// Longest name of a cluster, in bytes.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+/// Deadline of a request that names none, unless configured, in milliseconds.
+pub const REQUEST_TIMEOUT_MS_DEFAULT: u64 = 1_000;
+/// Longest default deadline that can be configured, in milliseconds.
+pub const REQUEST_TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
+/// How long a stopping server may take, unless configured, in milliseconds.
+pub const STOP_TIMEOUT_MS_DEFAULT: u64 = 5_000;
+/// Longest time that a stopping server can be given, in milliseconds.
+pub const STOP_TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
+/// Most client connections at the same time, unless configured.
+pub const CONNECTIONS_DEFAULT: u32 = 16_384;
+/// Most client connections at the same time that can be configured.
+pub const CONNECTIONS_MAX: u32 = 1 << 20;
+/// Longest configuration file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Connections that the kernel has accepted and the server not yet, per listener. The kernel lowers it to
+/// `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+const _: () =
+    assert!(GROUP_SHARE_BYTES_MIN <= MEMORY_PER_SHARD_BYTES_MIN, "the default group fits into the least memory");
+const _: () = assert!(GROUP_SHARE_BYTES_MIN >= larder_store::limits::BUDGET_BYTES_MIN, "the store accepts every group");
+const _: () = assert!(GROUPS_MAX <= larder_store::limits::GROUPS_MAX, "the store has room for every group");
+const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX);
+const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
+const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
+const _: () = assert!(STOP_TIMEOUT_MS_DEFAULT <= STOP_TIMEOUT_MS_MAX);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+
+/// Bytes that one read takes from a socket at most. All requests in them are answered before anything is written.
+pub const READ_BYTES: usize = 64 << 10;
+/// A connection with this many bytes to be sent is not read from, and its further requests wait: the client reads
+/// first.
+pub const OUTPUT_BYTES_PAUSE: usize = 256 << 10;
+/// A connection with this many bytes to be sent gets no more values from other shards, but OVERLOADED: the requests
+/// were passed on before its client stopped reading. So a connection holds at most this and one more answer.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// What such a client is told to wait, in milliseconds.
+pub const OUTPUT_RETRY_AFTER_MS: u32 = 100;
+/// A frame is never limited below this, however small the values of this server are, so that a batch of small entries
+/// fits.
+pub const FRAME_BYTES_MAX_LEAST: usize = 1 << 20;
+/// Buffers that a shard keeps for reuse, and the largest of them. Idle connections hold none.
+pub const BUFFERS_KEPT: usize = 64;
+/// See [`BUFFERS_KEPT`].
+pub const BUFFER_BYTES_KEPT_MAX: usize = 512 << 10;
+/// Control messages that can wait for one shard.
+pub const CONTROLS_MAX: usize = 16;
+/// Reports of one shard that can wait for the sidecar: each kind comes at most once.
+pub const REPORTS_PER_SHARD_MAX: usize = 8;
+/// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its
+/// own. Only after a turn that had messages: local traffic never spins.
+pub const SPIN_US: u64 = 5;
+/// How late a sleeping executor may see what another thread did, in milliseconds.
+pub const PREEMPT_MS: u64 = 2;
+/// Memory that an executor registers for files, which it does not read: as little as it takes.
+pub const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
+/// How often background work is looked for when there was none, in milliseconds.
+pub const BACKGROUND_INTERVAL_MS: u64 = 100;
+/// Steps of background work between two looks at everything else.
+pub const BACKGROUND_STEPS: usize = 64;
+/// Shares of background work, where everything else has 1,000.
+pub const BACKGROUND_SHARES: usize = 20;
+/// How long a listener that cannot accept (no descriptors, no memory) waits before it tries again, in milliseconds.
+pub const ACCEPT_BACKOFF_MS: u64 = 100;
+/// How long a connection that the server closes goes on being read, and what comes thrown away, so that the last
+/// answer is not lost to a reset, in milliseconds.
+pub const LINGER_MS: u64 = 1_000;
+/// The same when the server stops.
+pub const LINGER_STOPPING_MS: u64 = 100;
+/// What a stopping server still reads from one connection, in bytes: what had come before is at most a socket buffer.
+pub const STOP_READ_BYTES_MAX: usize = 4 << 20;
+/// How long all executors may take to get ready, in milliseconds.
+pub const START_TIMEOUT_MS: u64 = 20_000;
+/// Part of the time to stop that is kept for closing what was cut off, in milliseconds; at most half of it.
+pub const STOP_RESERVE_MS: u64 = 500;
+/// A shard that has shown no sign of life for so long is reported, in milliseconds.
+pub const STALL_MS: u64 = 10_000;
+/// How often a shard gives a sign of life, and the sidecar looks at them, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 1_000;
+
+const _: () = assert!(OUTPUT_BYTES_PAUSE < OUTPUT_BYTES_MAX);
+const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT_MAX && OUTPUT_BYTES_PAUSE <= BUFFER_BYTES_KEPT_MAX);
+const _: () = assert!(LINGER_STOPPING_MS < STOP_RESERVE_MS);
+const _: () = assert!(HEARTBEAT_MS * 2 < STALL_MS);
