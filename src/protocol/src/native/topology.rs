@@ -1,5 +1,6 @@
 //! The ring as nodes and clients tell each other, and as `larder-ring` computes it.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use larder_ring::{Topology, TopologyError};
@@ -14,7 +15,7 @@ pub enum TopologyRefused {
     #[error("node {node:?} claims {shards} shards, and a node has at most {}", u16::MAX)]
     Shards {
         /// Id of the node.
-        node: alloc::string::String,
+        node: String,
         /// What it claims.
         shards: u32,
     },

@@ -1,0 +1,233 @@
+//! Any message that prost can hold, for proptest.
+
+use larder_protocol::native::generated as pb;
+use pb::request::Operation;
+use pb::response::Result as Outcome;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Numbers of every length, 0 and the largest among them.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(u64::MAX), (any::<u64>(), 0..64u32).prop_map(|(number, shift)| number >> shift)]
+}
+
+fn number32() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), Just(u32::MAX), (any::<u32>(), 0..32u32).prop_map(|(number, shift)| number >> shift)]
+}
+
+fn signed() -> impl Strategy<Value = i64> {
+    number().prop_map(|number| number as i64)
+}
+
+/// Bytes whose length takes one, two or three bytes.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![8 => vec(any::<u8>(), 0..40), 2 => vec(any::<u8>(), 100..300), 1 => vec(any::<u8>(), 16_380..16_390)]
+}
+
+fn short_bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..40)
+}
+
+fn set_expiry() -> impl Strategy<Value = Option<pb::set::Expiry>> {
+    use pb::set::Expiry;
+    option::of(prop_oneof![
+        number().prop_map(Expiry::TtlMs),
+        number().prop_map(Expiry::ExpiresAtMs),
+        any::<bool>().prop_map(Expiry::KeepTtl),
+    ])
+}
+
+fn set() -> impl Strategy<Value = pb::Set> {
+    (short_bytes(), bytes(), number32(), -1..6i32, number(), set_expiry()).prop_map(
+        |(key, value, flags, condition, version, expiry)| pb::Set { key, value, flags, condition, version, expiry },
+    )
+}
+
+fn touch() -> impl Strategy<Value = pb::Touch> {
+    use pb::{set, touch};
+    (short_bytes(), set_expiry()).prop_map(|(key, expiry)| pb::Touch {
+        key,
+        expiry: expiry.map(|expiry| match expiry {
+            set::Expiry::TtlMs(ttl_ms) => touch::Expiry::TtlMs(ttl_ms),
+            set::Expiry::ExpiresAtMs(at_ms) => touch::Expiry::ExpiresAtMs(at_ms),
+            set::Expiry::KeepTtl(keep) => touch::Expiry::KeepTtl(keep),
+        }),
+    })
+}
+
+fn increment() -> impl Strategy<Value = pb::Increment> {
+    use pb::{increment, touch};
+    (touch(), signed(), option::of(signed())).prop_map(|(pb::Touch { key, expiry }, delta, initial)| pb::Increment {
+        key,
+        delta,
+        initial,
+        expiry: expiry.map(|expiry| match expiry {
+            touch::Expiry::TtlMs(ttl_ms) => increment::Expiry::TtlMs(ttl_ms),
+            touch::Expiry::ExpiresAtMs(at_ms) => increment::Expiry::ExpiresAtMs(at_ms),
+            touch::Expiry::KeepTtl(keep) => increment::Expiry::KeepTtl(keep),
+        }),
+    })
+}
+
+fn append() -> impl Strategy<Value = pb::Append> {
+    (short_bytes(), bytes()).prop_map(|(key, value)| pb::Append { key, value })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let on_one_key = prop_oneof![
+        bytes().prop_map(|key| Operation::Get(pb::Get { key })),
+        set().prop_map(Operation::Set),
+        (bytes(), number()).prop_map(|(key, version)| Operation::Delete(pb::Delete { key, version })),
+        touch().prop_map(Operation::Touch),
+        touch().prop_map(Operation::GetAndTouch),
+        increment().prop_map(Operation::Increment),
+        append().prop_map(Operation::Append),
+        append().prop_map(Operation::Prepend),
+    ];
+    let on_several = prop_oneof![
+        vec(short_bytes(), 0..20).prop_map(|keys| Operation::GetMany(pb::GetMany { keys })),
+        vec(short_bytes(), 0..20).prop_map(|keys| Operation::DeleteMany(pb::DeleteMany { keys })),
+        vec(set(), 0..8).prop_map(|entries| Operation::SetMany(pb::SetMany { entries })),
+    ];
+    let hello = (number32(), any::<String>(), short_bytes(), option::of(number32())).prop_map(
+        |(protocol, client, credentials, shard)| Operation::Hello(pb::Hello { protocol, client, credentials, shard }),
+    );
+    let others = prop_oneof![
+        hello,
+        bytes().prop_map(|key| Operation::LeaseGet(pb::LeaseGet { key })),
+        (option::of(set()), number()).prop_map(|(set, token)| Operation::LeaseSet(pb::LeaseSet { set, token })),
+        (short_bytes(), number32(), short_bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
+            cursor,
+            count,
+            pattern
+        })),
+        Just(Operation::Invalidate(pb::Invalidate {})),
+        Just(Operation::Stats(pb::StatsQuery {})),
+        Just(Operation::Topology(pb::TopologyQuery {})),
+        Just(Operation::Watch(pb::Watch {})),
+    ];
+    prop_oneof![3 => on_one_key, 2 => on_several, 2 => others]
+}
+
+/// Any request.
+pub(crate) fn request() -> impl Strategy<Value = pb::Request> {
+    let operation = option::weighted(0.95, operation());
+    (number(), number(), number(), number32(), any::<bool>(), operation).prop_map(
+        |(id, epoch, group, timeout_ms, forwarded, operation)| pb::Request {
+            id,
+            epoch,
+            group,
+            timeout_ms,
+            forwarded,
+            operation,
+        },
+    )
+}
+
+fn status() -> impl Strategy<Value = i32> {
+    prop_oneof![5 => Just(0), 5 => 0..17i32, 1 => any::<i32>()]
+}
+
+fn entry() -> impl Strategy<Value = pb::Entry> {
+    (bytes(), number32(), number(), number(), status()).prop_map(|(value, flags, version, ttl_ms, status)| pb::Entry {
+        value,
+        flags,
+        version,
+        ttl_ms,
+        status,
+    })
+}
+
+fn topology() -> impl Strategy<Value = pb::TopologyResult> {
+    let node = (any::<String>(), any::<String>(), number32(), number32(), number())
+        .prop_map(|(id, address, shards, points, incarnation)| pb::Node { id, address, shards, points, incarnation });
+    (number(), number(), number(), vec(node, 0..5))
+        .prop_map(|(epoch, digest, cluster_seed, nodes)| pb::TopologyResult { epoch, digest, cluster_seed, nodes })
+}
+
+fn hello_result() -> impl Strategy<Value = pb::HelloResult> {
+    let limits = vec(number(), 5).prop_map(|limits| pb::Limits {
+        key_bytes_max: limits[0],
+        value_bytes_max: limits[1],
+        frame_bytes_max: limits[2],
+        keys_max: limits[3],
+        pipeline_max: limits[4],
+    });
+    let groups = vec((any::<String>(), number()).prop_map(|(name, hash)| pb::Group { name, hash }), 0..5);
+    let names = (any::<String>(), any::<String>());
+    (number32(), names, number32(), option::of(limits), groups, option::of(topology())).prop_map(
+        |(protocol, (server, node), shard, limits, groups, topology)| pb::HelloResult {
+            protocol,
+            server,
+            node,
+            shard,
+            limits,
+            groups,
+            topology,
+        },
+    )
+}
+
+fn stats() -> impl Strategy<Value = pb::StatsResult> {
+    let group =
+        (any::<String>(), any::<String>(), vec(number(), 10)).prop_map(|(name, policy, counts)| pb::GroupStats {
+            name,
+            policy,
+            entries: counts[0],
+            bytes: counts[1],
+            budget_bytes: counts[2],
+            hits: counts[3],
+            misses: counts[4],
+            sets: counts[5],
+            deletes: counts[6],
+            evictions: counts[7],
+            expirations: counts[8],
+            ghost_hits: counts[9],
+        });
+    let shard = (number32(), vec(number(), 6)).prop_map(|(shard, counts)| pb::ShardStats {
+        shard,
+        requests: counts[0],
+        cross_core: counts[1],
+        overloaded: counts[2],
+        deadline_exceeded: counts[3],
+        connections: counts[4],
+        malformed: counts[5],
+    });
+    (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
+        |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },
+    )
+}
+
+fn result() -> impl Strategy<Value = Outcome> {
+    let outcome = (status(), number()).prop_map(|(status, version)| pb::Outcome { status, version });
+    prop_oneof![
+        entry().prop_map(Outcome::Entry),
+        vec(entry(), 0..8).prop_map(|entries| Outcome::Entries(pb::Entries { entries })),
+        number().prop_map(|version| Outcome::Stored(pb::Stored { version })),
+        vec(outcome, 0..20).prop_map(|outcomes| Outcome::Outcomes(pb::Outcomes { outcomes })),
+        (signed(), number()).prop_map(|(value, version)| Outcome::Number(pb::Number { value, version })),
+        number().prop_map(|generation| Outcome::Invalidated(pb::Invalidated { generation })),
+        hello_result().prop_map(Outcome::Hello),
+        stats().prop_map(Outcome::Stats),
+        topology().prop_map(Outcome::Topology),
+    ]
+}
+
+/// Any response.
+pub(crate) fn response() -> impl Strategy<Value = pb::Response> {
+    let envelope = prop_oneof![
+        3 => Just((0, String::new(), 0)),
+        1 => (status(), any::<String>(), number32()),
+    ];
+    (number(), number(), envelope, option::weighted(0.8, result())).prop_map(
+        |(id, epoch, (status, message, retry_after_ms), result)| pb::Response {
+            id,
+            epoch,
+            status,
+            message,
+            retry_after_ms,
+            result,
+        },
+    )
+}

@@ -1,0 +1,311 @@
+//! The judge of every comparison: what the hand-written codec must say about bytes, worked out from what prost says.
+
+use larder_protocol::native::generated as pb;
+use larder_protocol::native::{
+    Body, Malformed, Response, Scratch, decode_request, decode_response, encode_request, encode_response,
+};
+use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
+use pb::request::Operation;
+use pb::response::Result as Outcome;
+use prost::Message;
+
+/// A frame around `message`.
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(message.len()).expect("a short message").to_be_bytes().to_vec();
+    frame.extend_from_slice(message);
+    frame
+}
+
+/// Bytes as hex, for messages of failed assertions.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Checks that prost and the hand-written decoder agree about `bytes` as a request, whatever they are.
+pub(crate) fn agree_about_request(bytes: &[u8]) -> Result<(), String> {
+    let mut scratch = Scratch::default();
+    let found = decode_request(bytes, &mut scratch);
+    match (pb::Request::decode(bytes), found) {
+        (Ok(sent), Ok(request)) => {
+            let wanted = meaning_of_request(&sent).map_err(|status| format!("accepted, not {status:?}: {sent:?}"))?;
+            let got = request_as_prost(&request);
+            if got != wanted {
+                return Err(format!("decoded {got:?}, not {wanted:?}"));
+            }
+            let mut frame = Vec::new();
+            encode_request(&mut frame, &request);
+            if frame != framed(&wanted.encode_to_vec()) {
+                return Err(format!("encoded {}, not what prost encodes of {wanted:?}", hex(&frame)));
+            }
+            Ok(())
+        }
+        (Ok(sent), Err(malformed)) => refused(malformed, sent.id, meaning_of_request(&sent).err()),
+        (Err(_), Err(malformed)) if is_refusal(&malformed) => Ok(()),
+        // The body of an operation that is not offered is not looked at.
+        (Err(_), Ok(Request { command: Command::NotOffered { .. }, .. })) => Ok(()),
+        (Err(error), found) => Err(format!("prost refuses ({error}), and here it is {found:?}")),
+    }
+}
+
+/// Like [`agree_about_request`], for responses.
+pub(crate) fn agree_about_response(bytes: &[u8]) -> Result<(), String> {
+    match (pb::Response::decode(bytes), decode_response(bytes)) {
+        (Ok(sent), Ok(response)) => {
+            let wanted = meaning_of_response(&sent).map_err(|status| format!("accepted, not {status:?}: {sent:?}"))?;
+            let got = response_as_prost(&response);
+            if got == wanted { Ok(()) } else { Err(format!("decoded {got:?}, not {wanted:?}")) }
+        }
+        (Ok(sent), Err(malformed)) => refused(malformed, sent.id, meaning_of_response(&sent).err()),
+        (Err(_), Err(malformed)) if is_refusal(&malformed) => Ok(()),
+        (Err(error), found) => Err(format!("prost refuses ({error}), and here it is {found:?}")),
+    }
+}
+
+fn is_refusal(malformed: &Malformed) -> bool {
+    matches!(malformed.status, Status::BadRequest | Status::NotSupported | Status::TooLarge)
+        && !malformed.reason.is_empty()
+}
+
+fn refused(malformed: Malformed, id: u64, wanted: Option<Status>) -> Result<(), String> {
+    // An element of a list is judged when it is read, although protobuf may drop the list for a later operation.
+    let judged_early = malformed.reason.contains("none that this");
+    if malformed.id == id && (Some(malformed.status) == wanted || judged_early) {
+        return Ok(());
+    }
+    Err(format!("refused as {malformed:?}, wanted {wanted:?} with id {id}"))
+}
+
+/// What a request that prost decoded means: itself without the fields that have no meaning, or the refusal.
+pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Status> {
+    let mut meaning = sent.clone();
+    let expiry_of_set = |set: &mut pb::Set| -> Result<(), Status> {
+        match set.condition {
+            0..=2 => set.version = 0,
+            3 => {}
+            _ => return Err(Status::BadRequest),
+        }
+        if set.expiry == Some(pb::set::Expiry::KeepTtl(false)) {
+            set.expiry = None;
+        }
+        Ok(())
+    };
+    match meaning.operation.as_mut().ok_or(Status::NotSupported)? {
+        Operation::Set(set) => expiry_of_set(set)?,
+        Operation::SetMany(many) => many.entries.iter_mut().try_for_each(expiry_of_set)?,
+        Operation::Touch(touch) | Operation::GetAndTouch(touch) => {
+            touch.expiry.take_if(|expiry| *expiry == pb::touch::Expiry::KeepTtl(false));
+        }
+        Operation::Increment(increment) => {
+            increment.expiry.take_if(|expiry| *expiry == pb::increment::Expiry::KeepTtl(false));
+        }
+        Operation::LeaseGet(lease) => *lease = pb::LeaseGet::default(),
+        Operation::LeaseSet(lease) => *lease = pb::LeaseSet::default(),
+        Operation::Scan(scan) => *scan = pb::Scan::default(),
+        _ => {}
+    }
+    Ok(meaning)
+}
+
+/// Like [`meaning_of_request`].
+pub(crate) fn meaning_of_response(sent: &pb::Response) -> Result<pb::Response, Status> {
+    let known = |status: i32| pb::Status::try_from(status).map_err(|_| Status::NotSupported);
+    let mut meaning = sent.clone();
+    known(meaning.status)?;
+    match &mut meaning.result {
+        Some(Outcome::Entry(entry)) if known(entry.status)? != pb::Status::Ok => meaning.result = None,
+        Some(Outcome::Entries(entries)) => {
+            for entry in &mut entries.entries {
+                if known(entry.status)? != pb::Status::Ok {
+                    *entry = pb::Entry { status: entry.status, ..pb::Entry::default() };
+                }
+            }
+        }
+        Some(Outcome::Outcomes(outcomes)) => {
+            for outcome in &mut outcomes.outcomes {
+                if known(outcome.status)? != pb::Status::Ok {
+                    outcome.version = 0;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(meaning)
+}
+
+/// A decoded request in prost's terms.
+pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
+    let operation = match request.command {
+        Command::Get { key } => Operation::Get(pb::Get { key: key.to_vec() }),
+        Command::GetMany { keys } => Operation::GetMany(pb::GetMany { keys: keys.iter().map(Vec::from).collect() }),
+        Command::Set(write) => Operation::Set(set_as_prost(&write)),
+        Command::SetMany { entries } => {
+            Operation::SetMany(pb::SetMany { entries: entries.iter().map(|write| set_as_prost(&write)).collect() })
+        }
+        Command::Delete { key, version } => Operation::Delete(pb::Delete { key: key.to_vec(), version }),
+        Command::DeleteMany { keys } => {
+            Operation::DeleteMany(pb::DeleteMany { keys: keys.iter().map(Vec::from).collect() })
+        }
+        Command::Touch { key, expiry } => Operation::Touch(touch_as_prost(key, expiry)),
+        Command::GetAndTouch { key, expiry } => Operation::GetAndTouch(touch_as_prost(key, expiry)),
+        Command::Increment { key, delta, initial, expiry } => {
+            let expiry = match expiry {
+                Expiry::Default => None,
+                Expiry::Never => Some(pb::increment::Expiry::TtlMs(0)),
+                Expiry::After(ttl_ms) => Some(pb::increment::Expiry::TtlMs(ttl_ms)),
+                Expiry::At(at_ms) => Some(pb::increment::Expiry::ExpiresAtMs(at_ms)),
+                Expiry::Keep => Some(pb::increment::Expiry::KeepTtl(true)),
+            };
+            Operation::Increment(pb::Increment { key: key.to_vec(), delta, initial, expiry })
+        }
+        Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
+        Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),
+        Command::Invalidate => Operation::Invalidate(pb::Invalidate {}),
+        Command::Stats => Operation::Stats(pb::StatsQuery {}),
+        Command::Topology => Operation::Topology(pb::TopologyQuery {}),
+        Command::Hello { client, protocol, credentials, shard } => Operation::Hello(pb::Hello {
+            protocol,
+            client: client.to_owned(),
+            credentials: credentials.to_vec(),
+            shard,
+        }),
+        Command::NotOffered { operation: "lease_get" } => Operation::LeaseGet(pb::LeaseGet::default()),
+        Command::NotOffered { operation: "lease_set" } => Operation::LeaseSet(pb::LeaseSet::default()),
+        Command::NotOffered { operation: "scan" } => Operation::Scan(pb::Scan::default()),
+        Command::NotOffered { operation: "watch" } => Operation::Watch(pb::Watch::default()),
+        Command::NotOffered { operation } => panic!("the protocol has no operation {operation}"),
+    };
+    pb::Request {
+        id: request.id,
+        epoch: request.epoch,
+        group: request.group,
+        timeout_ms: request.timeout_ms,
+        forwarded: request.forwarded,
+        operation: Some(operation),
+    }
+}
+
+fn set_as_prost(write: &Write<'_>) -> pb::Set {
+    let (condition, version) = match write.condition {
+        Condition::Always => (0, 0),
+        Condition::Absent => (1, 0),
+        Condition::Present => (2, 0),
+        Condition::Version(version) => (3, version),
+    };
+    let expiry = match write.expiry {
+        Expiry::Default => None,
+        Expiry::Never => Some(pb::set::Expiry::TtlMs(0)),
+        Expiry::After(ttl_ms) => Some(pb::set::Expiry::TtlMs(ttl_ms)),
+        Expiry::At(at_ms) => Some(pb::set::Expiry::ExpiresAtMs(at_ms)),
+        Expiry::Keep => Some(pb::set::Expiry::KeepTtl(true)),
+    };
+    let (key, value) = (write.key.to_vec(), write.value.to_vec());
+    pb::Set { key, value, flags: write.flags, condition, version, expiry }
+}
+
+fn touch_as_prost(key: &[u8], expiry: Expiry) -> pb::Touch {
+    let expiry = match expiry {
+        Expiry::Default => None,
+        Expiry::Never => Some(pb::touch::Expiry::TtlMs(0)),
+        Expiry::After(ttl_ms) => Some(pb::touch::Expiry::TtlMs(ttl_ms)),
+        Expiry::At(at_ms) => Some(pb::touch::Expiry::ExpiresAtMs(at_ms)),
+        Expiry::Keep => Some(pb::touch::Expiry::KeepTtl(true)),
+    };
+    pb::Touch { key: key.to_vec(), expiry }
+}
+
+/// A decoded response in prost's terms.
+pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
+    let result = match &response.body {
+        Body::None => None,
+        Body::Entry(entry) => Some(Outcome::Entry(entry_as_prost(Ok(*entry)))),
+        Body::Entries(entries) => {
+            let entries: Vec<_> = entries.iter().map(entry_as_prost).collect();
+            Some(Outcome::Entries(pb::Entries { entries }))
+        }
+        Body::Stored { version } => Some(Outcome::Stored(pb::Stored { version: *version })),
+        Body::Outcomes(outcomes) => {
+            let outcomes = outcomes.iter().map(|outcome| match outcome {
+                Ok(version) => pb::Outcome { status: 0, version },
+                Err(status) => pb::Outcome { status: status as i32, version: 0 },
+            });
+            Some(Outcome::Outcomes(pb::Outcomes { outcomes: outcomes.collect() }))
+        }
+        Body::Number { value, version } => Some(Outcome::Number(pb::Number { value: *value, version: *version })),
+        Body::Invalidated { generation } => Some(Outcome::Invalidated(pb::Invalidated { generation: *generation })),
+        Body::Hello(hello) => Some(Outcome::Hello((**hello).clone())),
+        Body::Stats(stats) => Some(Outcome::Stats((**stats).clone())),
+        Body::Topology(topology) => Some(Outcome::Topology((**topology).clone())),
+        other => panic!("a body that this test does not know: {other:?}"),
+    };
+    pb::Response {
+        id: response.id,
+        epoch: response.epoch,
+        status: response.status as i32,
+        message: response.message.to_owned(),
+        retry_after_ms: response.retry_after_ms,
+        result,
+    }
+}
+
+fn entry_as_prost(entry: Result<Entry<'_>, Status>) -> pb::Entry {
+    match entry {
+        Ok(Entry { value, flags, version, ttl_ms }) => {
+            pb::Entry { value: value.to_vec(), flags, version, ttl_ms, status: 0 }
+        }
+        Err(status) => pb::Entry { status: status as i32, ..pb::Entry::default() },
+    }
+}
+
+/// Results in memory, as an engine has them.
+#[derive(Debug)]
+pub(crate) struct Results<T>(pub(crate) Vec<Result<T, Status>>);
+
+impl Entries for Results<Entry<'_>> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
+        self.0[index]
+    }
+}
+
+impl Outcomes for Results<u64> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn outcome(&self, index: usize) -> Result<u64, Status> {
+        self.0[index]
+    }
+}
+
+/// The frame that `encode_response` or `encode_hello` makes of a response; `None` if no reply says that.
+pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let (id, epoch) = (response.id, response.epoch);
+    let mut encode = |reply: Reply<'_>| encode_response(&mut out, id, epoch, &reply);
+    let bare = response.message.is_empty() && response.retry_after_ms == 0;
+    match (response.status, &response.body) {
+        (Status::Ok, Body::None) if bare => encode(Reply::Done),
+        (Status::NotFound, Body::None) if bare => encode(Reply::Miss),
+        (status, Body::None) if status != Status::Ok => {
+            let message = response.message.to_owned().into();
+            encode(Reply::Failed(&Failure { status, message, retry_after_ms: response.retry_after_ms }));
+        }
+        _ if response.status != Status::Ok || !bare => return None,
+        (_, Body::Entry(entry)) => encode(Reply::Entry(*entry)),
+        (_, Body::Entries(entries)) => encode(Reply::Entries(&Results(entries.iter().collect()))),
+        (_, Body::Stored { version }) => encode(Reply::Stored { version: *version }),
+        (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
+        (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
+        (_, Body::Invalidated { generation }) => encode(Reply::Invalidated { generation: *generation }),
+        (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
+        (_, Body::Topology(topology)) => {
+            encode(Reply::Topology(&larder_ring::Topology::try_from(&**topology).ok()?));
+        }
+        (_, Body::Hello(hello)) => larder_protocol::native::encode_hello(&mut out, id, epoch, hello),
+        _ => return None,
+    }
+    Some(out)
+}
