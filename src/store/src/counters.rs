@@ -15,7 +15,7 @@ pub struct GroupCounters {
     pub hits: u64,
     /// Keys not found by get and touch.
     pub misses: u64,
-    /// Values stored, by whatever operation.
+    /// Writes that succeeded, by whatever operation.
     pub sets: u64,
     /// Entries removed by delete.
     pub deletes: u64,

@@ -16,6 +16,8 @@ pub const BUDGET_OBJECTS_MIN: u64 = 1;
 pub const ENTRIES_MAX: u64 = u32::MAX as u64;
 /// How far ahead of this shard's clock a version may be that [`crate::Store::raise_version`] accepts, in ms.
 pub const VERSION_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+/// A reclaim says that there is more to do as long as it finds something at one of so many entry numbers.
+pub const SWEEP_YIELD: usize = 16;
 
 /// What an entry costs beside its key and value, in bytes: item and node (64 + 16, in vectors that grow by eighths),
 /// its place in the index (5 bytes at a load that doubling lets fall to 7/16: at most 11.5), and what a general

@@ -1,0 +1,105 @@
+//! Least recently used. P. J. Denning, "The Working Set Model for Program Behavior", CACM 11(5), 1968, names it and
+//! its rivals; the list is as old.
+
+use super::{Departure, Replacement};
+use crate::list::{List, Nodes};
+
+/// One list: the most recently used entry is its head, the victim its tail.
+#[derive(Debug)]
+pub(crate) struct Lru {
+    list: List,
+}
+
+impl Lru {
+    pub(super) fn new() -> Self {
+        Self { list: List::new(0) }
+    }
+}
+
+impl Replacement for Lru {
+    #[inline]
+    fn access(&mut self, nodes: &mut Nodes, entry: u32) {
+        self.list.move_to_head(nodes, entry);
+    }
+
+    fn admit(&mut self, _hash: u64, _charge: u32, _budget: u64) -> bool {
+        false
+    }
+
+    fn insert(&mut self, nodes: &mut Nodes, entry: u32, _budget: u64) {
+        self.list.push_head(nodes, entry);
+    }
+
+    fn victim(&mut self, nodes: &mut Nodes, keep: u32, _budget: u64) -> Option<u32> {
+        self.list.oldest_but(nodes, keep)
+    }
+
+    fn recharge(&mut self, nodes: &mut Nodes, entry: u32, charge: u32) {
+        self.list.recharge(nodes, entry, charge);
+    }
+
+    fn remove(&mut self, nodes: &mut Nodes, entry: u32, _departure: Departure, _budget: u64) {
+        self.list.unlink(nodes, entry);
+    }
+
+    fn ghosts(&self) -> u64 {
+        0
+    }
+
+    fn forget_ghost(&mut self) -> bool {
+        false
+    }
+
+    fn validate(&self, nodes: &Nodes, _budget: u64) -> (u64, u64) {
+        self.list.validate(nodes);
+        (u64::from(self.list.len()), self.list.charge())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::PolicyKind;
+    use crate::policy::oracle::{Account, Oracle, hold};
+
+    /// A vector in order of use, the most recent first.
+    #[derive(Default)]
+    struct Naive {
+        used: Vec<(u64, u64)>,
+    }
+
+    impl Oracle for Naive {
+        fn access(&mut self, key: u64) -> bool {
+            let Some(place) = self.used.iter().position(|entry| entry.0 == key) else { return false };
+            let entry = self.used.remove(place);
+            self.used.insert(0, entry);
+            true
+        }
+
+        fn store(&mut self, key: u64, charge: u64, account: Account) {
+            match self.used.iter_mut().find(|entry| entry.0 == key) {
+                Some(entry) => entry.1 = charge,
+                None => self.used.insert(0, (key, charge)),
+            }
+            while self.used.iter().map(|entry| entry.1).sum::<u64>() > account.budget {
+                self.used.pop();
+            }
+        }
+
+        fn delete(&mut self, key: u64) {
+            self.used.retain(|entry| entry.0 != key);
+        }
+
+        fn entries(&self) -> Vec<u64> {
+            self.used.iter().map(|entry| entry.0).collect()
+        }
+
+        fn ghosts(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn lru_does_what_a_vector_in_order_of_use_does() {
+        hold(PolicyKind::Lru, Naive::default);
+    }
+}
