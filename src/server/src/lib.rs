@@ -8,3 +8,5 @@
 pub mod clock;
 pub mod config;
 pub mod limits;
+pub mod listen;
+pub mod preflight;

@@ -34,6 +34,21 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Connections that the kernel has accepted and the server not yet, per listener. The kernel lowers it to
 /// `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long an address in use is tried again, in milliseconds: sockets of a process that has just ended take some time
+/// to go.
+pub const LISTEN_RETRY_MS_MAX: u64 = 1_000;
+/// Between two such tries, in milliseconds.
+pub const LISTEN_RETRY_PAUSE_MS: u64 = 20;
+/// Least memory that an executor must be allowed to lock, in bytes; with less it does not start, not even for root.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+/// What the three rings of an executor lock if they may, in bytes: its 64 KiB of I/O memory, once for each.
+pub const MEMLOCK_PER_SHARD_BYTES: u64 = 3 * (64 << 10);
+/// Files that the server opens beside those of shards and connections.
+pub const FILES_BASE: u64 = 64;
+/// Files that a shard opens: rings, event descriptors, its listener, its end of the mesh.
+pub const FILES_PER_SHARD: u64 = 16;
+/// Entries of the ring that is made to see whether it can be made.
+pub const PROBE_RING_ENTRIES: u32 = 2;
 
 const _: () =
     assert!(GROUP_SHARE_BYTES_MIN <= MEMORY_PER_SHARD_BYTES_MIN, "the default group fits into the least memory");
@@ -42,6 +57,7 @@ const _: () = assert!(GROUPS_MAX <= larder_store::limits::GROUPS_MAX, "the store
 const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
+const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
 const _: () = assert!(STOP_TIMEOUT_MS_DEFAULT <= STOP_TIMEOUT_MS_MAX);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 

@@ -138,7 +138,8 @@ struct GroupSources {
 impl Loaded {
     /// Collects all settings from the flags, the environment and the file that one of both names, and checks them.
     ///
-    /// `cores_allowed` are the cores that this process may run on, in ascending order.
+    /// `cores_allowed` are the cores that this process may run on, in ascending order; see
+    /// [`crate::preflight::cores_allowed`].
     ///
     /// # Errors
     /// The first setting that is wrong.
