@@ -2,5 +2,10 @@
 
 mod arbitrary;
 mod equal;
+mod framing;
 mod generated;
+mod golden;
+mod malformed;
+mod mutation;
+mod odd;
 mod support;

@@ -41,8 +41,6 @@ pub(crate) fn agree_about_request(bytes: &[u8]) -> Result<(), String> {
         }
         (Ok(sent), Err(malformed)) => refused(malformed, sent.id, meaning_of_request(&sent).err()),
         (Err(_), Err(malformed)) if is_refusal(&malformed) => Ok(()),
-        // The body of an operation that is not offered is not looked at.
-        (Err(_), Ok(Request { command: Command::NotOffered { .. }, .. })) => Ok(()),
         (Err(error), found) => Err(format!("prost refuses ({error}), and here it is {found:?}")),
     }
 }

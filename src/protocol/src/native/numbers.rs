@@ -56,6 +56,19 @@ pub(super) mod item {
     pub(in crate::native) const ELEMENT: u32 = 1;
 }
 
+/// Fields of `LeaseSet`.
+pub(super) mod lease_set {
+    pub(in crate::native) const SET: u32 = 1;
+    pub(in crate::native) const TOKEN: u32 = 2;
+}
+
+/// Fields of `Scan`.
+pub(super) mod scan {
+    pub(in crate::native) const CURSOR: u32 = 1;
+    pub(in crate::native) const COUNT: u32 = 2;
+    pub(in crate::native) const PATTERN: u32 = 3;
+}
+
 /// Fields of `Hello`.
 pub(super) mod hello {
     pub(in crate::native) const PROTOCOL: u32 = 1;

@@ -1,7 +1,7 @@
 //! From the bytes of a `Request` to a [`Request`], borrowed from them.
 
 use super::Malformed;
-use super::numbers::{hello, item, operation, request};
+use super::numbers::{hello, item, lease_set, operation, request, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
 use crate::command::{Command, Condition, Expiry, Keys, Request, Span, Write, WriteSpan, Writes};
@@ -9,7 +9,7 @@ use crate::limits::{CLIENT_NAME_BYTES_MAX, FRAME_BYTES_MAX};
 
 /// Decodes one message, as [`super::frame`] gives it. Every length and count is checked before anything is kept, and
 /// nothing but the places of keys in `scratch` is. The last of several equal fields counts, and parts of one
-/// operation are merged, as protobuf has it. The body of an operation that is not offered is not looked at.
+/// operation are merged, as protobuf has it. An operation that is not offered must be a valid message all the same.
 ///
 /// # Errors
 /// [`Malformed`], to be answered as it says; the connection goes on with the next frame.
@@ -90,8 +90,10 @@ impl<'a> Draft<'a> {
             operation::INCREMENT => self.merge_increment(body),
             operation::APPEND | operation::PREPEND => self.item.merge_append(body),
             operation::HELLO => self.hello.merge(body),
-            operation::INVALIDATE | operation::STATS | operation::TOPOLOGY => merge_empty(body),
-            _ => Ok(()),
+            operation::LEASE_GET => self.item.merge_key(body),
+            operation::LEASE_SET => check_lease_set(body),
+            operation::SCAN => check_scan(body),
+            _ => skip_all(body),
         }
     }
 
@@ -289,7 +291,30 @@ fn merge_writes(mut body: Reader<'_>, scratch: &mut Scratch) -> Result<(), Fault
     Ok(())
 }
 
-fn merge_empty(mut body: Reader<'_>) -> Result<(), Fault> {
+fn check_lease_set(mut body: Reader<'_>) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            lease_set::SET => Item::default().merge_set(body.message(wire)?)?,
+            lease_set::TOKEN => _ = body.fixed64(wire)?,
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_scan(mut body: Reader<'_>) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            scan::CURSOR | scan::PATTERN => _ = body.span(wire)?,
+            scan::COUNT => _ = body.uint32(wire)?,
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+/// A message that has no fields yet.
+fn skip_all(mut body: Reader<'_>) -> Result<(), Fault> {
     while let Some((number, wire)) = body.field()? {
         body.skip(number, wire)?;
     }
