@@ -57,10 +57,9 @@ impl<H: RemovalHook> Store<H> {
     /// of all groups, and goes on there the next time; while nothing can have expired it looks at none.
     pub fn reclaim(&mut self, now_ms: u64, steps: usize) -> Reclaimed {
         self.end_run();
-        let (mut reclaimed, mut looked_at) = (Reclaimed::default(), 0);
-        while looked_at < steps {
-            let Some(entry) = self.sweep.step(self.memory.end(), now_ms) else { break };
-            looked_at += 1;
+        let mut reclaimed = Reclaimed::default();
+        for _ in 0..steps {
+            let Some(entry) = self.sweep.step(self.memory.end(), now_ms) else { return reclaimed };
             let item = self.memory.item(entry);
             let Some(group) = item.group() else { continue };
             let Some(reason) = self.groups[usize::from(group.0)].absence(item, now_ms) else {
@@ -73,7 +72,7 @@ impl<H: RemovalHook> Store<H> {
             self.remove(entry, reason);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
-        reclaimed.more = self.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= looked_at);
+        reclaimed.more = self.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
         reclaimed
     }
 

@@ -1,0 +1,106 @@
+//! Replays of captured traces, whose exact numbers of misses are known: every request is a get, a miss stores the key,
+//! and every entry costs one.
+//!
+//! `LARDER_TRACES` names the folder with `reference.csv` and the traces. The shorter ones run always, all of them with
+//! `LARDER_TEST_FULL=1`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use larder_store::{Charge, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
+use ruzstd::decoding::StreamingDecoder;
+
+/// Traces of up to a million requests.
+const SHORT: [&str; 3] = ["mooncake", "oltp", "webclient"];
+/// The reference holds at least so many cache sizes of each trace.
+const SIZES_MIN: usize = 5;
+const TRACES: usize = 6;
+
+/// Objects and misses of one run.
+type Run = (u64, u64);
+
+#[test]
+fn lru_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::Lru, "LRU", "");
+}
+
+#[test]
+fn two_q_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::TwoQ, "2Q", "full;Kin=0.25C;Kout=0.50C");
+}
+
+fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
+    let Some(folder) = std::env::var_os("LARDER_TRACES").map(PathBuf::from) else {
+        eprintln!("skipped: LARDER_TRACES does not name a folder with traces");
+        return;
+    };
+    let reference = reference(&folder, name, parameters);
+    assert_eq!(reference.len(), TRACES, "reference.csv has traces that the test does not know, or lacks some");
+    for (trace, runs) in reference {
+        assert!(runs.len() >= SIZES_MIN, "{trace} has only {} sizes for {name}", runs.len());
+        if !crate::full() && !SHORT.contains(&trace.as_str()) {
+            eprintln!("left out: {trace}; LARDER_TEST_FULL=1 runs it");
+            continue;
+        }
+        let keys = keys(&folder, &trace);
+        for (objects, expected) in runs {
+            assert_eq!(misses(policy, objects, &keys), expected, "{trace} with {policy} and {objects} objects");
+            eprintln!("{trace} {policy} {objects}: {expected} misses, as the reference");
+        }
+    }
+}
+
+/// The runs of one policy for each trace.
+fn reference(folder: &Path, name: &str, parameters: &str) -> BTreeMap<String, BTreeSet<Run>> {
+    let path = folder.join("reference.csv");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("trace,policy,params,cache_objects,miss_ratio,misses"));
+    let mut traces: BTreeMap<String, BTreeSet<Run>> = BTreeMap::new();
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let [trace, policy, params, objects, _, misses] = fields[..] else { panic!("not six fields: {line}") };
+        if (policy, params) == (name, parameters) {
+            let number = |field: &str| field.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+            traces.entry(trace.into()).or_default().insert((number(objects), number(misses)));
+        }
+    }
+    traces
+}
+
+fn keys(folder: &Path, trace: &str) -> Vec<u64> {
+    let path = folder.join(format!("{trace}.keys.zst"));
+    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    let mut decoder = StreamingDecoder::new(file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    decoder.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (keys, rest) = bytes.as_chunks::<8>();
+    assert!(rest.is_empty() && !keys.is_empty(), "{} holds no whole keys", path.display());
+    keys.iter().map(|&key| u64::from_le_bytes(key)).collect()
+}
+
+fn misses(policy: PolicyKind, objects: u64, keys: &[u64]) -> u64 {
+    let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 0 }, NoHook);
+    let group = store.create_group(crate::group("trace", policy, Charge::Objects, objects)).unwrap();
+    for (step, &number) in keys.iter().enumerate() {
+        let now_ms = step as u64 / 1000 + 1;
+        let key = Key { group, hash: mixed(number), bytes: &number.to_le_bytes() };
+        if store.get(key, now_ms).is_none() {
+            store.set(key, Write::default(), now_ms).unwrap();
+        }
+    }
+    store.validate();
+    let counters = store.counters(group);
+    assert_eq!(counters.hits + counters.misses, keys.len() as u64);
+    assert_eq!(counters.entries, counters.sets - counters.evictions);
+    counters.misses
+}
+
+/// One to one, so that no two keys share a ghost. This is the finisher of SplitMix64.
+fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
+}
