@@ -103,6 +103,8 @@ def topologies():
         # Few points each: shares are uneven by nature, so that many slots meet a full node.
         (7, [(f"cache-{number}.example.org:7400", draw.choice((8, 16, 64))) for number in range(60)]),
         (0xFEDCBA9876543210, [(f"n{number}", 1024) for number in range(100)]),
+        # So few positions that one node is the natural one of 86 % of the slots: some slots run out of probes.
+        (16981, [("a", 1), ("b", 1), ("c", 1)]),
     ]
     vectors = []
     for cluster_seed, nodes in memberships:
