@@ -12,6 +12,8 @@ pub const FRAME_OVERHEAD_BYTES_MAX: usize = 4 << 10;
 pub const FRAME_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX;
 /// Bytes of the length in front of a frame.
 pub const FRAME_PREFIX_BYTES: usize = 4;
+/// Most bytes that a response with a result has in front of it: id, epoch and the result's length.
+pub const RESULT_ENVELOPE_BYTES_MAX: usize = 64;
 /// Most keys in one get_many, set_many or delete_many.
 pub const KEYS_MAX: usize = 16 << 10;
 /// Most requests of one connection that wait for an answer.
@@ -30,6 +32,10 @@ pub const SCRATCH_KEYS_KEPT: usize = 1 << 10;
 const _: () = assert!(FAILURE_MESSAGE_BYTES_MAX + 64 <= FRAME_OVERHEAD_BYTES_MAX, "a failure fits in the overhead");
 const _: () = assert!(COLD_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a cold result fits in a frame");
 const _: () = assert!(SCRATCH_KEYS_KEPT <= KEYS_MAX, "no more is kept than can be used");
+const _: () = assert!(
+    RESULT_ENVELOPE_BYTES_MAX + VALUE_BYTES_MAX + 64 + 4 * KEYS_MAX <= FRAME_BYTES_MAX,
+    "the largest entry fits in the answer of the largest get_many, where every other key has a status of 4 bytes"
+);
 const _: () = assert!(FRAME_BYTES_MAX >= VALUE_BYTES_MAX + KEY_BYTES_MAX, "a largest entry must fit in a frame");
 const _: () = assert!(FRAME_BYTES_MAX <= u32::MAX as usize, "spans in a frame are 32 bits");
 const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX, "the default is below the limit");

@@ -128,8 +128,7 @@ fn broken_fields_are_named() {
 
 #[test]
 fn groups_nest_as_deep_as_prost_lets_them() {
-    let nested =
-        |depth: usize| [vec![0xfb, 0x01].repeat(depth), vec![0xfc, 0x01].repeat(depth), vec![0x32, 0]].concat();
+    let nested = |depth: usize| [[0xfb, 0x01].repeat(depth), [0xfc, 0x01].repeat(depth), vec![0x32, 0]].concat();
     let mut scratch = Scratch::default();
     for depth in [1, 99, 100, 101, 1_000, 1_000_000] {
         let message = nested(depth);

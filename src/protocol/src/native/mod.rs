@@ -11,6 +11,7 @@ mod numbers;
 mod reader;
 mod request_decode;
 mod request_encode;
+mod request_fields;
 mod response_decode;
 mod response_encode;
 mod scratch;

@@ -7,7 +7,7 @@ use prost::Message;
 use super::generated::{HelloResult, TopologyResult};
 use super::numbers::{entry, item, outcome, response, result};
 use super::writer::{Head, size, zigzag};
-use crate::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX};
+use crate::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, RESULT_ENVELOPE_BYTES_MAX};
 use crate::reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
@@ -153,7 +153,7 @@ fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries)
 /// its few bytes of status set aside first, so that a large value takes no room from the answers behind it.
 fn fitting(entries: &dyn Entries) -> impl Iterator<Item = Result<Entry<'_>, Status>> {
     let refused_bytes = size::message(item::ELEMENT, entry_bytes(Err(Status::TooLarge)));
-    let mut room = (FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES_MAX).saturating_sub(entries.len() * refused_bytes);
+    let mut room = (FRAME_BYTES_MAX - RESULT_ENVELOPE_BYTES_MAX).saturating_sub(entries.len() * refused_bytes);
     (0..entries.len()).map(move |index| {
         let found = entries.entry(index);
         let more = size::message(item::ELEMENT, entry_bytes(found)).saturating_sub(refused_bytes);

@@ -108,3 +108,40 @@ impl RequestLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{decode_request, encode_request};
+    use super::*;
+    use crate::command::{Command, Keys, Request, Writes};
+
+    #[test]
+    fn memory_is_kept_up_to_a_bound() {
+        let frame_of = |command| {
+            let mut frame = Vec::new();
+            encode_request(
+                &mut frame,
+                &Request { id: 1, epoch: 0, group: 0, timeout_ms: 0, forwarded: false, command },
+            );
+            frame
+        };
+        let keys = [Span::default(); KEYS_MAX];
+        let writes = [WriteSpan::default(); KEYS_MAX];
+        let batches = [
+            frame_of(Command::GetMany { keys: Keys::new(&[], &keys) }),
+            frame_of(Command::SetMany { entries: Writes::new(&[], &writes) }),
+            frame_of(Command::GetMany { keys: Keys::new(&[], &keys[..SCRATCH_KEYS_KEPT]) }),
+        ];
+        let get = frame_of(Command::Get { key: b"k" });
+
+        let mut scratch = Scratch::default();
+        for batch in &batches {
+            decode_request(&batch[4..], &mut scratch).expect("a batch at the limit");
+            assert!(scratch.keys.capacity() <= KEYS_MAX && scratch.writes.capacity() <= KEYS_MAX);
+        }
+        decode_request(&get[4..], &mut scratch).expect("a get");
+        assert_eq!((scratch.keys.capacity(), scratch.writes.capacity()), (SCRATCH_KEYS_KEPT, SCRATCH_KEYS_KEPT));
+        decode_request(&batches[2][4..], &mut scratch).expect("a batch");
+        assert_eq!(scratch.keys.capacity(), SCRATCH_KEYS_KEPT, "what is kept is enough for it");
+    }
+}

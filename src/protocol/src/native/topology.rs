@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use larder_ring::{Topology, TopologyError};
+use larder_ring::{SHARDS_MAX, Topology, TopologyError};
 
 use super::generated::{Node, TopologyResult};
 
@@ -12,7 +12,7 @@ use super::generated::{Node, TopologyResult};
 #[non_exhaustive]
 pub enum TopologyRefused {
     /// A node's number of shards is outside what a ring can have.
-    #[error("node {node:?} claims {shards} shards, and a node has at most {}", u16::MAX)]
+    #[error("node {node:?} claims {shards} shards, and a node has at most {SHARDS_MAX}")]
     Shards {
         /// Id of the node.
         node: String,
@@ -72,5 +72,54 @@ impl TryFrom<&TopologyResult> for Topology {
             return Err(TopologyRefused::Digest { sent: sent.digest, computed: topology.digest() });
         }
         Ok(topology)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent() -> TopologyResult {
+        let node = |id: &str| larder_ring::Node {
+            id: id.into(),
+            address: String::from("127.0.0.1:7400"),
+            shards: 2,
+            points: 1024,
+            incarnation: 7,
+        };
+        TopologyResult::from(&Topology::new(3, 5, vec![node("a"), node("b")]).expect("a topology"))
+    }
+
+    #[test]
+    fn a_topology_comes_back_as_it_was_sent() {
+        let topology = Topology::try_from(&sent()).expect("the same");
+        assert_eq!(TopologyResult::from(&topology), sent());
+        assert_eq!((topology.epoch(), topology.cluster_seed()), (5, 3));
+    }
+
+    #[test]
+    fn another_digest_is_refused() {
+        let mut other = sent();
+        other.nodes[0].points += 1;
+        let refused = Topology::try_from(&other).expect_err("other weights");
+        assert!(matches!(refused, TopologyRefused::Digest { sent: digest, .. } if digest == other.digest), "{refused}");
+    }
+
+    #[test]
+    fn what_makes_no_ring_is_refused() {
+        let mut no_nodes = sent();
+        no_nodes.nodes.clear();
+        let refused = Topology::try_from(&no_nodes).expect_err("no nodes");
+        assert!(matches!(refused, TopologyRefused::Ring(TopologyError::NoNodes)), "{refused}");
+
+        for shards in [0, 257, 65_535, 65_536, 65_538, u32::MAX] {
+            let mut many = sent();
+            many.nodes[1].shards = shards;
+            let named = match Topology::try_from(&many).expect_err("too many shards") {
+                TopologyRefused::Ring(cause) => cause.to_string(),
+                refused => refused.to_string(),
+            };
+            assert!(named.contains(&shards.to_string()) && named.contains("\"b\""), "{named}");
+        }
     }
 }

@@ -73,7 +73,7 @@ pub struct Response {
     pub epoch: u64,
     #[prost(enumeration = "Status", tag = "3")]
     pub status: i32,
-    /// With a status other than OK and NOT_FOUND: what is wrong and what to do, for a person.
+    /// With a status other than OK and NOT_FOUND: what is wrong and what to do, for a person. At most 1,024 bytes.
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
@@ -111,6 +111,7 @@ pub mod response {
 /// Answer: `entry`, or NOT_FOUND.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Get {
+    /// At most `Limits.key_bytes_max`; may be empty.
     #[prost(bytes = "vec", tag = "1")]
     pub key: ::prost::alloc::vec::Vec<u8>,
 }
@@ -275,9 +276,10 @@ pub struct Hello {
     /// The version of this protocol that the client speaks: 1. Another one is answered NOT_SUPPORTED.
     #[prost(uint32, tag = "1")]
     pub protocol: u32,
-    /// Name and version of the client, for the operator's eyes.
+    /// Name and version of the client, for the operator's eyes. At most 1,024 bytes.
     #[prost(string, tag = "2")]
     pub client: ::prost::alloc::string::String,
+    /// At most 1,024 bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub credentials: ::prost::alloc::vec::Vec<u8>,
     /// The shard that this connection is meant for. The answer says which one it got.
@@ -304,10 +306,12 @@ pub struct Entry {
     /// What is left of its life, at least 1; 0: it does not expire.
     #[prost(uint64, tag = "4")]
     pub ttl_ms: u64,
-    /// In `Entries` only: NOT_FOUND, or why this key could not be looked up.
+    /// In `Entries` only: NOT_FOUND, or why this key could not be looked up. The other fields are then unset.
     #[prost(enumeration = "Status", tag = "5")]
     pub status: i32,
 }
+/// Values that do not fit in one frame together: an entry that does not fit any more has the status TOO_LARGE and is
+/// to be asked for alone, where it always fits. Smaller ones behind it may still be there.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entries {
     #[prost(message, repeated, tag = "1")]
@@ -344,6 +348,7 @@ pub struct Invalidated {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
 }
+/// HelloResult, StatsResult and TopologyResult have at most 4 MiB each; a longer one is answered TOO_LARGE.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HelloResult {
     #[prost(uint32, tag = "1")]

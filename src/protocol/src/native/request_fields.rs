@@ -1,0 +1,202 @@
+//! The fields of the operations, merged one by one as they are met in a request.
+
+use super::numbers::{hello, item, lease_set, scan};
+use super::reader::{Fault, Reader, Wire};
+use super::scratch::{RequestLimits, Scratch};
+use crate::command::{Command, Condition, Expiry, Span, WriteSpan};
+use crate::limits::CLIENT_NAME_BYTES_MAX;
+
+/// The fields that operations on one key, and the elements of a set_many, share.
+#[derive(Default)]
+pub(super) struct Item {
+    pub(super) key: Span,
+    value: Span,
+    flags: u32,
+    condition: u32,
+    pub(super) version: u64,
+    pub(super) expiry: Expiry,
+}
+
+/// The fields of `Hello`.
+#[derive(Default)]
+pub(super) struct Hello<'a> {
+    protocol: u32,
+    client: &'a str,
+    credentials: &'a [u8],
+    shard: Option<u32>,
+}
+
+impl Item {
+    #[inline]
+    pub(super) fn merge_key(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_set(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::VALUE => self.value = body.span(wire)?,
+                item::FLAGS => self.flags = body.uint32(wire)?,
+                item::CONDITION => self.condition = body.uint32(wire)?,
+                item::VERSION => self.version = body.fixed64(wire)?,
+                _ => self.merge_expiry(&mut body, number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_delete(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::DELETE_VERSION => self.version = body.fixed64(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_touch(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                _ => self.merge_expiry(&mut body, number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_append(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::VALUE => self.value = body.span(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the fields of `oneof expiry`, the last of which counts, or an unknown field.
+    pub(super) fn merge_expiry(&mut self, body: &mut Reader<'_>, number: u32, wire: Wire) -> Result<(), Fault> {
+        self.expiry = match number {
+            item::TTL_MS => match body.uint64(wire)? {
+                0 => Expiry::Never,
+                ttl_ms => Expiry::After(ttl_ms),
+            },
+            item::EXPIRES_AT_MS => Expiry::At(body.uint64(wire)?),
+            item::KEEP_TTL => match body.bool(wire)? {
+                true => Expiry::Keep,
+                false => Expiry::Default,
+            },
+            _ => return body.skip(number, wire),
+        };
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn key<'a>(&self, message: &'a [u8], limits: &RequestLimits) -> Result<&'a [u8], Fault> {
+        limits.check_key(self.key.len as usize)?;
+        Ok(self.key.of(message))
+    }
+
+    pub(super) fn write(&self, limits: &RequestLimits) -> Result<WriteSpan, Fault> {
+        limits.check_key(self.key.len as usize)?;
+        limits.check_value(self.value.len as usize)?;
+        let condition = match self.condition {
+            0 => Condition::Always,
+            1 => Condition::Absent,
+            2 => Condition::Present,
+            3 => Condition::Version(self.version),
+            _ => return Err(Fault::bad("a condition is none that this server knows")),
+        };
+        Ok(WriteSpan { key: self.key, value: self.value, flags: self.flags, condition, expiry: self.expiry })
+    }
+}
+
+impl<'a> Hello<'a> {
+    pub(super) fn merge(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                hello::PROTOCOL => self.protocol = body.uint32(wire)?,
+                hello::CLIENT => self.client = body.text(wire, "the client's name is not UTF-8")?,
+                hello::CREDENTIALS => self.credentials = body.slice(wire)?,
+                hello::SHARD => self.shard = Some(body.uint32(wire)?),
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
+        if self.client.len() > CLIENT_NAME_BYTES_MAX {
+            return Err(Fault::too_large("the client's name is longer than 1024 bytes"));
+        }
+        if self.credentials.len() > CLIENT_NAME_BYTES_MAX {
+            return Err(Fault::too_large("the credentials are longer than 1024 bytes"));
+        }
+        let Hello { protocol, client, credentials, shard } = self;
+        Ok(Command::Hello { client, protocol, credentials, shard })
+    }
+}
+
+pub(super) fn merge_keys(mut body: Reader<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            item::ELEMENT => scratch.push_key(body.span(wire)?)?,
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn merge_writes(mut body: Reader<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            item::ELEMENT => {
+                let mut entry = Item::default();
+                entry.merge_set(body.message(wire)?)?;
+                scratch.push_write(entry.write(&scratch.limits)?)?;
+            }
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_lease_set(mut body: Reader<'_>) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            lease_set::SET => Item::default().merge_set(body.message(wire)?)?,
+            lease_set::TOKEN => _ = body.fixed64(wire)?,
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_scan(mut body: Reader<'_>) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        match number {
+            scan::CURSOR | scan::PATTERN => _ = body.span(wire)?,
+            scan::COUNT => _ = body.uint32(wire)?,
+            _ => body.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+/// A message that has no fields yet.
+pub(super) fn skip_all(mut body: Reader<'_>) -> Result<(), Fault> {
+    while let Some((number, wire)) = body.field()? {
+        body.skip(number, wire)?;
+    }
+    Ok(())
+}
