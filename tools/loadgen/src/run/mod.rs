@@ -1,0 +1,189 @@
+//! `loadgen run`: threads that make load by a plan, and what they measured.
+
+mod gate;
+mod load;
+mod pace;
+mod plan;
+mod preload;
+mod report;
+mod sender;
+mod thread;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::{Clock, ns};
+use crate::error::LoadError;
+use crate::progress::{self, percent, thousands};
+use crate::protocol::{LoadProtocol, ServerFacts, connect_native};
+use crate::stats::{Live, Recorder};
+use crate::system;
+use crate::verify::Ledger;
+use crate::workload::Content;
+use gate::Gate;
+use sender::Material;
+use thread::ThreadResult;
+
+pub use plan::{Arrivals, Length, Pace, Plan};
+pub use report::Report;
+
+/// When load is made, and when it counts, in ns of the run's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// First request.
+    pub(crate) begin_ns: u64,
+    /// First request that counts.
+    pub(crate) start_ns: u64,
+    /// From here on nothing is sent. `u64::MAX`: the number of requests decides.
+    pub(crate) end_ns: u64,
+}
+
+impl Window {
+    fn new(plan: &Plan, begin_ns: u64) -> Window {
+        let start_ns = begin_ns + ns(plan.warm_up);
+        let end_ns = match plan.length {
+            Length::Time(time) => start_ns + ns(time),
+            Length::Requests(_) => u64::MAX,
+        };
+        Window { begin_ns, start_ns, end_ns }
+    }
+
+    /// Whether a request that starts at this time counts.
+    pub(crate) fn has(&self, start_ns: u64) -> bool {
+        (self.start_ns..self.end_ns).contains(&start_ns)
+    }
+}
+
+/// What the threads of a run share.
+struct Stage<'a, P> {
+    plan: &'a Plan,
+    protocol: &'a P,
+    facts: &'a ServerFacts,
+    material: Material,
+    clock: Clock,
+    gate: &'a Gate,
+    /// Keys that were set before the run.
+    preloaded: AtomicU64,
+    /// When the first request was sent; 0: not yet.
+    began_ns: AtomicU64,
+    live: Vec<Mutex<Live>>,
+}
+
+/// Does a run with the native protocol.
+///
+/// # Errors
+/// See [`LoadError`]; what the server refuses is no error but part of the report.
+pub fn run(plan: &Plan) -> Result<Report, LoadError> {
+    plan.check()?;
+    system::allow_files(plan.connections + plan.threads * crate::limits::PRELOAD_CONNECTIONS)?;
+    let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+    plan.check_server(&facts)?;
+    run_with(plan, &protocol, &facts, "native")
+}
+
+fn run_with<P: LoadProtocol + Sync>(
+    plan: &Plan,
+    protocol: &P,
+    facts: &ServerFacts,
+    name: &'static str,
+) -> Result<Report, LoadError> {
+    let gate = Gate::new(plan.threads);
+    let ledger = plan.verify.map(|writers| Arc::new(Ledger::new(run_number(plan.seed), writers, plan.keys.count())));
+    let stage = Stage {
+        plan,
+        protocol,
+        facts,
+        material: Material { content: Arc::new(Content::new(plan.values.most(), plan.seed)), ledger },
+        clock: Clock::start(),
+        gate: &gate,
+        preloaded: AtomicU64::new(0),
+        began_ns: AtomicU64::new(0),
+        live: (0..plan.threads).map(|_| Mutex::default()).collect(),
+    };
+    let results = std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..plan.threads {
+            let (stage, sender) = (&stage, sender.clone());
+            scope.spawn(move || {
+                let result = thread::run(stage, number);
+                if result.is_err() {
+                    stage.gate.fail();
+                }
+                // The receiver waits for every thread, so there is one.
+                let _ = sender.send(result);
+            });
+        }
+        drop(sender);
+        collect(&stage, &receiver)
+    });
+    progress::end();
+    let results = results?;
+    let mut recorder = Recorder::default();
+    results.iter().for_each(|result| recorder.merge(&result.recorder));
+    Ok(Report::new(plan, name, facts, &recorder, &results))
+}
+
+/// Waits for all threads, and shows each second how it goes. The first failure that is no echo of another one counts.
+fn collect<P: LoadProtocol>(
+    stage: &Stage<'_, P>,
+    receiver: &mpsc::Receiver<Result<ThreadResult, LoadError>>,
+) -> Result<Vec<ThreadResult>, LoadError> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut results = Vec::new();
+    let mut failure = None;
+    let mut shown_ns = stage.clock.now_ns();
+    loop {
+        let passed = Duration::from_nanos(stage.clock.now_ns() - shown_ns);
+        match receiver.recv_timeout(SECOND.saturating_sub(passed)) {
+            Ok(Ok(result)) => results.push(result),
+            Ok(Err(error)) => match failure {
+                None | Some(LoadError::BrokenOff) => failure = Some(error),
+                Some(_) => {}
+            },
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let now_ns = stage.clock.now_ns();
+                if stage.plan.progress {
+                    show(stage, now_ns, Duration::from_nanos(now_ns - shown_ns).as_secs_f64());
+                }
+                shown_ns = now_ns;
+            }
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None if results.len() < stage.plan.threads => Err(LoadError::BrokenOff),
+        None => Ok(results),
+    }
+}
+
+fn show<P: LoadProtocol>(stage: &Stage<'_, P>, now_ns: u64, seconds: f64) {
+    let mut live = Live::default();
+    for part in &stage.live {
+        part.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pour(&mut live);
+    }
+    let began_ns = stage.began_ns.load(Ordering::Acquire);
+    if began_ns == 0 {
+        let (done, keys) = (stage.preloaded.load(Ordering::Relaxed), stage.plan.keys.count());
+        progress::live(&format!("preload  {} of {} keys  {}", thousands(done), thousands(keys), percent(done, keys)));
+        return;
+    }
+    let window = Window::new(stage.plan, began_ns);
+    let (phase, since_ns) = match now_ns {
+        now if now < window.start_ns => ("warm-up", window.begin_ns),
+        now if now < window.end_ns => ("run", window.start_ns),
+        _ => ("drain", window.end_ns),
+    };
+    progress::live(&progress::run_line(phase, Duration::from_nanos(now_ns - since_ns), seconds, &live));
+}
+
+/// Another number for each run, also for runs with one seed, so that values of an earlier run are told apart.
+fn run_number(seed: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&now.to_le_bytes());
+    bytes[16..].copy_from_slice(&u64::from(std::process::id()).to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}

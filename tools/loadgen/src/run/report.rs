@@ -1,0 +1,360 @@
+//! The result of a run: one JSON object, and a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::plan::{Length, Pace, Plan};
+use super::thread::ThreadResult;
+use crate::progress::{percent, thousands};
+use crate::protocol::ServerFacts;
+use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies};
+use crate::stats::Recorder;
+use crate::verify::Writers;
+
+/// Above this share of time at work the generator itself may be what limits a run.
+const BUSY_LIMIT: f64 = 0.9;
+
+/// What a run measured. The field names are what scripts rely on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Always `run`.
+    pub command: &'static str,
+    /// Version of the load generator.
+    pub version: &'static str,
+    /// The load protocol.
+    pub protocol: &'static str,
+    /// Where to.
+    pub addr: String,
+    /// Name of the group.
+    pub group: String,
+    /// Name and version of the server, as it says.
+    pub server: String,
+    /// What everything random followed from.
+    pub seed: u64,
+    /// What was to be done.
+    pub setup: Setup,
+    /// Length of the measurement.
+    pub elapsed_s: f64,
+    /// Requests that should have been sent in the measurement.
+    pub offered: u64,
+    /// Of those: answered before its end.
+    pub achieved: u64,
+    /// `offered` per second.
+    pub offered_per_s: f64,
+    /// `achieved` per second: the throughput.
+    pub achieved_per_s: f64,
+    /// Requests that were answered, also after the end of the measurement, with those that filled misses.
+    pub requests: u64,
+    /// Requests that were due and never sent, because the server had not answered enough of the others.
+    pub unsent: u64,
+    /// Requests that were sent and not answered in time after the end.
+    pub unanswered: u64,
+    /// Requests that were on their way when their connection broke.
+    pub lost: u64,
+    /// Connections that broke.
+    pub connections_lost: u64,
+    /// Keys that reads found.
+    pub hits: u64,
+    /// Keys that reads did not find.
+    pub misses: u64,
+    /// `hits` of all keys looked for; null if there were none.
+    pub hit_ratio: Option<f64>,
+    /// Requests that filled misses.
+    pub fills: u64,
+    /// Keys or requests that were refused.
+    pub errors_total: u64,
+    /// The same by status.
+    pub errors: BTreeMap<String, ErrorReport>,
+    /// Bytes sent in the measurement.
+    pub bytes_sent: u64,
+    /// Bytes received in the measurement.
+    pub bytes_received: u64,
+    /// From the intended start to the answer.
+    pub latency: Latency,
+    /// From the sending to the answer.
+    pub service: Latency,
+    /// Open loop: how much later than possible the generator itself sent.
+    pub lag: Option<Latency>,
+    /// Each operation that came up.
+    pub operations: BTreeMap<&'static str, OperationReport>,
+    /// What was checked, with `--verify`.
+    pub verify: Option<VerifyReport>,
+    /// How the generator did.
+    pub generator: GeneratorReport,
+}
+
+/// The options of a run, as they were understood.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setup {
+    threads: usize,
+    cores: Vec<usize>,
+    connections: usize,
+    pipeline: usize,
+    pace: &'static str,
+    rate_per_s: Option<f64>,
+    arrivals: Option<String>,
+    keys: u64,
+    key_bytes: usize,
+    distribution: String,
+    values: String,
+    mix: String,
+    multi_get: usize,
+    ttl_ms: Option<u64>,
+    preload: bool,
+    fill: bool,
+    warm_up_s: f64,
+    duration_s: Option<f64>,
+    requests: Option<u64>,
+}
+
+/// One operation.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationReport {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Keys found.
+    pub hits: u64,
+    /// Keys not found.
+    pub misses: u64,
+    /// Keys or requests refused.
+    pub errors: u64,
+    /// From the intended start to the answer.
+    pub latency: Latency,
+}
+
+/// What `--verify` saw. A wrong value ends the run, so there is no number of them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Values checked: well-formed, checksum, key, version.
+    pub checked: u64,
+    /// Of those: written by another run, so that of their version nothing is known.
+    pub foreign: u64,
+    /// `one_per_key`: no value older than an acknowledged write was seen. `many`: that was not checked.
+    pub writers: &'static str,
+}
+
+/// How the generator did.
+#[derive(Clone, Debug, Serialize)]
+pub struct GeneratorReport {
+    /// Share of the measurement that each thread was at work.
+    pub busy: Vec<f64>,
+    /// Whether one was so busy that the generator may be what limited the run.
+    pub limited: bool,
+}
+
+impl Report {
+    pub(super) fn new(
+        plan: &Plan,
+        protocol: &'static str,
+        facts: &ServerFacts,
+        recorder: &Recorder,
+        threads: &[ThreadResult],
+    ) -> Report {
+        let started_ns = threads.iter().map(|thread| thread.started_ns).max().unwrap_or(0);
+        let elapsed_s = match plan.length {
+            Length::Time(time) => time.as_secs_f64(),
+            Length::Requests(_) => recorder.last_answer_ns.saturating_sub(started_ns) as f64 / 1e9,
+        };
+        let per_s = |count: u64| if elapsed_s > 0.0 { count as f64 / elapsed_s } else { 0.0 };
+        let (hits, misses) = recorder.reads();
+        let latency = recorder.latency(false);
+        let open = matches!(plan.pace, Pace::Open { .. });
+        let service = if open { Latency::of(&recorder.latency(true)) } else { Latency::of(&latency) };
+        Report {
+            command: "run",
+            version: env!("CARGO_PKG_VERSION"),
+            protocol,
+            addr: plan.address.to_string(),
+            group: plan.group.clone(),
+            server: facts.server.clone(),
+            seed: plan.seed,
+            setup: Setup::of(plan),
+            elapsed_s,
+            offered: recorder.offered,
+            achieved: recorder.achieved,
+            offered_per_s: per_s(recorder.offered),
+            achieved_per_s: per_s(recorder.achieved),
+            requests: recorder.requests(),
+            unsent: recorder.unsent,
+            unanswered: recorder.unanswered,
+            lost: recorder.lost,
+            connections_lost: threads.iter().map(|thread| thread.traffic.losses).sum(),
+            hits,
+            misses,
+            hit_ratio: (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64),
+            fills: recorder.fills,
+            errors_total: recorder.error_count(),
+            errors: ErrorReport::all(recorder),
+            bytes_sent: threads.iter().map(|thread| thread.traffic.bytes_sent).sum(),
+            bytes_received: threads.iter().map(|thread| thread.traffic.bytes_received).sum(),
+            latency: Latency::of(&latency),
+            service,
+            lag: open.then(|| Latency::of(&recorder.lag)),
+            operations: recorder
+                .operations()
+                .map(|(operation, stats)| {
+                    (
+                        operation.name(),
+                        OperationReport {
+                            requests: stats.requests,
+                            hits: stats.hits,
+                            misses: stats.misses,
+                            errors: stats.errors,
+                            latency: Latency::of(&stats.latency),
+                        },
+                    )
+                })
+                .collect(),
+            verify: plan.verify.map(|writers| VerifyReport {
+                checked: recorder.verified,
+                foreign: recorder.foreign,
+                writers: match writers {
+                    Writers::OnePerKey => "one_per_key",
+                    Writers::Many => "many",
+                },
+            }),
+            generator: GeneratorReport::of(threads),
+        }
+    }
+}
+
+impl Setup {
+    fn of(plan: &Plan) -> Setup {
+        let (pace, rate_per_s, arrivals) = match plan.pace {
+            Pace::Closed => ("closed", None, None),
+            Pace::Open { per_second, arrivals } => ("open", Some(per_second), Some(arrivals.to_string())),
+        };
+        let (duration_s, requests) = match plan.length {
+            Length::Time(time) => (Some(time.as_secs_f64()), None),
+            Length::Requests(count) => (None, Some(count)),
+        };
+        Setup {
+            threads: plan.threads,
+            cores: plan.cores.clone(),
+            connections: plan.connections,
+            pipeline: plan.pipeline,
+            pace,
+            rate_per_s,
+            arrivals,
+            keys: plan.keys.count(),
+            key_bytes: plan.keys.key_bytes(),
+            distribution: plan.distribution.to_string(),
+            values: plan.values.to_string(),
+            mix: plan.mix.to_string(),
+            multi_get: plan.multi_get,
+            ttl_ms: plan.ttl.map(|ttl| ttl.as_millis() as u64),
+            preload: plan.preload,
+            fill: plan.fill,
+            warm_up_s: plan.warm_up.as_secs_f64(),
+            duration_s,
+            requests,
+        }
+    }
+}
+
+impl GeneratorReport {
+    fn of(threads: &[ThreadResult]) -> GeneratorReport {
+        let busy: Vec<f64> = threads
+            .iter()
+            .map(|thread| {
+                1.0 - thread.traffic.idle_ns.min(thread.measured_ns) as f64 / thread.measured_ns.max(1) as f64
+            })
+            .collect();
+        GeneratorReport { limited: busy.iter().any(|&busy| busy > BUSY_LIMIT), busy }
+    }
+
+    fn busiest(&self) -> f64 {
+        self.busy.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { setup, .. } = self;
+        writeln!(
+            f,
+            "{} at {}, group {}, protocol {}, seed {}",
+            self.server, self.addr, self.group, self.protocol, self.seed
+        )?;
+        writeln!(
+            f,
+            "{} threads, {} connections, pipeline {}, {} keys of {} bytes ({}), values {}, mix {}{}",
+            setup.threads,
+            setup.connections,
+            setup.pipeline,
+            thousands(setup.keys),
+            setup.key_bytes,
+            setup.distribution,
+            setup.values,
+            setup.mix,
+            if setup.multi_get > 1 { format!(", {} keys per get", setup.multi_get) } else { String::new() },
+        )?;
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "  {name:<12} {text}");
+        let per_s = |rate: f64| thousands(rate.round() as u64);
+        writeln!(f)?;
+        row(
+            f,
+            "throughput",
+            format!(
+                "{} req/s over {:.2} s ({} loop, {} offered per s)",
+                per_s(self.achieved_per_s),
+                self.elapsed_s,
+                setup.pace,
+                per_s(self.offered_per_s)
+            ),
+        )?;
+        row(
+            f,
+            "requests",
+            format!(
+                "{} answered, {} unsent, {} unanswered, {} lost",
+                thousands(self.requests),
+                thousands(self.unsent),
+                thousands(self.unanswered),
+                thousands(self.lost)
+            ),
+        )?;
+        row(
+            f,
+            "hit ratio",
+            format!(
+                "{} ({} hits, {} misses, {} filled)",
+                percent(self.hits, self.hits + self.misses),
+                thousands(self.hits),
+                thousands(self.misses),
+                thousands(self.fills)
+            ),
+        )?;
+        row(f, "bytes", format!("{} sent, {} received", thousands(self.bytes_sent), thousands(self.bytes_received)))?;
+        write_errors(f, self.errors_total, &self.errors)?;
+        if self.connections_lost > 0 {
+            row(f, "connections", format!("{} lost", thousands(self.connections_lost)))?;
+        }
+        if let Some(verify) = &self.verify {
+            row(
+                f,
+                "verified",
+                format!(
+                    "{} values, all right ({} of other runs, writers {})",
+                    thousands(verify.checked),
+                    thousands(verify.foreign),
+                    verify.writers
+                ),
+            )?;
+        }
+        let limited =
+            if self.generator.limited { "; GENERATOR-LIMITED: more threads or cores may show more" } else { "" };
+        row(f, "generator", format!("{:.0} % busy{limited}", self.generator.busiest() * 100.0))?;
+        writeln!(f)?;
+        let mut rows = vec![Row("latency", self.latency)];
+        if let Some(lag) = self.lag {
+            rows.extend([Row("service", self.service), Row("own lag", lag)]);
+        }
+        if self.operations.len() > 1 {
+            rows.extend(self.operations.iter().map(|(name, operation)| Row(name, operation.latency)));
+        }
+        write_latencies(f, &rows)
+    }
+}

@@ -1,0 +1,69 @@
+//! What the operating system is asked for: cores and file descriptors.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::error::LoadError;
+
+/// Files that the program has open besides its connections.
+const FILES_BESIDES: u64 = 64;
+
+/// Keeps this thread on one core.
+///
+/// # Errors
+/// The process may not run there.
+pub(crate) fn pin(core: usize) -> Result<(), LoadError> {
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).map_err(|error| {
+        let allowed = sched_getaffinity(None).map(|set| cores_of(&set)).unwrap_or_default();
+        LoadError::option("--cores", core, format!("{error}; this process may run on {}", allowed.join(",")))
+    })
+}
+
+fn cores_of(set: &CpuSet) -> Vec<String> {
+    (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).map(|core| core.to_string()).collect()
+}
+
+/// Raises the limit of open files as far as it may be raised, so that there can be so many connections.
+///
+/// # Errors
+/// The limit is below what is needed.
+pub(crate) fn allow_files(connections: usize) -> Result<(), LoadError> {
+    let needed = connections as u64 + FILES_BESIDES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: maximum.map(|maximum| maximum.min(needed)).or(Some(needed)), maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) if maximum.is_none_or(|maximum| maximum >= needed) => Ok(()),
+        _ => {
+            let remedy = format!(
+                "needs {needed} open files and the limit is {}; raise it with `ulimit -Hn {needed}` or use fewer connections",
+                maximum.or(current).unwrap_or(0)
+            );
+            Err(LoadError::option("--connections", connections, remedy))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_is_not_there_is_named() {
+        let error = std::thread::spawn(|| pin(CpuSet::MAX_CPU - 1)).join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("--cores 1023"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn more_files_than_may_be_is_an_error_about_connections() {
+        assert!(allow_files(10).is_ok());
+        let Some(most) = getrlimit(Resource::Nofile).maximum else { return };
+        let error = allow_files(most as usize).unwrap_err().to_string();
+        assert!(error.contains("--connections") && error.contains("ulimit"), "{error}");
+    }
+}

@@ -1,0 +1,10 @@
+//! What is asked for: keys, values, operations.
+
+pub mod keys;
+pub mod mix;
+pub mod values;
+mod zipf;
+
+pub use keys::{Distribution, KeySampler, KeySpace, KeyWriter};
+pub use mix::{Mix, Operation};
+pub use values::{Content, ValueSizes};
