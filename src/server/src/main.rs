@@ -35,5 +35,6 @@ fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
     for oddity in preflight::run(&loaded.config)? {
         eprintln!("larder: warning: {oddity}");
     }
+    let _listeners = larder_server::listen::listen(loaded.config.listen, loaded.config.shards)?;
     anyhow::bail!("this build serves nothing yet: use --check-config or --print-config")
 }

@@ -72,8 +72,8 @@ pub enum ConfigError {
 /// What is wrong with a value, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    problem: String,
-    remedy: String,
+    problem: Box<str>,
+    remedy: Box<str>,
 }
 
 /// Something allowed, but worth a line.
@@ -112,7 +112,7 @@ pub enum Warning {
 }
 
 impl Fault {
-    pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(problem: impl Into<Box<str>>, remedy: impl Into<Box<str>>) -> Self {
         Self { problem: problem.into(), remedy: remedy.into() }
     }
 }

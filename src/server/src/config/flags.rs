@@ -128,6 +128,7 @@ fn serve() -> clap::Command {
     clap::Command::new("serve")
         .about("Serve, on one pinned thread per shard, until SIGTERM or SIGINT")
         .after_help(SERVE_EXAMPLES)
+        .next_line_help(true)
         .arg(config)
         .args(Setting::all().map(flag))
         .args([check, print])
@@ -194,10 +195,11 @@ mod tests {
     fn help_offers_what_works_and_nothing_else() {
         let help = serve().render_long_help().to_string();
         for setting in Setting::all() {
-            let flag = format!("--{} ", setting.names().flag);
+            let flag = format!("--{} <", setting.names().flag);
             let flag = if setting == Setting::Insecure { "--insecure[=" } else { &flag };
             assert_eq!(help.contains(flag), setting.is_available(), "{flag}\n{help}");
             assert_eq!(help.contains(setting.names().environment), setting.is_available(), "{flag}\n{help}");
         }
+        assert_eq!(help.lines().find(|line| line.len() > 120), None);
     }
 }

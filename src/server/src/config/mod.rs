@@ -1,7 +1,7 @@
 //! Configuration in two stages: as given, then as derived and checked.
 //!
 //! Every setting may come from a flag, from the environment (`LARDER_…`), from `larder.toml` or from its default, and
-//! the first of these that names it wins. [`given`] collects the texts and where each of them stood; [`resolve`]
+//! the first of these that names it wins. `given` collects the texts and where each of them stood; `resolve`
 //! parses, derives and checks. So a [`Config`] that exists is right, and every error can say what was wrong, where it
 //! was written and what to write instead.
 //!

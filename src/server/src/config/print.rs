@@ -90,3 +90,79 @@ fn line(out: &mut String, name: &str, value: &str, source: &Source) -> fmt::Resu
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServeFlags;
+    use std::path::Path;
+
+    fn load(path: &Path, cores_allowed: &[usize]) -> Loaded {
+        let flags = ServeFlags { config: Some(path.to_owned()), ..ServeFlags::default() };
+        Loaded::load(&flags, [], cores_allowed).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn random_file(random: &mut fastrand::Rng, cores: &[usize]) -> String {
+        let mut text = String::new();
+        let mut maybe = |line: String| {
+            if random.bool() {
+                text += &line;
+                text.push('\n');
+            }
+        };
+        let mut values = fastrand::Rng::with_seed(cores.len() as u64);
+        maybe(format!("memory = {}", values.u64(1 << 30..1 << 40)));
+        maybe(format!("cores = [{}, {}]", cores[0], cores[cores.len() - 1]).replace("[0, 0]", "[0]"));
+        maybe(format!("shards = {}", values.u16(1..=64)));
+        maybe("insecure = true\nlisten.native = \"[2001:db8::1]:7400\"".to_owned());
+        maybe("cluster.name = \"prod-1\"".to_owned());
+        maybe("cluster.node_id = 'a\"b\\c#d'".to_owned());
+        maybe("cluster.advertise = \"larder-0.example:7400\"".to_owned());
+        maybe(format!("cluster.seed = \"{}\"", values.u64(..)));
+        maybe(format!("limits.value_max = {}", values.u64(1..4096)));
+        maybe(format!("limits.connections_max = {}", values.u64(1..=1 << 20)));
+        maybe(format!("limits.request_timeout = \"{}ms\"", values.u64(1..=600_000)));
+        maybe(format!("limits.stop_timeout = \"{}s\"", values.u64(..=3600)));
+        maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
+        maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
+        maybe("[[group]]\nname = \"'\"\nmemory = \"33MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());
+        text
+    }
+
+    #[test]
+    fn what_is_printed_gives_the_same_configuration() {
+        let seed = 0x70a1;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("larder.toml");
+        for round in 0..300 {
+            let mut cores: Vec<usize> = (0..64).filter(|_| random.u8(..3) > 0).collect();
+            cores.insert(0, 0);
+            cores.dedup();
+            let file = random_file(&mut random, &cores);
+            std::fs::write(&path, &file).unwrap();
+            let first = load(&path, &cores);
+            let printed = first.to_toml();
+            std::fs::write(&path, &printed).unwrap();
+            let second = load(&path, &cores);
+            assert_eq!(first.config, second.config, "seed {seed}, round {round}:\n{file}\n{printed}");
+            for setting in Setting::all().filter(|setting| value(&second.config, *setting).is_some()) {
+                assert!(matches!(second.source(setting), Source::File { .. }), "{setting:?}:\n{printed}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_has_its_source_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("two\nlines.toml");
+        std::fs::write(&path, "\nmemory = 33554432\n[[group]]\nname = 'a'\nmemory = '25%'\n").unwrap();
+        let printed = load(&path, &[0]).to_toml();
+        let has = |line: String| assert!(printed.lines().any(|it| it == line), "{line}\n{printed}");
+        let shown = path.display().to_string().replace('\n', "?");
+        has(format!("memory = \"32MiB\"                     # {shown}:2"));
+        has("shards = 1                           # default: one per core".to_owned());
+        has(format!("memory = \"8MiB\"                      # {shown}:5"));
+        has("memory = \"24MiB\"                     # default: what the other groups leave".to_owned());
+    }
+}

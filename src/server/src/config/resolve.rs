@@ -135,8 +135,7 @@ fn shards(given: &Given, cores: &[usize], warnings: &mut Vec<Warning>) -> Result
         None => cores.len().min(usize::from(SHARDS_MAX)) as u64,
         Some(shards) if range.contains(&shards) => shards,
         Some(shards) => {
-            let fault =
-                Fault::new("a node has at least one shard, and not as many", format!("write 1 to {SHARDS_MAX}"));
+            let fault = Fault::new("a node cannot have this many shards", format!("write 1 to {SHARDS_MAX}"));
             return Err(given.refuse(Setting::Shards, shards, fault));
         }
     };
@@ -271,4 +270,199 @@ fn timeout(
         return Err(given.refuse(setting, time, Fault::new("it is out of range", format!("write {least} to {most}"))));
     }
     Ok(time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ServeFlags;
+    use super::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn load(flags: &[(Setting, &str)], cores_allowed: &[usize]) -> Result<Loaded, String> {
+        let settings = flags.iter().map(|(setting, text)| (*setting, (*text).to_owned())).collect();
+        let flags = ServeFlags { settings, ..ServeFlags::default() };
+        Loaded::load(&flags, [], cores_allowed).map_err(|error| error.to_string())
+    }
+
+    fn config(flags: &[(Setting, &str)], cores_allowed: &[usize]) -> Config {
+        load(flags, cores_allowed).unwrap().config
+    }
+
+    #[test]
+    fn defaults() {
+        let loaded = load(&[], &[0, 2, 3]).unwrap();
+        assert_eq!(loaded.warnings, []);
+        let config = loaded.config;
+        assert_eq!((config.cores.as_slice(), config.shards), ([0, 2, 3].as_slice(), 3));
+        assert_eq!(config.memory_bytes, 256 << 20);
+        assert_eq!((config.listen.to_string(), config.address()), ("127.0.0.1:7400".into(), "127.0.0.1:7400".into()));
+        assert_eq!((config.node_id.as_str(), config.cluster.as_str()), ("127.0.0.1:7400", "larder"));
+        assert_eq!((config.cluster_seed, config.insecure, config.advertise), (0, false, None));
+        assert_eq!((config.request_timeout_ms, config.stop_timeout), (1000, Duration::from_secs(5)));
+        assert_eq!((config.value_bytes_max, config.connections_max), (8 << 20, 16_384));
+        assert_eq!(config.groups.len(), 1);
+        assert_eq!(config.groups[0].budget_bytes, 256 << 20);
+    }
+
+    #[test]
+    fn shards_and_cores() {
+        let many: Vec<usize> = (0..300).collect();
+        let loaded = load(&[(Setting::Memory, "1GiB")], &many).unwrap();
+        assert_eq!(loaded.config.shards, 256);
+        assert_eq!(loaded.warnings, [Warning::CoresUnused { cores: Cores::new((256..300).collect()) }]);
+
+        let loaded = load(&[(Setting::Shards, "5")], &[1, 3]).unwrap();
+        assert_eq!(loaded.warnings, [Warning::ShardsAboveCores { shards: 5, cores: 2 }]);
+        let placed: Vec<usize> = (0..5).map(|shard| loaded.config.core_of(shard)).collect();
+        assert_eq!(placed, [1, 3, 1, 3, 1]);
+
+        assert_eq!(config(&[(Setting::Cores, "3")], &[1, 3]).cores, [3]);
+        let error = load(&[(Setting::Cores, "0-3")], &[1, 2, 3, 7]).unwrap_err();
+        assert!(error.contains("may not run on core 0: name cores by their numbers, out of 1-3,7"), "{error}");
+        for shards in ["0", "257", "18446744073709551615"] {
+            let error = load(&[(Setting::Shards, shards)], &[0]).unwrap_err();
+            assert!(error.starts_with(&format!("shards = \"{shards}\" (from --shards): ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn memory_and_values() {
+        let with = |memory: &str, value: &str| {
+            load(&[(Setting::Memory, memory), (Setting::ValueMax, value), (Setting::Shards, "2")], &[0, 1])
+        };
+        assert_eq!(config(&[(Setting::Memory, "4MiB")], &[0, 1]).value_bytes_max, 2 << 20, "the share on a shard");
+        assert_eq!(with("4MiB", "2MiB").unwrap().config.value_bytes_max, 2 << 20);
+        assert_eq!(with("1GiB", "64MiB").unwrap().config.value_bytes_max, 64 << 20);
+        for (memory, value, part) in [
+            ("4MiB", "2097153", "limits.value_max = \"2097153\" (from --value-max): the smallest group has only 2MiB"),
+            ("1GiB", "65MiB", "write 1 to 64MiB"),
+            ("1GiB", "0", "write 1 to 64MiB"),
+            (
+                "2097151",
+                "1",
+                "memory = \"2097151\" (from --memory): it is too little for 2 shard(s): have at least 2MiB",
+            ),
+            ("65TiB", "1", "it is too large: have at most 64TiB"),
+        ] {
+            let error = with(memory, value).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        // What is wrong may be a default, too.
+        let error = load(&[(Setting::Shards, "256"), (Setting::Memory, "255MiB")], &[0]).unwrap_err();
+        assert!(error.contains("have at least 256MiB (1MiB per shard)"), "{error}");
+    }
+
+    #[test]
+    fn addresses() {
+        for text in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:7400", "[::ffff:127.0.0.1]:7400"] {
+            assert_eq!(load(&[(Setting::Listen, text)], &[0]).unwrap().warnings, [], "{text}");
+        }
+        for text in ["0.0.0.0:7400", "10.0.0.1:7400", "[::]:7400", "[::ffff:10.0.0.1]:7400"] {
+            let error = load(&[(Setting::Listen, text)], &[0]).unwrap_err();
+            assert!(error.contains("allow it with --insecure (insecure = true)"), "{error}");
+            let loaded = load(&[(Setting::Listen, text), (Setting::Insecure, "true")], &[0]).unwrap();
+            assert!(matches!(loaded.warnings.as_slice(), [Warning::Insecure { .. }]), "{text}");
+        }
+        for (text, example) in [
+            ("7400", "127.0.0.1:7400 or 0.0.0.0:7400"),
+            (":81", "127.0.0.1:81 or 0.0.0.0:81"),
+            ("localhost:81", "like 127.0.0.1:81"),
+            ("127.0.0.1", "like 127.0.0.1:7400 or [::1]:7400"),
+            ("127.0.0.1:65536", "like 127.0.0.1:7400"),
+            ("::1:7400", "like 127.0.0.1:7400"),
+            ("", "like 127.0.0.1:7400"),
+        ] {
+            let error = load(&[(Setting::Listen, text)], &[0]).unwrap_err();
+            assert!(error.contains(example), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_node_id_follows_the_address() {
+        let mut found = config(&[(Setting::Listen, "127.0.0.1:0")], &[0]);
+        found.bound_to("127.0.0.1:4711".parse().unwrap());
+        assert_eq!((found.node_id.as_str(), found.address().as_str()), ("127.0.0.1:4711", "127.0.0.1:4711"));
+
+        let mut advertised = config(&[(Setting::Listen, "127.0.0.1:0"), (Setting::Advertise, "larder-0.lan:74")], &[0]);
+        advertised.bound_to("127.0.0.1:4711".parse().unwrap());
+        assert_eq!(
+            (advertised.node_id.as_str(), advertised.address().as_str()),
+            ("larder-0.lan:74", "larder-0.lan:74")
+        );
+
+        let mut named = config(&[(Setting::Listen, "127.0.0.1:0"), (Setting::NodeId, "a")], &[0]);
+        named.bound_to("127.0.0.1:4711".parse().unwrap());
+        assert_eq!((named.node_id.as_str(), named.address().as_str()), ("a", "127.0.0.1:4711"));
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        for (setting, texts) in [
+            (Setting::NodeId, &["", "a b", "a/b", "a,b", "a=b", "a*b", "ä"][..]),
+            (Setting::Cluster, &["", "a b", "a/b", "ä"]),
+            (Setting::Advertise, &["", "a", "a:0", "a:65536", "0.0.0.0:1", "[::]:1", "b=a:1", "a:1*2", "a b:1"]),
+            (Setting::Seed, &["", "-1", "1.5", "0xg", "18446744073709551616"]),
+            (Setting::Insecure, &["", "yes", "1", "TRUE"]),
+            (Setting::ConnectionsMax, &["", "0", "1048577", "4294967297", "1k"]),
+            (Setting::RequestTimeout, &["", "0ms", "1", "11m", "1w"]),
+            (Setting::StopTimeout, &["", "-1s", "5", "2h"]),
+        ] {
+            for text in texts {
+                let error = load(&[(setting, text)], &[0]).unwrap_err();
+                let names = setting.names();
+                let start = format!("{} = \"{text}\" (from --{}): ", names.key, names.flag);
+                assert!(error.starts_with(&start) && error.matches(": ").count() >= 2, "{error}");
+            }
+            let long = load(&[(setting, &"x".repeat(300))], &[0]);
+            assert!(long.is_err(), "{setting:?}");
+        }
+        assert_eq!(config(&[(Setting::Seed, "0xffffffffffffffff")], &[0]).cluster_seed, u64::MAX);
+        assert_eq!(config(&[(Setting::StopTimeout, "0ms")], &[0]).stop_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_not_available_is_refused_unless_it_is_off() {
+        for setting in [Setting::Resp, Setting::Memcache, Setting::Http] {
+            assert!(load(&[(setting, "off")], &[0]).is_ok());
+        }
+        for setting in Setting::all().filter(|setting| !setting.is_available()) {
+            let error = load(&[(setting, "127.0.0.1:7401")], &[0]).unwrap_err();
+            assert!(
+                error.contains("this is not available in this version") && error.contains("leave it out"),
+                "{error}"
+            );
+        }
+        assert!(load(&[(Setting::Etcd, "off")], &[0]).is_err());
+    }
+
+    #[test]
+    fn the_environment() {
+        let load = |pairs: &[(&str, &[u8])]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.into(), OsString::from_vec(value.to_vec())));
+            Loaded::load(&ServeFlags::default(), pairs.collect::<Vec<_>>(), &[0]).map_err(|error| error.to_string())
+        };
+        for setting in Setting::all() {
+            let error = load(&[(setting.names().environment, b" ")]).unwrap_err();
+            let part = format!("(from the environment variable {})", setting.names().environment);
+            assert!(error.contains(&part), "{error}");
+        }
+        let error = load(&[("LARDER_MEMORY", b"1\xff")]).unwrap_err();
+        assert!(error.contains("LARDER_MEMORY") && error.contains("not UTF-8"), "{error}");
+        let error = load(&[("LARDER_CONFIG", b"/none.toml")]).unwrap_err();
+        assert!(error.starts_with("/none.toml (from the environment variable LARDER_CONFIG): "), "{error}");
+
+        // Kubernetes makes these for a service named "larder".
+        let foreign: [(&str, &[u8]); 4] = [
+            ("LARDER_SERVICE_HOST", b"10.0.0.1"),
+            ("LARDER_PORT", b"tcp://10.0.0.1:7400"),
+            ("LARDER_PORT_7400_TCP", b"tcp://10.0.0.1:7400"),
+            ("LARDER_TEST_FULL", b"1"),
+        ];
+        assert_eq!(load(&foreign).unwrap().warnings, []);
+        let loaded = load(&[("LARDER_MEMROY", b"1GiB")]).unwrap();
+        let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+        let expected = "the environment variable LARDER_MEMROY means nothing; did you mean LARDER_MEMORY?";
+        assert_eq!(warning.to_string(), expected);
+    }
 }

@@ -1,8 +1,10 @@
 //! The grammar of values, and back: what is displayed reads as the same value.
 //!
-//!     size  = number [unit]   unit: B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (of 1024); none: bytes
-//!     time  = number unit     unit: ms, s, m, h, d
-//!     cores = range {"," range}   range: number ["-" number]
+//! ```text
+//! size  = number [unit]         unit: B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (of 1024); none: bytes
+//! time  = number unit           unit: ms, s, m, h, d
+//! cores = range { "," range }   range: number [ "-" number ]
+//! ```
 //!
 //! Numbers are decimal integers. Units of size may be written in any case, and after a space.
 

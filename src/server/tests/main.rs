@@ -1,0 +1,3 @@
+//! The `larder` binary as users and their tools see it.
+
+mod config;
