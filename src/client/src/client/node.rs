@@ -1,0 +1,78 @@
+//! Operations on a group or a node, and what is known of the servers.
+
+use std::sync::Arc;
+
+use larder_protocol::native::generated::StatsResult;
+use larder_protocol::{Command, Status};
+use larder_ring::{NodeIndex, Place, Topology};
+
+use crate::call::{Target, unexpected};
+use crate::client::Client;
+use crate::error::Error;
+use crate::network::Payload;
+use crate::server::ServerInfo;
+
+impl Client {
+    /// Makes every entry of the group absent that was acknowledged before, and returns how often the group was
+    /// invalidated on the node that answers. Tried again after a lost or late answer.
+    ///
+    /// # Errors
+    /// Any but [`Error::OutcomeUnknown`].
+    pub async fn invalidate(&self) -> Result<u64, Error> {
+        let answer = self.call(Target::Any, Command::Invalidate).await?;
+        match (answer.status, &answer.payload) {
+            (Status::Ok, Payload::Invalidated(generation)) => Ok(*generation),
+            _ => Err(unexpected("invalidate", &answer)),
+        }
+    }
+
+    /// The counters of every node of the topology, in its order.
+    ///
+    /// # Errors
+    /// The first of any node.
+    pub async fn stats(&self) -> Result<Vec<StatsResult>, Error> {
+        let nodes = self.topology().nodes().len();
+        let mut all = Vec::with_capacity(nodes);
+        for node in 0..nodes {
+            let place = Place { node: NodeIndex(node as u16), shard: 0 };
+            let mut answer = self.call(Target::Place(place), Command::Stats).await?;
+            match std::mem::replace(&mut answer.payload, Payload::None) {
+                Payload::Stats(stats) if answer.status == Status::Ok => all.push(*stats),
+                payload => {
+                    answer.payload = payload;
+                    return Err(unexpected("stats", &answer));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The ring by which this client places keys.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.cluster.view().topology.clone()
+    }
+
+    /// Asks a node for its ring, adopts it if it is newer, and returns the one that is then used. The client does
+    /// this by itself when an answer shows a newer epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::Protocol`].
+    pub async fn refresh_topology(&self) -> Result<Arc<Topology>, Error> {
+        self.cluster.refresh_topology().await?;
+        Ok(self.topology())
+    }
+
+    /// What the server said in the Hello of a connection that is up; `None`: none is.
+    pub fn server(&self) -> Option<ServerInfo> {
+        let link = self.cluster.view().any_link()?;
+        let greeting = &link.greeting;
+        Some(ServerInfo {
+            address: link.address.clone(),
+            server: greeting.server.clone(),
+            node: greeting.node.clone(),
+            limits: greeting.limits,
+            groups: greeting.groups.clone(),
+            topology: greeting.topology.clone(),
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! One answer, owned: values are slices of the buffer that was received.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_protocol::native::generated::{HelloResult, StatsResult, TopologyResult};
+use larder_protocol::native::{Body, Response};
+use larder_protocol::{Status, native};
+
+use crate::entry::Entry;
+
+/// An answer as the caller gets it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) epoch: u64,
+    pub(crate) status: Status,
+    pub(crate) message: String,
+    pub(crate) retry_after_ms: u32,
+    pub(crate) payload: Payload,
+}
+
+/// The result in an answer.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    None,
+    Entry(Entry),
+    Entries(Vec<Result<Entry, Status>>),
+    Stored(u64),
+    Outcomes(Vec<Result<u64, Status>>),
+    Number { value: i64, version: u64 },
+    Invalidated(u64),
+    Hello(Box<HelloResult>),
+    Stats(Box<StatsResult>),
+    Topology(Box<TopologyResult>),
+}
+
+impl Answer {
+    /// Takes an answer out of `chunk`, of which `message` is a part.
+    pub(crate) fn decode(chunk: &Bytes, message: &[u8]) -> Result<(u64, Answer), &'static str> {
+        let response = native::decode_response(message).map_err(|malformed| malformed.reason)?;
+        let Response { id, epoch, status, message, retry_after_ms, body } = response;
+        let payload = match body {
+            Body::None => Payload::None,
+            Body::Entry(entry) => Payload::Entry(owned(chunk, &entry)),
+            Body::Entries(entries) => {
+                Payload::Entries(entries.iter().map(|entry| entry.map(|entry| owned(chunk, &entry))).collect())
+            }
+            Body::Stored { version } => Payload::Stored(version),
+            Body::Outcomes(outcomes) => Payload::Outcomes(outcomes.iter().collect()),
+            Body::Number { value, version } => Payload::Number { value, version },
+            Body::Invalidated { generation } => Payload::Invalidated(generation),
+            Body::Hello(hello) => Payload::Hello(hello),
+            Body::Stats(stats) => Payload::Stats(stats),
+            Body::Topology(topology) => Payload::Topology(topology),
+            _ => return Err("a result that this client does not know"),
+        };
+        Ok((id, Answer { epoch, status, message: message.to_owned(), retry_after_ms, payload }))
+    }
+}
+
+/// The value stays where it is; only its owner is counted.
+fn owned(chunk: &Bytes, entry: &larder_protocol::Entry<'_>) -> Entry {
+    Entry {
+        value: chunk.slice_ref(entry.value),
+        flags: entry.flags,
+        version: entry.version,
+        ttl: (entry.ttl_ms != 0).then(|| Duration::from_millis(entry.ttl_ms)),
+    }
+}

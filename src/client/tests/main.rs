@@ -1,0 +1,32 @@
+//! The client against a server with faults by script, and against the real one.
+
+mod batches;
+mod cancel;
+mod dependencies;
+mod fake;
+mod faults;
+mod load;
+mod operations;
+mod reconnect;
+mod retries;
+
+use std::time::Duration;
+
+use larder_client::{Builder, Client};
+
+/// A builder whose jitter is the same each time.
+fn builder(server: &fake::Server) -> Builder {
+    Client::builder().address(server.address()).seed(42)
+}
+
+/// Long enough that a machine under load does not fail a test that waits for something to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
