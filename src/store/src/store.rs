@@ -105,7 +105,8 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Stores a value and returns its version. A write whose expiry has come already removes the key instead, and is a
-    /// success with a version too.
+    /// success with a version too. Makes room by evicting as many entries of the group as the new one needs: one or two
+    /// of its own size, or at most one for every [`crate::limits::ENTRY_OVERHEAD_BYTES`] of a large one.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`], which leaves an old value in its place and evicts nothing; or, if the condition does

@@ -43,12 +43,15 @@ impl Sweep {
 
     /// The next number to look at, if there may be anything to find; numbers are below `end`.
     pub(crate) fn step(&mut self, end: u32, now_ms: u64) -> Option<u32> {
-        if end == 0 || (self.unswept == 0 && now_ms < self.soonest_ms) {
+        if end == 0 {
             return None;
         }
         if self.hand >= end {
             (self.soonest_ms, self.round_soonest_ms) = (self.round_soonest_ms, u64::MAX);
             self.hand = 0;
+        }
+        if self.unswept == 0 && now_ms < self.soonest_ms {
+            return None;
         }
         let entry = self.hand;
         self.hand += 1;
@@ -66,5 +69,30 @@ impl Sweep {
             let noted = entry >= self.hand || expires_at_ms >= self.round_soonest_ms;
             assert!(noted, "entry {entry} behind the hand expires before {}", self.round_soonest_ms);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_learns_when_the_next_one_is_due() {
+        let mut sweep = Sweep::new();
+        assert_eq!(sweep.step(0, 1000), None, "there are no entries");
+        sweep.note(10);
+        sweep.note(100);
+        assert_eq!(sweep.step(2, 9), None, "nothing can have expired");
+        assert_eq!(sweep.step(2, 10), Some(0), "which is removed");
+        assert_eq!(sweep.step(2, 10), Some(1));
+        sweep.note(100);
+        assert_eq!((sweep.step(2, 10), sweep.step(2, 10)), (Some(0), Some(1)), "10 was written in the first round");
+        sweep.note(100);
+        assert_eq!(sweep.step(2, 99), None, "the second has shown that nothing expires before 100");
+        assert_eq!(sweep.step(2, 100), Some(0));
+        sweep.invalidated(2);
+        assert!(sweep.invalidation_pending());
+        assert_eq!((sweep.step(2, 100), sweep.step(2, 100)), (Some(1), Some(0)));
+        assert!(!sweep.invalidation_pending());
     }
 }

@@ -184,6 +184,12 @@ fn handles_of_a_run_of_gets_are_valid_together_and_no_longer() {
         end(&mut store);
         assert!(is_refused(&store, handle), "end {place}");
     }
+
+    store.set(key(b"a"), write(b"a"), now).unwrap();
+    assert!(store.get(key(b"a"), now).is_some());
+    let touched = store.touch(key(b"a"), Expiry::Never, now).unwrap();
+    assert!(store.get(key(b"a"), now).is_some());
+    assert!(is_refused(&store, touched), "a get after a touch begins another run, even at the same time");
 }
 
 #[test]
