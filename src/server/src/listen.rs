@@ -139,10 +139,12 @@ fn refusal(address: SocketAddr, error: io::Error) -> ListenError {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{IpAddr, Ipv4Addr, TcpStream};
     use std::sync::Barrier;
 
-    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    /// An address that no client gets as its own, so that a port found to be free stays free.
+    const APART: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 74, 0, 1)), 0);
     const SHORT: Duration = Duration::from_millis(50);
 
     fn accept_all(listeners: &Listeners) -> Vec<Vec<TcpStream>> {
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn of_several_that_start_at_once_one_gets_the_port() {
         for round in 0..30 {
-            let address = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+            let address = TcpListener::bind(APART).unwrap().local_addr().unwrap();
             let barrier = Barrier::new(4);
             let results: Vec<_> = std::thread::scope(|scope| {
                 let start = || {
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_port_is_free_again_at_once() {
-        let mut address = ANY;
+        let mut address = APART;
         for _ in 0..5 {
             let listeners = listen_within(address, 2, Duration::ZERO).unwrap();
             address = listeners.address;
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn sockets_in_teardown_are_waited_for() {
-        let other = TcpListener::bind(ANY).unwrap();
+        let other = TcpListener::bind(APART).unwrap();
         let address = other.local_addr().unwrap();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));

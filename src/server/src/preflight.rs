@@ -282,9 +282,7 @@ impl Facts {
     pub fn read() -> Self {
         let switch = std::fs::read_to_string(IO_URING_DISABLED).ok();
         let machine = rustix::system::sysinfo();
-        // The field's type differs between architectures.
-        #[allow(clippy::useless_conversion)]
-        let machine_bytes = u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit));
+        let machine_bytes = machine.totalram.saturating_mul(u64::from(machine.mem_unit));
         let container = std::fs::read_to_string(CGROUP_MEMORY_MAX).ok();
         let container_bytes = container.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
         Self {

@@ -277,6 +277,8 @@ mod tests {
         ] {
             assert!(error(text).starts_with(message), "{text}\n{}\n{message}", error(text));
         }
+        let deep = format!("memory = {}", "[".repeat(100_000));
+        assert!(error(&deep).starts_with("larder.toml:1: "), "{}", error(&deep));
         let groups: String = (0..=GROUPS_MAX).map(|index| format!("[[group]]\nname = \"{index}\"\n")).collect();
         assert!(error(&groups).contains(&format!("there are {} groups: have at most", GROUPS_MAX + 1)));
     }

@@ -153,6 +153,33 @@ mod tests {
     }
 
     #[test]
+    fn no_file_is_too_broken_to_be_refused() {
+        let seed = 0xb0b;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("larder.toml");
+        let mut refused = 0;
+        for _ in 0..2_000 {
+            let mut bytes = random_file(&mut random, &[0, 1]).into_bytes();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..=bytes.len());
+                match random.u8(..3) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, random.u8(..)),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let flags = ServeFlags { config: Some(path.clone()), ..ServeFlags::default() };
+            if let Err(error) = Loaded::load(&flags, [], &[0, 1]) {
+                refused += 1;
+                assert!(!error.to_string().contains('\n'), "seed {seed}: {error}");
+            }
+        }
+        assert!((500..2_000).contains(&refused), "seed {seed}: the files are broken, but not all: {refused}");
+    }
+
+    #[test]
     fn every_value_has_its_source_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("two\nlines.toml");
