@@ -10,6 +10,27 @@
 //! - The charges of a group's entries and ghosts never exceed its budget.
 //! - A get allocates nothing and looks into the index once.
 //! - Whatever leaves is reported to the [`RemovalHook`] exactly once.
+//!
+//! ```
+//! use larder_store::{Charge, Expiry, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
+//!
+//! let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 1 << 20 }, NoHook);
+//! let group = store.create_group(GroupSettings {
+//!     name: "scores".into(),
+//!     budget_bytes: 64 << 20,
+//!     policy: PolicyKind::TwoQ,
+//!     ttl_ms: 0,
+//!     charge: Charge::Bytes,
+//! })?;
+//! let now_ms = 1_700_000_000_000;
+//! let key = Key { group, hash: 0x5bd1_e995_97f4_a7c5, bytes: b"Sam" };
+//! let version = store.set(key, Write { value: b"567", expiry: Expiry::After(2000), ..Write::default() }, now_ms)?;
+//!
+//! let handle = store.get(key, now_ms + 1999).expect("it is still there");
+//! assert_eq!((store.entry(handle).value, store.entry(handle).version), (&b"567"[..], version));
+//! assert!(store.get(key, now_ms + 2000).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

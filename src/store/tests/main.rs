@@ -2,6 +2,7 @@
 
 mod contract;
 mod model;
+mod plain;
 mod traces;
 
 use larder_store::{Charge, GroupSettings, PolicyKind};

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
-use larder_store::limits::ENTRY_OVERHEAD_BYTES;
 use larder_store::{
-    Charge, Condition, Expiry, GroupCounters, GroupIndex, GroupSettings, Key, Marks, PolicyKind, Reason, Removal,
-    RemovalHook, Store, StoreError, StoreSettings, Write,
+    Charge, Condition, Expiry, GroupCounters, GroupIndex, GroupSettings, Key, Marks, PolicyKind, Reason, Store,
+    StoreError, StoreSettings, Write,
 };
+
+use crate::plain::{Held, ModelGroup, Outcome, Recorder};
 
 const SHARD: u8 = 0x5A;
 const VALUE_BYTES_MAX: usize = 6000;
@@ -30,85 +31,6 @@ fn random_operations_agree_with_a_plain_model() {
     }
 }
 
-#[derive(Debug, Default)]
-struct Recorder {
-    removals: Vec<Removed>,
-}
-
-#[derive(Debug)]
-struct Removed {
-    group: GroupIndex,
-    key: Vec<u8>,
-    reason: Reason,
-    bytes: u64,
-    version: u64,
-}
-
-impl RemovalHook for Recorder {
-    fn removed(&mut self, removal: Removal<'_>) {
-        let Removal { group, key, reason, bytes, version } = removal;
-        self.removals.push(Removed { group, key: key.to_vec(), reason, bytes, version });
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Held {
-    value: Vec<u8>,
-    flags: u32,
-    version: u64,
-    expires_at_ms: u64,
-    accessed_ms: u64,
-    hit: bool,
-    marks: Marks,
-}
-
-#[derive(Debug)]
-struct ModelGroup {
-    settings: GroupSettings,
-    floor: u64,
-    generation: u64,
-    held: HashMap<Vec<u8>, Held>,
-    /// By use, the most recent first.
-    order: Vec<Vec<u8>>,
-    counters: GroupCounters,
-    removals: HashMap<Reason, u64>,
-}
-
-impl ModelGroup {
-    fn charge(&self, key: &[u8], value_bytes: usize) -> u64 {
-        match self.settings.charge {
-            Charge::Bytes => (key.len() + value_bytes) as u64 + ENTRY_OVERHEAD_BYTES,
-            Charge::Objects => 1,
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.held.iter().map(|(key, held)| self.charge(key, held.value.len())).sum()
-    }
-
-    fn present(&self, key: &[u8], now_ms: u64) -> Option<&Held> {
-        self.held
-            .get(key)
-            .filter(|held| held.version > self.floor && (held.expires_at_ms == 0 || now_ms < held.expires_at_ms))
-    }
-
-    fn expires_at_ms(&self, expiry: Expiry, kept: Option<u64>, now_ms: u64) -> u64 {
-        match expiry {
-            Expiry::Never => 0,
-            Expiry::After(ttl_ms) => now_ms + ttl_ms,
-            Expiry::At(at_ms) => at_ms,
-            Expiry::Keep if kept.is_some() => kept.unwrap(),
-            _ if self.settings.ttl_ms == 0 => 0,
-            _ => now_ms + self.settings.ttl_ms,
-        }
-    }
-
-    fn use_key(&mut self, key: &[u8]) {
-        self.order.retain(|other| other != key);
-        self.order.insert(0, key.to_vec());
-    }
-}
-
 struct Run {
     random: fastrand::Rng,
     hashes: u64,
@@ -117,13 +39,6 @@ struct Run {
     now_ms: u64,
     version: u64,
     context: String,
-}
-
-/// What a write is to leave behind; `None` for an entry that is removed.
-struct Outcome {
-    group: usize,
-    key: Vec<u8>,
-    held: Option<Held>,
 }
 
 impl Run {
@@ -486,22 +401,6 @@ impl Run {
         }
         let ghost_hits = |index| self.store.counters(GroupIndex(index)).ghost_hits;
         assert!(ghost_hits(1) > 0 && ghost_hits(3) > 0, "{}: no ghost was hit", self.context);
-    }
-}
-
-impl ModelGroup {
-    /// An entry is evicted only if room is needed, and under `lru` only the least recently used one.
-    fn assert_turn(&self, outcome: &Outcome, removal: &Removed, context: &str) {
-        if self.settings.policy != PolicyKind::Lru {
-            return;
-        }
-        assert_eq!(self.order.last(), Some(&removal.key), "{context}: another entry was used less recently");
-        let held = outcome.held.as_ref().expect("only a write that stores evicts");
-        let added = match self.held.contains_key(&outcome.key) {
-            true => 0,
-            false => self.charge(&outcome.key, held.value.len()),
-        };
-        assert!(self.bytes() + added > self.settings.budget_bytes, "{context}: there was room");
     }
 }
 
