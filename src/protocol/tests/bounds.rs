@@ -5,9 +5,11 @@ use std::iter;
 use larder_protocol::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, KEYS_MAX, VALUE_BYTES_MAX};
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
-use larder_protocol::{Command, Entry, Failure, Keys, Reply, Request, Span, Status};
+use larder_protocol::{
+    Command, Condition, Entry, Expiry, Failure, Keys, Reply, Request, Span, Status, WriteSpan, Writes,
+};
 
-use crate::support::Results;
+use crate::support::{Results, agree_about_request};
 
 /// The frame of a reply. Its length is known before anything is written, so it is reserved once and exactly.
 fn frame_of(reply: &Reply<'_>) -> Vec<u8> {
@@ -142,6 +144,35 @@ fn keys_and_values_are_borrowed_from_the_frame() {
         Body::Entry(entry) => assert!(lies_in(entry.value, &frame)),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_largest_numbers_around_empty_payloads_are_encoded() {
+    let (flags, expiry) = (u32::MAX, Expiry::At(u64::MAX));
+    let write = WriteSpan { flags, condition: Condition::Version(u64::MAX), expiry, ..WriteSpan::default() };
+    let (key, value) = (&b""[..], &b""[..]);
+    for command in [
+        Command::Get { key },
+        Command::GetMany { keys: Keys::new(&[], &[Span { start: 0, len: 0 }; 100]) },
+        Command::Set(write.of(&[])),
+        Command::SetMany { entries: Writes::new(&[], &[write; 100]) },
+        Command::Delete { key, version: u64::MAX },
+        Command::Touch { key, expiry },
+        Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
+        Command::Prepend { key, value },
+        Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
+        Command::NotOffered { operation: "watch" },
+    ] {
+        let (id, epoch, group, timeout_ms) = (u64::MAX, u64::MAX, u64::MAX, u32::MAX);
+        let request = Request { id, epoch, group, timeout_ms, forwarded: true, command };
+        let mut frame = Vec::new();
+        encode_request(&mut frame, &request);
+        assert_eq!(frame.len(), request_bytes(&request));
+        agree_about_request(&frame[4..]).expect("prost encodes the same");
+    }
+    let failure = Failure { status: Status::Unauthenticated, message: "".into(), retry_after_ms: u32::MAX };
+    frame_of(&Reply::Failed(&failure));
+    frame_of(&Reply::Entries(&Results(vec![entry(b""); 100])));
 }
 
 #[test]

@@ -136,6 +136,22 @@ fn groups_nest_as_deep_as_prost_lets_them() {
         assert_eq!(decode_request(&message, &mut scratch).is_ok(), depth <= 100, "depth {depth}");
     }
     assert_refused(&nested(101), 0, Status::BadRequest, "too deep");
+
+    // A message around them counts as a level: get, set_many and its element; entries and its element.
+    let groups = |depth: usize| [[0xfb, 0x01].repeat(depth), [0xfc, 0x01].repeat(depth)].concat();
+    let within = |number: u8, body: &[u8]| {
+        let mut field = vec![number << 3 | 2];
+        prost::encoding::encode_varint(body.len() as u64, &mut field);
+        [&field, body].concat()
+    };
+    for depth in 97..=101 {
+        let in_get = within(6, &groups(depth));
+        let in_element = within(1, &groups(depth));
+        agree_about_request(&in_get).unwrap_or_else(|error| panic!("get, depth {depth}: {error}"));
+        agree_about_request(&within(9, &in_element)).unwrap_or_else(|error| panic!("set_many, depth {depth}: {error}"));
+        agree_about_response(&within(7, &in_element)).unwrap_or_else(|error| panic!("entries, depth {depth}: {error}"));
+        assert_eq!(decode_request(&in_get, &mut scratch).is_ok(), depth <= 99, "depth {depth}");
+    }
 }
 
 #[test]
