@@ -46,8 +46,8 @@ pub(crate) fn run_line(phase: &str, elapsed: Duration, seconds: f64, live: &Live
     let ratio = if looked == 0 { "-".to_string() } else { percent(live.hits, looked) };
     let quantile = |quantile| millis(live.latency.value_at_quantile(quantile));
     format!(
-        "{phase} {:>4} s  {:>11} req/s  hit {ratio:>7}  p50 {} ms  p99 {} ms  max {} ms  errors {}",
-        elapsed.as_secs(),
+        "{phase} {:>4.0} s  {:>11} req/s  hit {ratio:>7}  p50 {} ms  p99 {} ms  max {} ms  errors {}",
+        elapsed.as_secs_f64(),
         thousands((live.requests as f64 / seconds).round() as u64),
         quantile(0.5),
         quantile(0.99),

@@ -1,0 +1,7 @@
+//! The load generator against a small server in the test, which can misbehave as real ones seldom do.
+
+mod faults;
+mod program;
+mod replays;
+mod runs;
+mod server;
