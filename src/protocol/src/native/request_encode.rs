@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::numbers::{hello, item, operation, request};
-use super::writer::{Head, size, zigzag};
+use super::writer::{Writer, size, zigzag};
 use crate::command::{Command, Condition, Expiry, Keys, Request, Write, Writes};
 use crate::limits::FRAME_PREFIX_BYTES;
 
@@ -17,17 +17,16 @@ use crate::limits::FRAME_PREFIX_BYTES;
 /// If the message is 4 GiB or longer.
 pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
     let (number, body_len) = body(&request.command);
-    let mut head = Head::frame(out, message_bytes(request, number, body_len));
-    head.uint(request::ID, request.id);
-    head.uint(request::EPOCH, request.epoch);
-    head.fixed64(request::GROUP, request.group);
-    head.uint(request::TIMEOUT_MS, u64::from(request.timeout_ms));
-    head.uint(request::FORWARDED, u64::from(request.forwarded));
+    let mut writer = Writer::frame(out, message_bytes(request, number, body_len));
+    writer.uint(request::ID, request.id);
+    writer.uint(request::EPOCH, request.epoch);
+    writer.fixed64(request::GROUP, request.group);
+    writer.uint(request::TIMEOUT_MS, u64::from(request.timeout_ms));
+    writer.uint(request::FORWARDED, u64::from(request.forwarded));
     if number != 0 {
-        head.message(number, body_len);
+        writer.message(number, body_len);
     }
-    put_body(&mut head, out, &request.command);
-    head.flush(out);
+    put_body(&mut writer, &request.command);
 }
 
 /// Bytes of the frame that [`encode_request`] writes, with its length prefix.
@@ -84,62 +83,61 @@ fn body(command: &Command<'_>) -> (u32, usize) {
     }
 }
 
-fn put_body(head: &mut Head, out: &mut Vec<u8>, command: &Command<'_>) {
+fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
     match *command {
-        Command::Get { key } => head.bytes(out, item::KEY, key),
+        Command::Get { key } => writer.bytes(item::KEY, key),
         Command::GetMany { keys } | Command::DeleteMany { keys } => {
             for key in keys.iter() {
-                head.element(out, item::ELEMENT, key);
+                writer.element(item::ELEMENT, key);
             }
         }
-        Command::Set(ref write) => put_write(head, out, write),
+        Command::Set(ref write) => put_write(writer, write),
         Command::SetMany { entries } => {
             for write in entries.iter() {
-                head.message(item::ELEMENT, write_bytes(&write));
-                put_write(head, out, &write);
-                head.flush(out);
+                writer.message(item::ELEMENT, write_bytes(&write));
+                put_write(writer, &write);
             }
         }
         Command::Delete { key, version } => {
-            head.bytes(out, item::KEY, key);
-            head.fixed64(item::DELETE_VERSION, version);
+            writer.bytes(item::KEY, key);
+            writer.fixed64(item::DELETE_VERSION, version);
         }
         Command::Touch { key, expiry } | Command::GetAndTouch { key, expiry } => {
-            head.bytes(out, item::KEY, key);
-            put_expiry(head, expiry);
+            writer.bytes(item::KEY, key);
+            put_expiry(writer, expiry);
         }
         Command::Increment { key, delta, initial, expiry } => {
-            head.bytes(out, item::KEY, key);
-            head.uint(item::DELTA, zigzag(delta));
+            writer.bytes(item::KEY, key);
+            writer.uint(item::DELTA, zigzag(delta));
             if let Some(initial) = initial {
-                head.present(item::INITIAL, zigzag(initial));
+                writer.present(item::INITIAL, zigzag(initial));
             }
-            put_expiry(head, expiry);
+            put_expiry(writer, expiry);
         }
         Command::Append { key, value } | Command::Prepend { key, value } => {
-            head.bytes(out, item::KEY, key);
-            head.bytes(out, item::VALUE, value);
+            writer.bytes(item::KEY, key);
+            writer.bytes(item::VALUE, value);
         }
         Command::Hello { client, protocol, credentials, shard } => {
-            head.uint(hello::PROTOCOL, u64::from(protocol));
-            head.bytes(out, hello::CLIENT, client.as_bytes());
-            head.bytes(out, hello::CREDENTIALS, credentials);
+            writer.uint(hello::PROTOCOL, u64::from(protocol));
+            writer.bytes(hello::CLIENT, client.as_bytes());
+            writer.bytes(hello::CREDENTIALS, credentials);
             if let Some(shard) = shard {
-                head.present(hello::SHARD, u64::from(shard));
+                writer.present(hello::SHARD, u64::from(shard));
             }
         }
         Command::Invalidate | Command::Stats | Command::Topology | Command::NotOffered { .. } => {}
     }
 }
 
-fn put_write(head: &mut Head, out: &mut Vec<u8>, write: &Write<'_>) {
+fn put_write(writer: &mut Writer<'_>, write: &Write<'_>) {
     let (condition, version) = condition_fields(write.condition);
-    head.bytes(out, item::KEY, write.key);
-    head.bytes(out, item::VALUE, write.value);
-    head.uint(item::FLAGS, u64::from(write.flags));
-    head.uint(item::CONDITION, condition);
-    head.fixed64(item::VERSION, version);
-    put_expiry(head, write.expiry);
+    writer.bytes(item::KEY, write.key);
+    writer.bytes(item::VALUE, write.value);
+    writer.uint(item::FLAGS, u64::from(write.flags));
+    writer.uint(item::CONDITION, condition);
+    writer.fixed64(item::VERSION, version);
+    put_expiry(writer, write.expiry);
 }
 
 fn write_bytes(write: &Write<'_>) -> usize {
@@ -192,8 +190,8 @@ fn expiry_bytes(expiry: Expiry) -> usize {
     expiry_field(expiry).map_or(0, |(number, value)| size::present(number, value))
 }
 
-fn put_expiry(head: &mut Head, expiry: Expiry) {
+fn put_expiry(writer: &mut Writer<'_>, expiry: Expiry) {
     if let Some((number, value)) = expiry_field(expiry) {
-        head.present(number, value);
+        writer.present(number, value);
     }
 }

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::generated::{HelloResult, TopologyResult};
 use super::numbers::{entry, item, outcome, response, result};
-use super::writer::{Head, size, zigzag};
+use super::writer::{Writer, size, zigzag};
 use crate::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, RESULT_ENVELOPE_BYTES_MAX};
 use crate::reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
 
@@ -20,30 +20,26 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
         Reply::Done => envelope.alone(out),
         Reply::Miss => Envelope { status: Status::NotFound, ..envelope }.alone(out),
         Reply::Entry(found) => {
-            let mut head = envelope.begin(out, result::ENTRY, entry_bytes(Ok(found)));
-            put_entry(&mut head, out, Ok(found));
-            head.flush(out);
+            let mut writer = envelope.begin(out, result::ENTRY, entry_bytes(Ok(found)));
+            put_entry(&mut writer, Ok(found));
         }
         Reply::Entries(entries) => put_entries(out, envelope, entries),
         Reply::Stored { version } => {
             let len = size::fixed64(outcome::STORED_VERSION, version);
-            let mut head = envelope.begin(out, result::STORED, len);
-            head.fixed64(outcome::STORED_VERSION, version);
-            head.flush(out);
+            let mut writer = envelope.begin(out, result::STORED, len);
+            writer.fixed64(outcome::STORED_VERSION, version);
         }
         Reply::Outcomes(outcomes) => put_outcomes(out, envelope, outcomes),
         Reply::Number { value, version } => {
             let len = size::uint(outcome::NUMBER_VALUE, zigzag(value)) + size::fixed64(outcome::VERSION, version);
-            let mut head = envelope.begin(out, result::NUMBER, len);
-            head.uint(outcome::NUMBER_VALUE, zigzag(value));
-            head.fixed64(outcome::VERSION, version);
-            head.flush(out);
+            let mut writer = envelope.begin(out, result::NUMBER, len);
+            writer.uint(outcome::NUMBER_VALUE, zigzag(value));
+            writer.fixed64(outcome::VERSION, version);
         }
         Reply::Invalidated { generation } => {
             let len = size::uint(outcome::GENERATION, generation);
-            let mut head = envelope.begin(out, result::INVALIDATED, len);
-            head.uint(outcome::GENERATION, generation);
-            head.flush(out);
+            let mut writer = envelope.begin(out, result::INVALIDATED, len);
+            writer.uint(outcome::GENERATION, generation);
         }
         Reply::Stats(stats) => put_cold(out, envelope, result::STATS, stats),
         Reply::Topology(topology) => {
@@ -79,18 +75,17 @@ impl Envelope<'_> {
     }
 
     /// Begins a frame with a result of `len` bytes, and reserves it.
-    fn begin(&self, out: &mut Vec<u8>, number: u32, len: usize) -> Head {
-        let mut head = Head::frame(out, self.bytes() + size::message(number, len));
-        self.put(&mut head, out);
-        head.message(number, len);
-        head
+    fn begin<'o>(&self, out: &'o mut Vec<u8>, number: u32, len: usize) -> Writer<'o> {
+        let mut writer = Writer::frame(out, self.bytes() + size::message(number, len));
+        self.put(&mut writer);
+        writer.message(number, len);
+        writer
     }
 
     /// A response without a result.
     fn alone(&self, out: &mut Vec<u8>) {
-        let mut head = Head::frame(out, self.bytes());
-        self.put(&mut head, out);
-        head.flush(out);
+        let mut writer = Writer::frame(out, self.bytes());
+        self.put(&mut writer);
     }
 
     fn failed(&self, out: &mut Vec<u8>, failure: &Failure) {
@@ -99,12 +94,12 @@ impl Envelope<'_> {
         Envelope { id: self.id, epoch: self.epoch, status, message, retry_after_ms }.alone(out);
     }
 
-    fn put(&self, head: &mut Head, out: &mut Vec<u8>) {
-        head.uint(response::ID, self.id);
-        head.uint(response::EPOCH, self.epoch);
-        head.uint(response::STATUS, self.status as u64);
-        head.bytes(out, response::MESSAGE, self.message.as_bytes());
-        head.uint(response::RETRY_AFTER_MS, u64::from(self.retry_after_ms));
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.uint(response::ID, self.id);
+        writer.uint(response::EPOCH, self.epoch);
+        writer.uint(response::STATUS, self.status as u64);
+        writer.bytes(response::MESSAGE, self.message.as_bytes());
+        writer.uint(response::RETRY_AFTER_MS, u64::from(self.retry_after_ms));
     }
 }
 
@@ -126,27 +121,25 @@ fn entry_bytes(found: Result<Entry<'_>, Status>) -> usize {
     }
 }
 
-fn put_entry(head: &mut Head, out: &mut Vec<u8>, found: Result<Entry<'_>, Status>) {
+fn put_entry(writer: &mut Writer<'_>, found: Result<Entry<'_>, Status>) {
     match found {
         Ok(found) => {
-            head.bytes(out, entry::VALUE, found.value);
-            head.uint(entry::FLAGS, u64::from(found.flags));
-            head.fixed64(entry::VERSION, found.version);
-            head.uint(entry::TTL_MS, found.ttl_ms);
+            writer.bytes(entry::VALUE, found.value);
+            writer.uint(entry::FLAGS, u64::from(found.flags));
+            writer.fixed64(entry::VERSION, found.version);
+            writer.uint(entry::TTL_MS, found.ttl_ms);
         }
-        Err(status) => head.uint(entry::STATUS, status as u64),
+        Err(status) => writer.uint(entry::STATUS, status as u64),
     }
 }
 
 fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries) {
     let sized = fitting(entries).map(|found| size::message(item::ELEMENT, entry_bytes(found)));
-    let mut head = envelope.begin(out, result::ENTRIES, sized.sum());
+    let mut writer = envelope.begin(out, result::ENTRIES, sized.sum());
     for found in fitting(entries) {
-        head.message(item::ELEMENT, entry_bytes(found));
-        put_entry(&mut head, out, found);
-        head.flush(out);
+        writer.message(item::ELEMENT, entry_bytes(found));
+        put_entry(&mut writer, found);
     }
-    head.flush(out);
 }
 
 /// The results, with those that do not fit in a frame any more replaced by [`Status::TooLarge`]. Every result has
@@ -175,14 +168,12 @@ fn put_outcomes(out: &mut Vec<u8>, envelope: Envelope<'_>, outcomes: &dyn Outcom
     };
     let indices = 0..outcomes.len();
     let len = indices.clone().map(|index| size::message(item::ELEMENT, bytes(fields(index)))).sum();
-    let mut head = envelope.begin(out, result::OUTCOMES, len);
+    let mut writer = envelope.begin(out, result::OUTCOMES, len);
     for (status, version) in indices.map(fields) {
-        head.message(item::ELEMENT, bytes((status, version)));
-        head.uint(outcome::STATUS, status as u64);
-        head.fixed64(outcome::VERSION, version);
-        head.flush(out);
+        writer.message(item::ELEMENT, bytes((status, version)));
+        writer.uint(outcome::STATUS, status as u64);
+        writer.fixed64(outcome::VERSION, version);
     }
-    head.flush(out);
 }
 
 /// A result that prost encodes.
@@ -191,7 +182,5 @@ fn put_cold(out: &mut Vec<u8>, envelope: Envelope<'_>, number: u32, message: &im
     if len > COLD_BYTES_MAX {
         return envelope.failed(out, &Failure::new(Status::TooLarge, "the answer is longer than a client accepts"));
     }
-    let mut head = envelope.begin(out, number, len);
-    head.flush(out);
-    message.encode(out).expect("a Vec has room for whatever was reserved");
+    envelope.begin(out, number, len).by_prost(message);
 }

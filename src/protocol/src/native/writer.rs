@@ -2,12 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::limits::FRAME_PREFIX_BYTES;
+use prost::Message;
 
-/// Bytes that [`Head`] holds. The longest run of fields without a payload is the set_many of an empty key and value:
-/// length and envelope (43), beginnings of the operation and the element (12), and the other fields (28). A loop over
-/// elements flushes each.
-const HEAD_BYTES: usize = 96;
+use crate::limits::FRAME_PREFIX_BYTES;
 
 const WIRE_VARINT: u32 = 0;
 const WIRE_FIXED64: u32 = 1;
@@ -53,90 +50,83 @@ pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// Fields between two payloads, put together on the stack and appended to the output at once.
-pub(super) struct Head {
-    bytes: [u8; HEAD_BYTES],
-    len: usize,
+/// Appends fields to a buffer in which the message was reserved.
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
 }
 
-impl Head {
-    pub(super) fn new() -> Self {
-        Self { bytes: [0; HEAD_BYTES], len: 0 }
-    }
-
+impl<'a> Writer<'a> {
     /// Begins a frame whose message has `len` bytes, and reserves it in `out`.
     ///
     /// # Panics
     /// If `len` does not fit in the prefix; callers of the encoders keep messages below `FRAME_BYTES_MAX`.
-    pub(super) fn frame(out: &mut Vec<u8>, len: usize) -> Self {
+    #[inline]
+    pub(super) fn frame(out: &'a mut Vec<u8>, len: usize) -> Self {
         let claim = u32::try_from(len).expect("a message is shorter than 4 GiB");
         out.reserve(FRAME_PREFIX_BYTES + len);
-        let mut head = Self::new();
-        head.raw(&claim.to_be_bytes());
-        head
+        out.extend_from_slice(&claim.to_be_bytes());
+        Self { out }
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    /// A message that prost encodes, of which the number and the length were written.
+    pub(super) fn by_prost(self, message: &impl Message) {
+        message.encode(self.out).expect("a Vec has room for what was reserved");
     }
 
+    #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bytes[self.len] = value as u8 | 0x80;
-            self.len += 1;
+            self.out.push(value as u8 | 0x80);
             value >>= 7;
         }
-        self.bytes[self.len] = value as u8;
-        self.len += 1;
+        self.out.push(value as u8);
     }
 
+    #[inline]
     fn key(&mut self, number: u32, wire: u32) {
         self.varint(u64::from(number << 3 | wire));
     }
 
+    #[inline]
     pub(super) fn present(&mut self, number: u32, value: u64) {
         self.key(number, WIRE_VARINT);
         self.varint(value);
     }
 
+    #[inline]
     pub(super) fn uint(&mut self, number: u32, value: u64) {
         if value != 0 {
             self.present(number, value);
         }
     }
 
+    #[inline]
     pub(super) fn fixed64(&mut self, number: u32, value: u64) {
         if value != 0 {
             self.key(number, WIRE_FIXED64);
-            self.raw(&value.to_le_bytes());
+            self.out.extend_from_slice(&value.to_le_bytes());
         }
     }
 
     /// Begins a message, or an element of a repeated field, of `len` bytes.
+    #[inline]
     pub(super) fn message(&mut self, number: u32, len: usize) {
         self.key(number, WIRE_BYTES);
         self.varint(len as u64);
     }
 
-    /// A byte string; appends what was put together and then the payload to `out`.
-    pub(super) fn bytes(&mut self, out: &mut Vec<u8>, number: u32, payload: &[u8]) {
+    #[inline]
+    pub(super) fn bytes(&mut self, number: u32, payload: &[u8]) {
         if !payload.is_empty() {
-            self.element(out, number, payload);
+            self.element(number, payload);
         }
     }
 
     /// A byte string in a repeated field, where an empty one is written too.
-    pub(super) fn element(&mut self, out: &mut Vec<u8>, number: u32, payload: &[u8]) {
+    #[inline]
+    pub(super) fn element(&mut self, number: u32, payload: &[u8]) {
         self.message(number, payload.len());
-        self.flush(out);
-        out.extend_from_slice(payload);
-    }
-
-    /// Appends what was put together to `out`.
-    pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[..self.len]);
-        self.len = 0;
+        self.out.extend_from_slice(payload);
     }
 }
 
@@ -148,9 +138,9 @@ mod tests {
     fn varint_sizes_are_those_written() {
         for shift in 0..64 {
             for value in [1u64 << shift, (1u64 << shift) - 1, (1u64 << shift) + 1, u64::MAX >> shift] {
-                let mut head = Head::new();
-                head.varint(value);
-                assert_eq!(head.len, size::varint(value), "value {value}");
+                let mut out = Vec::new();
+                Writer { out: &mut out }.varint(value);
+                assert_eq!(out.len(), size::varint(value), "value {value}");
             }
         }
     }
