@@ -3,10 +3,19 @@
 //! # What this crate may not do
 //! - hold cache logic: it wires the engine to cores, sockets, signals and the clock;
 //! - let another crate know that glommio is what drives it.
+//!
+//! # How it fits together
+//! [`server::serve`] checks the machine, listens, and starts one [`shard`] per executor; shards talk to each other by the
+//! [`mesh`]. The thread that started them becomes the [`sidecar`], which catches signals and stops them in order.
 #![deny(unsafe_code)]
 
 pub mod clock;
 pub mod config;
 pub mod limits;
 pub mod listen;
+pub mod log;
+pub mod mesh;
 pub mod preflight;
+pub mod server;
+pub mod shard;
+pub mod sidecar;

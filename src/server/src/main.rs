@@ -3,38 +3,44 @@
 use std::process::ExitCode;
 
 use larder_server::config::{Arguments, Command, Loaded, ServeFlags};
+use larder_server::log;
 use larder_server::preflight;
+use larder_server::server::serve;
 
-/// The exit status of a server that cannot start for a reason that the user can remove.
-const REFUSED: u8 = 2;
+/// The exit status of a configuration that cannot be used.
+const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let Arguments { command: Command::Serve(flags) } = Arguments::from_process();
-    match serve(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+    match configured(&flags) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(loaded)) => match serve(loaded.config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::line(format_args!("{error}"));
+                error.exit_code()
+            }
+        },
         Err(error) => {
-            eprintln!("larder: {error}");
-            ExitCode::from(REFUSED)
+            log::line(format_args!("{error}"));
+            ExitCode::from(EXIT_REFUSED)
         }
     }
 }
 
-fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
+/// The configuration to serve by; `None` if it was only to be looked at.
+fn configured(flags: &ServeFlags) -> anyhow::Result<Option<Loaded>> {
     let loaded = Loaded::load(flags, std::env::vars_os(), &preflight::cores_allowed()?)?;
     for warning in &loaded.warnings {
-        eprintln!("larder: warning: {warning}");
+        log::line(format_args!("warning: {warning}"));
     }
     if flags.print_config {
         print!("{}", loaded.to_toml());
-        return Ok(());
+        return Ok(None);
     }
     if flags.check_config {
         println!("larder: the configuration is OK");
-        return Ok(());
+        return Ok(None);
     }
-    for oddity in preflight::run(&loaded.config)? {
-        eprintln!("larder: warning: {oddity}");
-    }
-    let _listeners = larder_server::listen::listen(loaded.config.listen, loaded.config.shards)?;
-    anyhow::bail!("this build serves nothing yet: use --check-config or --print-config")
+    Ok(Some(loaded))
 }

@@ -1,0 +1,276 @@
+//! A server from its configuration to its end.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder_engine::limits::LANE_BATCHES_MAX;
+use larder_engine::{Engine, EngineError, EngineSettings};
+use larder_ring::{Node, Topology, TopologyError};
+use larder_store::{Charge, GroupSettings, NoHook, StoreSettings};
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, ClockError};
+use crate::config::{Config, Cores, Size};
+use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
+use crate::listen::{ListenError, listen};
+use crate::mesh::{Port, mesh};
+use crate::preflight::{self, PreflightError};
+use crate::shard::{self, Admission, ControlLane, Executor, Plan, Reactor, Reporter, Welcome};
+use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
+
+/// Name and version, as clients and operators see them.
+const SERVER: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
+/// The epoch of a membership that does not change.
+const EPOCH: u64 = 1;
+/// Points on the ring of a node of weight 1.
+const POINTS: u32 = 1024;
+/// The exit status of a server that cannot start for a reason that the user can remove.
+const EXIT_REFUSED: u8 = 2;
+/// The exit status of a server that failed.
+const EXIT_FAILED: u8 = 1;
+
+/// Why a server does not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The clock cannot be used.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// The machine cannot run it.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The address cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The node makes no ring.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// The groups make no engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system refuses something that every server needs.
+    #[error("cannot {step}: {why}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        why: String,
+    },
+    /// A shard did not do what it should.
+    #[error(transparent)]
+    Sidecar(#[from] SidecarError),
+}
+
+impl ServeError {
+    /// 2 if the user can remove the cause before the next start, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Clock(_) | Self::Preflight(_) | Self::Listen(_) | Self::Topology(_) | Self::Engine(_) => {
+                ExitCode::from(EXIT_REFUSED)
+            }
+            Self::System { .. } | Self::Sidecar(_) => ExitCode::from(EXIT_FAILED),
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. A panic on any thread ends the process: a shard whose state may be broken must
+/// not go on answering, and the others cannot do without it.
+///
+/// # Errors
+/// The server cannot start, or has failed.
+pub fn serve(mut config: Config) -> Result<(), ServeError> {
+    abort_on_panic();
+    let clock = Clock::start()?;
+    for oddity in preflight::run(&config)? {
+        crate::log::line(format_args!("warning: {oddity}"));
+    }
+    let listeners = listen(config.listen, config.shards)?;
+    config.bound_to(listeners.address);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the sidecar's runtime"))?;
+    let (crew, stopped) = runtime.block_on(async {
+        let signals = Signals::catch().map_err(system("catch signals"))?;
+        let (crew, sidecar) = start(&config, clock, listeners.sockets, signals)?;
+        let stopped = sidecar.run(|| announce(&config)).await?;
+        Ok::<_, ServeError>((crew, stopped))
+    })?;
+    let refused = crew.admission.refused();
+    crew.join()?;
+    say_goodbye(&config, stopped, refused);
+    Ok(())
+}
+
+/// The executors of a server.
+struct Crew {
+    executors: Vec<Executor>,
+    admission: Arc<Admission>,
+}
+
+/// Starts all shards.
+fn start(
+    config: &Config,
+    clock: Clock,
+    listeners: Vec<TcpListener>,
+    signals: Signals,
+) -> Result<(Crew, Sidecar), ServeError> {
+    let topology = Arc::new(Topology::new(config.cluster_seed, EPOCH, vec![node(config)])?);
+    let ports = mesh(config.shards, LANE_BATCHES_MAX).map_err(system("open the doors of the shards"))?;
+    let (sender, reports) = mpsc::channel(REPORTS_PER_SHARD_MAX * usize::from(config.shards));
+    let admission = Arc::new(Admission::new(config.connections_max));
+    let has_own_core = usize::from(config.shards) <= config.cores.len();
+    let (mut plans, mut controls, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
+    for (port, listener) in ports.into_iter().zip(listeners) {
+        let shard = port.shard();
+        let lane = ControlLane::new(shard, port.doors().clone());
+        let heartbeat = Arc::default();
+        controls.push(Arc::clone(&lane));
+        heartbeats.push(Arc::clone(&heartbeat));
+        plans.push(Plan {
+            reactor: reactor(config, port, topology.clone(), clock.now_ms())?,
+            listener,
+            clock,
+            admission: admission.clone(),
+            controls: lane,
+            reporter: Reporter::new(shard, sender.clone()),
+            heartbeat,
+            has_own_core,
+        });
+    }
+    // Only now, when nothing can be refused any more, threads begin.
+    let mut executors = Vec::new();
+    for (shard, plan) in (0..config.shards).zip(plans) {
+        let executor = shard::spawn(shard, config.core_of(shard), plan)
+            .map_err(|why| ServeError::System { step: "start the executor of a shard", why })?;
+        executors.push(executor);
+    }
+    let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
+    Ok((Crew { executors, admission }, sidecar))
+}
+
+fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64) -> Result<Reactor, EngineError> {
+    let shard = port.shard();
+    let groups = config.groups.iter().map(|group| GroupSettings {
+        name: group.name.clone(),
+        budget_bytes: config.share_bytes(group),
+        policy: group.policy,
+        ttl_ms: group.ttl_ms,
+        charge: Charge::Bytes,
+    });
+    let settings = EngineSettings {
+        node_id: config.node_id.clone(),
+        shard,
+        server: SERVER.to_owned(),
+        groups: groups.collect(),
+        store: StoreSettings {
+            shard: u8::try_from(shard).expect("a node has at most 256 shards"),
+            value_bytes_max: config.value_bytes_max as usize,
+        },
+        timeout_ms_default: config.request_timeout_ms,
+        started_ms,
+    };
+    let welcome = Welcome {
+        server: SERVER.to_owned(),
+        node_id: config.node_id.clone(),
+        shard,
+        shards: config.shards,
+        value_bytes_max: config.value_bytes_max as usize,
+    };
+    Ok(Reactor::new(Engine::new(settings, topology, NoHook)?, port, welcome))
+}
+
+fn node(config: &Config) -> Node {
+    Node {
+        id: config.node_id.clone(),
+        address: config.address(),
+        shards: config.shards,
+        points: POINTS,
+        incarnation: incarnation(),
+    }
+}
+
+/// Random per start. The standard library seeds its hash tables from the system's random numbers.
+fn incarnation() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()).max(1)
+}
+
+/// Says on standard error to people, and on standard output to programs, that the server is ready.
+fn announce(config: &Config) {
+    let memory = Size(config.memory_bytes);
+    let groups: Vec<_> = config
+        .groups
+        .iter()
+        .map(|group| format!("{} ({}, {})", group.name, Size(group.budget_bytes), group.policy.name()))
+        .collect();
+    crate::log::line(format_args!(
+        "{SERVER} is ready: native protocol on {}, node {} of cluster {}, {} shards on cores {}, {memory} of memory; \
+         groups: {}",
+        config.listen,
+        config.node_id,
+        config.cluster,
+        config.shards,
+        Cores::new(config.cores.clone()),
+        groups.join(", "),
+    ));
+    let ready = serde_json::json!({
+        "ready": true,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "node": config.node_id,
+        "listen": { "native": config.listen.to_string() },
+        "cores": config.cores,
+        "shards": config.shards,
+        "memory_bytes": config.memory_bytes,
+    });
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{ready}").and_then(|()| stdout.flush()) {
+        crate::log::line(format_args!("the ready line cannot be written to standard output: {error}"));
+    }
+}
+
+fn say_goodbye(config: &Config, stopped: Stopped, refused: u64) {
+    let Stopped { cut_off } = stopped;
+    let cut_off = match cut_off {
+        0 => String::new(),
+        _ => format!("; {cut_off} connections were cut off after {:?}", config.stop_timeout),
+    };
+    let refused = match refused {
+        0 => String::new(),
+        _ => format!("; {refused} connections had been refused above the limit of {}", config.connections_max),
+    };
+    crate::log::line(format_args!("stopped{cut_off}{refused}"));
+}
+
+impl Crew {
+    /// Waits for the threads, which have nothing left to do.
+    fn join(self) -> Result<(), ServeError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let joined: Result<(), String> = self.executors.into_iter().try_for_each(Executor::join);
+            let _ = sender.send(joined);
+        });
+        let failed = |why| ServeError::System { step: "end the executors", why };
+        match receiver.recv_timeout(Duration::from_millis(STOP_RESERVE_MS)) {
+            Ok(joined) => joined.map_err(failed),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        crate::log::line(format_args!("a broken invariant: the whole server ends, and its cache with it"));
+        std::process::abort();
+    }));
+}
+
+fn system<E: std::fmt::Display>(step: &'static str) -> impl FnOnce(E) -> ServeError {
+    move |error| ServeError::System { step, why: error.to_string() }
+}

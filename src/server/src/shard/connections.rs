@@ -1,0 +1,186 @@
+//! The connections of one shard, and what is kept for each.
+
+use super::dialect::Dialect;
+use crate::limits::OUTPUT_BYTES_PAUSE;
+
+/// Which connection. A number is used again, with another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Dense and small.
+    pub index: u32,
+    generation: u32,
+}
+
+/// No waiter.
+pub(super) const NO_WAITER: u32 = u32::MAX;
+
+/// One connection: bytes that have come and wait, bytes that are to go, and how many answers are outstanding.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) dialect: Dialect,
+    /// The beginning of a frame of which more is to come, or whole frames that wait because the connection is paused.
+    pub(super) input: Vec<u8>,
+    /// Answers; those below `sent` are gone.
+    pub(super) output: Vec<u8>,
+    pub(super) sent: usize,
+    /// Requests that other shards are at, in a list through the waiters.
+    pub(super) pending: u32,
+    pub(super) first_waiter: u32,
+    /// No more bytes will come: the peer has said so, or the server stops. What has come is answered.
+    pub(super) ended: bool,
+    /// Nothing behind what was processed can be trusted. What was asked before is answered.
+    pub(super) broken: bool,
+    /// Listed for whoever drives the sockets.
+    pub(super) listed: bool,
+}
+
+impl Connection {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            pending: 0,
+            first_waiter: NO_WAITER,
+            ended: false,
+            broken: false,
+            listed: false,
+        }
+    }
+
+    /// Bytes that are to be sent.
+    pub(super) fn backlog(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Whether requests wait until answers are sent or come in.
+    pub(super) fn is_paused(&self) -> bool {
+        self.backlog() >= OUTPUT_BYTES_PAUSE || self.pending as usize >= larder_protocol::limits::PIPELINE_MAX
+    }
+
+    /// Whether bytes from the peer are of use.
+    pub(super) fn wants_input(&self) -> bool {
+        !self.ended && !self.broken && !self.is_paused()
+    }
+
+    /// Whether there is nothing left to do but to close.
+    pub(super) fn is_finished(&self) -> bool {
+        // With no backlog and nothing pending it is not paused, so every whole frame has been processed.
+        (self.ended || self.broken) && self.pending == 0 && self.backlog() == 0
+    }
+
+    /// Keeps what could not be processed yet. Grows as bytes arrive, whatever length the frame claims, and not past
+    /// the end of the frame.
+    pub(super) fn keep_input(&mut self, bytes: &[u8]) {
+        let needed = self.input.len() + bytes.len();
+        if self.input.capacity() < needed {
+            let doubled = (self.input.capacity() * 2).min(self.dialect.frame_bytes(&self.input));
+            self.input.reserve_exact(doubled.max(needed) - self.input.len());
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    fn validate(&self) {
+        assert!(self.sent <= self.output.len(), "more was sent than there was");
+        assert!(!self.broken || self.input.is_empty(), "a broken connection keeps no input");
+        assert_eq!(self.pending == 0, self.first_waiter == NO_WAITER, "what is pending is in the list of waiters");
+    }
+}
+
+/// A slab of connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+impl Connections {
+    pub(super) fn insert(&mut self, dialect: Dialect) -> ConnectionId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, connection: None });
+            u32::try_from(self.slots.len() - 1).expect("connections are bounded by far less")
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.connection = Some(Connection::new(dialect));
+        ConnectionId { index, generation: slot.generation }
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Connection {
+        let slot = &mut self.slots[id.index as usize];
+        assert_eq!(slot.generation, id.generation, "a connection is removed once");
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+        slot.connection.take().expect("of this generation")
+    }
+
+    /// # Panics
+    /// If it was removed.
+    pub(super) fn at(&mut self, id: ConnectionId) -> &mut Connection {
+        let slot = &mut self.slots[id.index as usize];
+        assert_eq!(slot.generation, id.generation, "the connection is gone");
+        slot.connection.as_mut().expect("of this generation")
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.connection.is_some())
+            .map(|(index, slot)| ConnectionId { index: index as u32, generation: slot.generation })
+    }
+
+    pub(super) fn validate(&self) {
+        let open =
+            self.slots.iter().filter_map(|slot| slot.connection.as_ref()).inspect(|open| open.validate()).count();
+        assert_eq!(open, self.len(), "every slot is open or free");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_grows_with_what_arrives_and_not_with_what_is_claimed() {
+        let mut connection = Connection::new(Dialect::Native);
+        connection.keep_input(&(64_u32 << 20).to_be_bytes());
+        assert!(connection.input.capacity() < 64, "{}", connection.input.capacity());
+        for _ in 0..1000 {
+            connection.keep_input(&[0; 1000]);
+            assert!(connection.input.capacity() <= 2 * connection.input.len().max(64));
+        }
+    }
+
+    #[test]
+    fn input_is_not_doubled_past_the_end_of_its_frame() {
+        let mut connection = Connection::new(Dialect::Native);
+        connection.keep_input(&100_000_u32.to_be_bytes());
+        while connection.input.len() < 100_004 {
+            connection.keep_input(&[0; 5_000]);
+        }
+        assert!(connection.input.capacity() <= 105_004, "{}", connection.input.capacity());
+    }
+
+    #[test]
+    fn a_number_is_used_again_with_another_generation() {
+        let mut connections = Connections::default();
+        let first = connections.insert(Dialect::Native);
+        connections.remove(first);
+        let second = connections.insert(Dialect::Native);
+        assert_eq!(first.index, second.index);
+        assert_ne!(first, second);
+        assert_eq!(connections.len(), 1);
+        connections.validate();
+    }
+}

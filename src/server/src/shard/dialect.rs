@@ -1,0 +1,79 @@
+//! The protocols that a connection may speak.
+
+use larder_protocol::native::{self, Scratch};
+use larder_protocol::{Failure, Reply, Request, Status};
+use std::borrow::Cow;
+
+/// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
+/// come in the order of the requests numbers them in [`Dialect::next`] and holds early ones back in
+/// [`Dialect::answer`]; the native one needs neither.
+#[derive(Debug)]
+pub enum Dialect {
+    /// The native protocol.
+    Native,
+}
+
+/// What the beginning of a connection's input is.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// Not a whole request yet.
+    More,
+    /// A request, which takes so many bytes.
+    Request(Request<'a>, usize),
+    /// No request, but it takes so many bytes and is answered under this id.
+    Malformed {
+        /// The id of the answer.
+        id: u64,
+        /// The answer.
+        failure: Failure,
+        /// Bytes.
+        consumed: usize,
+    },
+    /// What follows cannot be trusted. The answer, under id 0, is the last one.
+    Broken(Failure),
+}
+
+impl Dialect {
+    /// The first request in `input`.
+    #[inline]
+    pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: usize) -> Step<'a> {
+        match self {
+            Dialect::Native => next_native(input, scratch, frame_bytes_max),
+        }
+    }
+
+    /// Appends an answer to a connection's output.
+    #[inline]
+    pub(super) fn answer(&mut self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
+        match self {
+            Dialect::Native => native::encode_response(output, id, epoch, reply),
+        }
+    }
+
+    /// How long the request that begins with `input` says it is in all, in bytes; `usize::MAX` if that cannot be told.
+    pub(super) fn frame_bytes(&self, input: &[u8]) -> usize {
+        match self {
+            Dialect::Native => input.first_chunk().map_or(usize::MAX, |prefix| {
+                (u32::from_be_bytes(*prefix) as usize).saturating_add(larder_protocol::limits::FRAME_PREFIX_BYTES)
+            }),
+        }
+    }
+}
+
+fn next_native<'a>(input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: usize) -> Step<'a> {
+    let frame = match native::frame(input, frame_bytes_max) {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Step::More,
+        Err(too_large) => {
+            return Step::Broken(Failure {
+                status: Status::BadRequest,
+                message: Cow::Owned(too_large.to_string()),
+                retry_after_ms: 0,
+            });
+        }
+    };
+    match native::decode_request(frame.message, scratch) {
+        Ok(request) => Step::Request(request, frame.consumed),
+        Err(malformed) => Step::Malformed { id: malformed.id, failure: malformed.into(), consumed: frame.consumed },
+    }
+}

@@ -1,0 +1,350 @@
+//! A shard without its sockets: bytes in, bytes out, batches in and out, and the time as an argument.
+//!
+//! Whoever drives it (glommio's sockets now) hands in what a connection received, sends what it has for output, runs
+//! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
+
+use larder_engine::{Engine, Submission};
+use larder_protocol::native::Scratch;
+use larder_protocol::{Command, Failure, Reply, Request, Status};
+use larder_store::NoHook;
+
+use super::buffers::Buffers;
+use super::connections::{Connection, Connections};
+use super::dialect::{Dialect, Step};
+use super::hello::Welcome;
+use super::waiters::Waiters;
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::mesh::Port;
+
+pub use super::connections::ConnectionId;
+
+/// Replaces a value for a client that does not read.
+static CLIENT_DOES_NOT_READ: Failure = Failure {
+    status: Status::Overloaded,
+    message: std::borrow::Cow::Borrowed("this connection has too many answers to be read; read them, then ask again"),
+    retry_after_ms: OUTPUT_RETRY_AFTER_MS,
+};
+
+/// The connections of one shard, its engine, and its ends of the mesh.
+#[derive(Debug)]
+pub struct Reactor {
+    engine: Engine<NoHook>,
+    port: Port,
+    welcome: Welcome,
+    connections: Connections,
+    waiters: Waiters,
+    scratch: Scratch,
+    buffers: Buffers,
+    /// Connections that a turn had something for.
+    listed: Vec<ConnectionId>,
+    /// Requests or replies for other shards may lie in the engine.
+    unsent: bool,
+}
+
+/// What a turn found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// There was something to do, so there may be more.
+    pub worked: bool,
+    /// Something lies on the control lane.
+    pub control: bool,
+}
+
+/// What one engine and one connection need at the same time.
+struct Parts<'r> {
+    engine: &'r mut Engine<NoHook>,
+    welcome: &'r Welcome,
+    waiters: &'r mut Waiters,
+    scratch: &'r mut Scratch,
+    unsent: &'r mut bool,
+}
+
+impl Reactor {
+    /// A shard without connections.
+    pub fn new(engine: Engine<NoHook>, port: Port, welcome: Welcome) -> Self {
+        let scratch = Scratch::new(welcome.request_limits());
+        Self {
+            engine,
+            port,
+            welcome,
+            connections: Connections::default(),
+            waiters: Waiters::default(),
+            scratch,
+            buffers: Buffers::default(),
+            listed: Vec::new(),
+            unsent: false,
+        }
+    }
+
+    /// A new connection.
+    pub fn opened(&mut self, dialect: Dialect) -> ConnectionId {
+        let id = self.connections.insert(dialect);
+        self.engine.counters_mut().connections = self.connections.len() as u64;
+        id
+    }
+
+    /// A connection is gone, or is to be: whatever it waits for is forgotten.
+    pub fn closed(&mut self, id: ConnectionId) {
+        let mut connection = self.connections.remove(id);
+        while let Some(waiter) = self.waiters.take_first(&mut connection) {
+            self.engine.cancel(waiter.ticket);
+        }
+        self.listed.retain(|listed| *listed != id);
+        self.buffers.give(connection.output);
+        self.engine.counters_mut().connections = self.connections.len() as u64;
+    }
+
+    /// Bytes came. Every whole request in them is executed or passed on, up to the connection's limits; the rest waits.
+    pub fn received(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) {
+        let connection = self.connections.at(id);
+        if connection.broken {
+            return;
+        }
+        if connection.input.is_empty() {
+            let consumed = self.process(id, bytes, now_ms);
+            let connection = self.connections.at(id);
+            if !connection.broken && consumed < bytes.len() {
+                connection.keep_input(&bytes[consumed..]);
+            }
+        } else {
+            connection.keep_input(bytes);
+            self.resume(id, now_ms);
+        }
+    }
+
+    /// No more bytes will come from this connection: it is finished once everything is answered and sent.
+    pub fn ended(&mut self, id: ConnectionId) {
+        self.connections.at(id).ended = true;
+    }
+
+    /// The bytes to send next; empty: none.
+    pub fn output(&mut self, id: ConnectionId) -> &[u8] {
+        let connection = self.connections.at(id);
+        &connection.output[connection.sent..]
+    }
+
+    /// So many bytes of the output were sent. Requests that waited for that are processed.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize, now_ms: u64) {
+        let connection = self.connections.at(id);
+        connection.sent += bytes;
+        assert!(connection.sent <= connection.output.len(), "more was sent than there was");
+        if connection.backlog() == 0 {
+            connection.sent = 0;
+            self.buffers.give(core::mem::take(&mut connection.output));
+        } else if connection.sent > connection.output.len() / 2 {
+            // A client that reads slowly, but reads, must not let the buffer grow for ever: each byte moves once.
+            connection.output.drain(..connection.sent);
+            connection.sent = 0;
+        }
+        self.resume(id, now_ms);
+    }
+
+    /// Whether bytes from this connection are of use now. If not: leave them in the socket, which slows the client.
+    pub fn wants_input(&mut self, id: ConnectionId) -> bool {
+        self.connections.at(id).wants_input()
+    }
+
+    /// Whether everything is answered and sent, and nothing more will come: close it.
+    pub fn is_finished(&mut self, id: ConnectionId) -> bool {
+        self.connections.at(id).is_finished()
+    }
+
+    /// Whether the last bytes of a finished connection need care: the peer may be sending still, see
+    /// [`crate::limits::LINGER_MS`].
+    pub fn is_broken(&mut self, id: ConnectionId) -> bool {
+        self.connections.at(id).broken
+    }
+
+    /// Whether [`Reactor::turn`] has something to do.
+    pub fn needs_turn(&self) -> bool {
+        self.unsent || self.port.door().is_marked()
+    }
+
+    /// Takes in what other shards sent, lets deadlines pass, collects what is complete, and sends what is to go.
+    pub fn turn(&mut self, now_ms: u64) -> Turn {
+        let Self { engine, port, .. } = self;
+        let mut worked = core::mem::take(&mut self.unsent);
+        let control = port.take(|incoming| {
+            engine.receive(incoming.from, incoming.lane, &incoming.batch, now_ms);
+            engine.recycle(incoming.batch);
+            worked = true;
+        });
+        if engine.next_wake_ms().is_some_and(|wake_ms| wake_ms <= now_ms) {
+            engine.wake(now_ms);
+            worked = true;
+        }
+        if worked {
+            self.complete();
+            self.resume_listed(now_ms);
+            self.send();
+        }
+        Turn { worked, control }
+    }
+
+    /// When [`Reactor::turn`] is to be called at the latest; `None`: there is no deadline.
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        self.engine.next_wake_ms()
+    }
+
+    /// Bounded work that nobody waits for. Returns whether there is more.
+    pub fn background(&mut self, now_ms: u64, steps: usize) -> bool {
+        self.engine.background(now_ms, steps)
+    }
+
+    /// A connection that the last turn gave output to, or made finished.
+    pub fn next_listed(&mut self) -> Option<ConnectionId> {
+        let id = self.listed.pop()?;
+        self.connections.at(id).listed = false;
+        Some(id)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// This shard's door.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Checks every invariant.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn validate(&mut self) {
+        self.engine.validate();
+        self.port.validate();
+        self.connections.validate();
+        let ids: Vec<_> = self.connections.ids().collect();
+        let mut pending = 0;
+        for id in ids {
+            let connection = self.connections.at(id);
+            self.waiters.validate(id, connection);
+            pending += connection.pending as usize;
+            assert_eq!(connection.listed, self.listed.contains(&id), "listed if and only if on the list");
+        }
+        assert_eq!(pending, self.waiters.len(), "every waiter has a connection");
+    }
+
+    /// Processes what waited, if the connection is not paused any more.
+    fn resume(&mut self, id: ConnectionId, now_ms: u64) {
+        let connection = self.connections.at(id);
+        if connection.input.is_empty() || connection.is_paused() {
+            return;
+        }
+        let mut input = core::mem::take(&mut connection.input);
+        let consumed = self.process(id, &input, now_ms);
+        let connection = self.connections.at(id);
+        if connection.broken || consumed == input.len() {
+            return;
+        }
+        input.drain(..consumed);
+        // What is left is the beginning of another request: do not keep the room of a large one for it.
+        if consumed > 0 && input.capacity() > 2 * input.len().max(crate::limits::READ_BYTES) {
+            input.shrink_to_fit();
+        }
+        connection.input = input;
+    }
+
+    /// Executes the requests at the beginning of `bytes` while the connection is not paused; returns their bytes.
+    fn process(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) -> usize {
+        let Self { engine, welcome, waiters, scratch, unsent, .. } = self;
+        let mut parts = Parts { engine, welcome, waiters, scratch, unsent };
+        let connection = self.connections.at(id);
+        if connection.output.capacity() == 0 {
+            connection.output = self.buffers.take();
+        }
+        let consumed = parts.process(id, connection, bytes, now_ms);
+        if connection.backlog() == 0 {
+            self.buffers.give(core::mem::take(&mut connection.output));
+        }
+        consumed
+    }
+
+    /// Gives completed requests of other shards to their connections.
+    fn complete(&mut self) {
+        let Self { engine, waiters, connections, listed, buffers, .. } = self;
+        let epoch = engine.epoch();
+        while let Some((ticket, reply)) = engine.next_completion() {
+            let id = waiters.owner(ticket);
+            let connection = connections.at(id);
+            let waiter = waiters.take(ticket, connection);
+            if connection.output.capacity() == 0 {
+                connection.output = buffers.take();
+            }
+            let reply = match reply {
+                Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
+                    Reply::Failed(&CLIENT_DOES_NOT_READ)
+                }
+                reply => reply,
+            };
+            connection.dialect.answer(&mut connection.output, waiter.request, epoch, &reply);
+            if !connection.listed {
+                connection.listed = true;
+                listed.push(id);
+            }
+        }
+    }
+
+    /// Connections that got answers may have requests that waited for that.
+    fn resume_listed(&mut self, now_ms: u64) {
+        for index in 0..self.listed.len() {
+            self.resume(self.listed[index], now_ms);
+        }
+    }
+
+    /// Puts what is for other shards on their lanes.
+    fn send(&mut self) {
+        self.unsent = false;
+        while let Some(outgoing) = self.engine.next_batch() {
+            self.port.push(outgoing.to, outgoing.lane, outgoing.batch);
+        }
+        self.port.flush();
+    }
+}
+
+impl Parts<'_> {
+    fn process(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8], now_ms: u64) -> usize {
+        let mut consumed = 0;
+        let epoch = self.engine.epoch();
+        while !connection.is_paused() {
+            let Connection { dialect, output, .. } = connection;
+            match dialect.next(&bytes[consumed..], self.scratch, self.welcome.frame_bytes_max()) {
+                Step::More => break,
+                Step::Request(request, taken) => {
+                    consumed += taken;
+                    if let Command::Hello { protocol, shard, .. } = request.command {
+                        self.welcome.answer(output, request.id, self.engine, protocol, shard);
+                        continue;
+                    }
+                    match self.engine.submit(&request, now_ms) {
+                        Submission::Done(reply) => dialect.answer(output, request.id, epoch, &reply),
+                        Submission::Pending(ticket) => {
+                            *self.unsent = true;
+                            self.waiters.insert(ticket, id, connection, request.id, reads_only(&request));
+                        }
+                    }
+                }
+                Step::Malformed { id, failure, consumed: taken } => {
+                    consumed += taken;
+                    self.engine.counters_mut().malformed += 1;
+                    dialect.answer(output, id, epoch, &Reply::Failed(&failure));
+                }
+                Step::Broken(failure) => {
+                    self.engine.counters_mut().malformed += 1;
+                    dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
+                    connection.broken = true;
+                    connection.input = Vec::new();
+                    return bytes.len();
+                }
+            }
+        }
+        consumed
+    }
+}
+
+/// Whether a request changes nothing.
+fn reads_only(request: &Request<'_>) -> bool {
+    matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
+}
