@@ -43,9 +43,9 @@ pub const LISTEN_RETRY_PAUSE_MS: u64 = 20;
 pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// What the three rings of an executor lock if they may, in bytes: its 64 KiB of I/O memory, once for each.
 pub const MEMLOCK_PER_SHARD_BYTES: u64 = 3 * (64 << 10);
-/// Files that the server opens beside those of shards and connections.
+/// Files that the server opens beside those of shards and connections; 11 when this was written.
 pub const FILES_BASE: u64 = 64;
-/// Files that a shard opens: rings, event descriptors, its listener, its end of the mesh.
+/// Files that a shard opens: rings, event descriptors, its listener, its end of the mesh; 8 when this was written.
 pub const FILES_PER_SHARD: u64 = 16;
 /// Entries of the ring that is made to see whether it can be made.
 pub const PROBE_RING_ENTRIES: u32 = 2;

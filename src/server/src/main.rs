@@ -1,7 +1,9 @@
 //! The `larder` program.
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use larder_server::config::{Arguments, Command, Loaded, ServeFlags};
 use larder_server::log;
 use larder_server::preflight;
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
             }
         },
         Err(error) => {
-            log::line(format_args!("{error}"));
+            log::line(format_args!("{error:#}"));
             ExitCode::from(EXIT_REFUSED)
         }
     }
@@ -35,12 +37,17 @@ fn configured(flags: &ServeFlags) -> anyhow::Result<Option<Loaded>> {
         log::line(format_args!("warning: {warning}"));
     }
     if flags.print_config {
-        print!("{}", loaded.to_toml());
+        print(&loaded.to_toml())?;
         return Ok(None);
     }
     if flags.check_config {
-        println!("larder: the configuration is OK");
+        print("larder: the configuration is OK\n")?;
         return Ok(None);
     }
     Ok(Some(loaded))
+}
+
+/// Writes to standard output, which may be closed or full.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")
 }

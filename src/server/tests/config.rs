@@ -1,9 +1,12 @@
 //! Configuration and preflight: what is refused and how, what wins, and what is printed.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use larder_server::limits;
 use larder_server::preflight::cores_allowed;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::{Domain, Socket, Type};
@@ -217,6 +220,17 @@ fn a_right_configuration_is_said_to_be_right() {
 }
 
 #[test]
+fn a_standard_output_that_takes_nothing_is_an_error_and_no_panic() {
+    for mode in ["--check-config", "--print-config"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = larder(&["serve", mode]).stdout(full).output().expect("larder starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.starts_with("larder: cannot write to standard output: No space left"), "{stderr}");
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_over_the_file_over_defaults() {
     let folder = Folder::new();
     let path = folder.file("memory = \"33MiB\"\nshards = 3\n[cluster]\nname = \"from-file\"\n");
@@ -315,6 +329,61 @@ fn a_port_in_use_is_refused() {
     assert!(said.contains("this machine does not have the address 192.0.2.1:7400"), "{said}");
 }
 
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().expect("larder starts"))
+    }
+
+    /// The first line on standard output; empty if the process ends without one.
+    fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.0.stdout.take().expect("it is asked for once");
+        BufReader::new(stdout).read_line(&mut line).expect("larder prints UTF-8");
+        line
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either fails only if the process has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn of_servers_that_start_at_once_on_one_port_one_serves() {
+    // No client gets an address like this as its own, so the port stays free.
+    let free = TcpListener::bind("127.74.0.2:0").expect("a port");
+    let address = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    let start = || Running::start(&mut larder(&["serve", "--memory", "8MiB", "--shards", "2", "--listen", &address]));
+    let mut servers: Vec<Running> = (0..3).map(|_| start()).collect();
+    let begun = Instant::now();
+    let mut refused = 0;
+    while servers.len() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} servers on {address}", servers.len());
+        servers.retain_mut(|server| match server.0.try_wait().expect("it is our child") {
+            Some(status) => {
+                assert_eq!(status.code(), Some(2), "refused, not failed");
+                refused += 1;
+                false
+            }
+            None => true,
+        });
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(refused, 2, "two of three");
+    let line = servers[0].first_line();
+    assert!(line.contains(&format!("\"native\":\"{address}\"")), "the third serves: {line}");
+    let said = self::refused(&mut larder(&["serve", "--listen", &address, "--memory", "8MiB"]));
+    assert!(said.contains(&format!("the address {address} is in use")), "{said}");
+}
+
 /// Runs larder in a shell that has first lowered its limits.
 fn limited(limits: &str, words: &[&str]) -> Command {
     let mut command = Command::new("sh");
@@ -339,4 +408,23 @@ fn too_low_limits_are_refused_with_the_command_that_raises_them() {
         (Some(0), "larder: the configuration is OK\n"),
         "which is not about the machine"
     );
+}
+
+#[test]
+fn soft_limits_are_raised_as_far_as_needed() {
+    let words = ["serve", "--listen", "127.0.0.1:0", "--memory", "8MiB", "--shards", "1", "--connections-max", "1000"];
+    let mut server = Running::start(&mut limited("ulimit -S -n 100 && ulimit -S -l 100", &words));
+    let line = server.first_line();
+    assert!(line.contains("\"ready\":true"), "{line}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.0.id())).expect("it runs");
+    let soft = |name: &str| -> u64 {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("every process has the limit");
+        line.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(u64::MAX)
+    };
+    assert!(soft("Max open files") > 1000 && soft("Max open files") < 2000, "{limits}");
+    assert!(soft("Max locked memory") >= 512 << 10, "{limits}");
+
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.0.id())).expect("it runs").count() as u64;
+    let expected = limits::FILES_BASE + limits::FILES_PER_SHARD;
+    assert!(files <= expected, "an idle server of one shard has {files} files open, and reckons with {expected}");
 }
