@@ -310,6 +310,11 @@ fn only_cores_that_the_process_may_run_on_are_accepted() {
     .expect("the thread ends well");
 }
 
+/// A server that starts on machines with low limits, too.
+fn small(address: &str) -> Command {
+    larder(&["serve", "--memory", "8MiB", "--shards", "2", "--connections-max", "100", "--listen", address])
+}
+
 #[test]
 fn a_port_in_use_is_refused() {
     let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -321,11 +326,11 @@ fn a_port_in_use_is_refused() {
     let sharing_address = sharing.local_addr().expect("it is bound").as_socket().expect("it is IP");
 
     for address in [plain.local_addr().expect("it is bound"), sharing_address] {
-        let said = refused(&mut larder(&["serve", "--memory", "4MiB", "--listen", &address.to_string()]));
+        let said = refused(&mut small(&address.to_string()));
         let expected = format!("the address {address} is in use: stop the server that has it");
         assert!(said.contains(&expected) && said.contains("--listen"), "{said}");
     }
-    let said = refused(larder(&["serve", "--listen", "192.0.2.1:7400", "--insecure"]).env("LARDER_SHARDS", "2"));
+    let said = refused(small("192.0.2.1:7400").arg("--insecure"));
     assert!(said.contains("this machine does not have the address 192.0.2.1:7400"), "{said}");
 }
 
@@ -361,7 +366,7 @@ fn of_servers_that_start_at_once_on_one_port_one_serves() {
     let free = TcpListener::bind("127.74.0.2:0").expect("a port");
     let address = free.local_addr().expect("it is bound").to_string();
     drop(free);
-    let start = || Running::start(&mut larder(&["serve", "--memory", "8MiB", "--shards", "2", "--listen", &address]));
+    let start = || Running::start(&mut small(&address));
     let mut servers: Vec<Running> = (0..3).map(|_| start()).collect();
     let begun = Instant::now();
     let mut refused = 0;
@@ -380,7 +385,7 @@ fn of_servers_that_start_at_once_on_one_port_one_serves() {
     assert_eq!(refused, 2, "two of three");
     let line = servers[0].first_line();
     assert!(line.contains(&format!("\"native\":\"{address}\"")), "the third serves: {line}");
-    let said = self::refused(&mut larder(&["serve", "--listen", &address, "--memory", "8MiB"]));
+    let said = self::refused(&mut small(&address));
     assert!(said.contains(&format!("the address {address} is in use")), "{said}");
 }
 
