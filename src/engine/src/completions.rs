@@ -1,0 +1,106 @@
+//! Answers of other shards, kept from their arrival until the caller fetches them.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use larder_protocol::native::generated::StatsResult;
+use larder_protocol::native::{Body, Response};
+use larder_protocol::{Entry, Failure, Reply, Status};
+
+use crate::failures;
+use crate::gather::Gather;
+use crate::limits::KEPT_BYTES_MAX;
+
+/// What a ticket is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done,
+    Miss,
+    /// The value is in [`Values`].
+    Entry {
+        start: usize,
+        len: usize,
+        flags: u32,
+        version: u64,
+        ttl_ms: u64,
+    },
+    Stored {
+        version: u64,
+    },
+    Number {
+        value: i64,
+        version: u64,
+    },
+    Invalidated {
+        generation: u64,
+    },
+    Keys(Box<Gather>),
+    Stats(Box<StatsResult>),
+    Refused(&'static Failure),
+    Failed(Failure),
+}
+
+/// The values of answers that were not fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    bytes: Vec<u8>,
+}
+
+impl Values {
+    /// Every answer was fetched, and the last one is not looked at any more.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+    }
+
+    fn keep(&mut self, entry: &Entry<'_>) -> Answer {
+        let Entry { value, flags, version, ttl_ms } = *entry;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        Answer::Entry { start, len: value.len(), flags, version, ttl_ms }
+    }
+}
+
+impl Answer {
+    /// The answer that another shard's response to a request on one key is; `None`: it can be none.
+    pub(crate) fn of(response: &Response<'_>, values: &mut Values) -> Option<Answer> {
+        match (response.status, &response.body) {
+            (Status::Ok, Body::None) => Some(Answer::Done),
+            (Status::Ok, Body::Entry(entry)) => Some(values.keep(entry)),
+            (Status::Ok, &Body::Stored { version }) => Some(Answer::Stored { version }),
+            (Status::Ok, &Body::Number { value, version }) => Some(Answer::Number { value, version }),
+            (Status::Ok, _) => None,
+            (Status::NotFound, _) => Some(Answer::Miss),
+            _ => Some(Answer::failed(response)),
+        }
+    }
+
+    /// The failure that another shard's response is.
+    fn failed(response: &Response<'_>) -> Answer {
+        let &Response { status, message, retry_after_ms, .. } = response;
+        match failures::ready_made(status, message) {
+            Some(failure) => Answer::Refused(failure),
+            None => Answer::Failed(Failure { status, message: message.to_owned().into(), retry_after_ms }),
+        }
+    }
+
+    /// As the reply that the caller gets.
+    pub(crate) fn reply<'a>(&'a self, values: &'a Values) -> Reply<'a> {
+        match *self {
+            Answer::Done => Reply::Done,
+            Answer::Miss => Reply::Miss,
+            Answer::Entry { start, len, flags, version, ttl_ms } => {
+                Reply::Entry(Entry { value: &values.bytes[start..start + len], flags, version, ttl_ms })
+            }
+            Answer::Stored { version } => Reply::Stored { version },
+            Answer::Number { value, version } => Reply::Number { value, version },
+            Answer::Invalidated { generation } => Reply::Invalidated { generation },
+            Answer::Keys(ref gather) if gather.reads => Reply::Entries(&**gather),
+            Answer::Keys(ref gather) => Reply::Outcomes(&**gather),
+            Answer::Stats(ref total) => Reply::Stats(total),
+            Answer::Refused(failure) => Reply::Failed(failure),
+            Answer::Failed(ref failure) => Reply::Failed(failure),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The engine as its owner sees it: requests in, answers and batches out.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
+use larder_protocol::{Reply, Request, Span, WriteSpan};
+use larder_ring::{Topology, group_hash, key_hash};
+use larder_store::{GroupSettings, NoHook, RemovalHook, Store, StoreSettings};
+
+use crate::command::{Subject, is_idempotent};
+use crate::completions::Answer;
+use crate::failures;
+use crate::groups::Groups;
+use crate::limits::EXPIRE_STEPS_MAX;
+use crate::local::{Last, Local, Route};
+use crate::mesh::{Mesh, Outgoing, Part};
+use crate::waiting::Waiting;
+use crate::{Counters, EngineError, Ticket};
+
+/// What an engine is told when it is made.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// The id of this node in the topology.
+    pub node_id: String,
+    /// The number of this shard, below the number of shards that the topology gives the node.
+    pub shard: u16,
+    /// Name and version of the server, for statistics.
+    pub server: String,
+    /// The groups with this shard's budgets, the same on every shard; one is named "default".
+    pub groups: Vec<GroupSettings>,
+    /// Settings of this shard's store.
+    pub store: StoreSettings,
+    /// How long a request waits whose sender does not say, in ms.
+    pub timeout_ms_default: u32,
+    /// When the server started, in ms since the Unix epoch.
+    pub started_ms: u64,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Submission<'e> {
+    /// It was executed or refused.
+    Done(Reply<'e>),
+    /// Others are asked; [`Engine::next_completion`] will answer.
+    Pending(Ticket),
+}
+
+/// Everything that one shard knows and has to do.
+#[derive(Debug)]
+pub struct Engine<H: RemovalHook = NoHook> {
+    pub(crate) local: Local<H>,
+    pub(crate) mesh: Mesh,
+    pub(crate) waiting: Waiting,
+    /// For requests from other shards.
+    pub(crate) decoder: Scratch,
+    /// The keys of the part that is being sent.
+    pub(crate) key_spans: Vec<Span>,
+    pub(crate) write_spans: Vec<WriteSpan>,
+    /// How many keys each shard has of the request that is being scattered, and where they begin in its order.
+    pub(crate) shard_keys: Vec<u32>,
+    /// The answer that was fetched last; its reply may still be looked at.
+    fetched: Option<Answer>,
+    timeout_ms_default: u32,
+}
+
+impl<H: RemovalHook> Engine<H> {
+    /// An engine with an empty store.
+    ///
+    /// # Errors
+    /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
+    pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
+        let EngineSettings { node_id, shard, server, groups, store, timeout_ms_default, started_ms } = settings;
+        let Some(node) = topology.index_of(&node_id) else {
+            return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
+        };
+        let shards = topology.node(node).shards;
+        if shard >= shards {
+            return Err(EngineError::UnknownShard { node_id, shard, shards });
+        }
+        let limits = RequestLimits { value_bytes_max: store.value_bytes_max, ..RequestLimits::default() };
+        let mut store = Store::new(store, hook);
+        let mut hashes = Vec::with_capacity(groups.len());
+        for group in groups {
+            let (name, hash) = (group.name.clone(), group_hash(&group.name, topology.cluster_seed()));
+            hashes.push((name, store.create_group(group)?, hash));
+        }
+        let local = Local {
+            store,
+            groups: Groups::new(hashes.into_iter())?,
+            topology,
+            node: Some(node),
+            shard,
+            shards,
+            counters: Counters::default(),
+            node_id,
+            server,
+            started_ms,
+            placed: Vec::new(),
+            last: Last::default(),
+        };
+        Ok(Self {
+            local,
+            mesh: Mesh::new(shards),
+            waiting: Waiting::new(),
+            decoder: Scratch::new(limits),
+            key_spans: Vec::new(),
+            write_spans: Vec::new(),
+            shard_keys: Vec::new(),
+            fetched: None,
+            timeout_ms_default,
+        })
+    }
+
+    /// Executes a request, or passes it on to the shard that has to. A request marked as forwarded is executed here or
+    /// refused.
+    ///
+    /// # Panics
+    /// With [`larder_protocol::Command::Hello`], which is answered by whoever owns the connection.
+    #[inline]
+    pub fn submit(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        if request.forwarded {
+            return Submission::Done(self.local.execute(request, now_ms));
+        }
+        match Subject::of(&request.command) {
+            Subject::Key(key) => {
+                let Some(group) = self.local.groups.group(request.group) else {
+                    return Submission::Done(self.local.no_such_group(request.group));
+                };
+                let hash = key_hash(key, group.hash);
+                match self.local.route(hash) {
+                    Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
+                    Route::Shard(to) => self.pass_on(to, request, now_ms),
+                    Route::Node(_) => Submission::Done(self.local.wrong_owner(hash)),
+                }
+            }
+            Subject::Keys(many) => self.submit_keys(many, request, now_ms),
+            Subject::Group | Subject::Node if self.local.shards > 1 => self.ask_all(request, now_ms),
+            Subject::Group | Subject::Node | Subject::Anyone => Submission::Done(self.local.execute(request, now_ms)),
+        }
+    }
+
+    /// The caller of this ticket is gone: nothing will be reported for it. What was asked of another shard may still
+    /// be executed there. Without effect if the ticket was answered and fetched.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.cancel(ticket);
+    }
+
+    /// The next batch to deliver to another shard, until there is none. Poll after every call that takes requests,
+    /// batches or time; what is not polled waits, within [`crate::limits`].
+    pub fn next_batch(&mut self) -> Option<Outgoing> {
+        self.mesh.next_batch()
+    }
+
+    /// Gives the buffer of a batch back that was received, to be used for others. A bounded number is kept.
+    pub fn recycle(&mut self, batch: Vec<u8>) {
+        self.mesh.recycle(batch);
+    }
+
+    /// The next ticket that was answered, until there is none. Poll after [`Engine::receive`] and [`Engine::wake`].
+    pub fn next_completion(&mut self) -> Option<(Ticket, Reply<'_>)> {
+        if let Some(Answer::Keys(gather)) = self.fetched.take() {
+            self.waiting.gathers.give_back(gather);
+        }
+        let (ticket, answer) = self.waiting.next_answer()?;
+        Some((ticket, self.fetched.insert(answer).reply(&self.waiting.values)))
+    }
+
+    /// When [`Engine::wake`] is to be called at the latest, in ms since the Unix epoch.
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        self.waiting.next_deadline_ms()
+    }
+
+    /// Answers the tickets whose time is up, at most [`EXPIRE_STEPS_MAX`] of them: while [`Engine::next_wake_ms`] is
+    /// not in the future, there are more. Their requests may still be executed; late replies are dropped.
+    pub fn wake(&mut self, now_ms: u64) {
+        for _ in 0..EXPIRE_STEPS_MAX {
+            if !self.waiting.expire_one(now_ms) {
+                break;
+            }
+            self.local.counters.deadline_exceeded += 1;
+        }
+    }
+
+    /// Background work, in at most `steps` steps; says whether there is more to do now.
+    pub fn background(&mut self, now_ms: u64, steps: usize) -> bool {
+        self.local.store.reclaim(now_ms, steps).more
+    }
+
+    /// Takes another topology. What was passed on before is still answered.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherShards`] if it gives this node another number of shards; the old topology stays.
+    pub fn set_topology(&mut self, topology: Arc<Topology>) -> Result<(), EngineError> {
+        let local = &mut self.local;
+        let node = topology.index_of(&local.node_id);
+        let claimed = node.map_or(local.shards, |node| topology.node(node).shards);
+        if claimed != local.shards {
+            let (node_id, epoch, shards) = (local.node_id.clone(), topology.epoch(), local.shards);
+            return Err(EngineError::OtherShards { node_id, epoch, claimed, shards });
+        }
+        local.node = node;
+        local.topology = topology;
+        Ok(())
+    }
+
+    /// The topology that requests are routed by.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.local.topology
+    }
+
+    /// The epoch of the topology, which every response carries.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.local.topology.epoch()
+    }
+
+    /// The number of this shard.
+    pub fn shard(&self) -> u16 {
+        self.local.shard
+    }
+
+    /// The number of shards of this node.
+    pub fn shards(&self) -> u16 {
+        self.local.shards
+    }
+
+    /// The id of this node.
+    pub fn node_id(&self) -> &str {
+        &self.local.node_id
+    }
+
+    /// Name and version of the server.
+    pub fn server(&self) -> &str {
+        &self.local.server
+    }
+
+    /// What requests may have, as Hello tells it and decoders check it.
+    pub fn request_limits(&self) -> RequestLimits {
+        self.decoder.limits()
+    }
+
+    /// Name and hash of each group, in the order of their settings.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
+        self.local.groups.names()
+    }
+
+    /// This shard's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.local.counters
+    }
+
+    /// This shard's counters, for those that the engine's owner writes.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.local.counters
+    }
+
+    /// The store's removal hook.
+    pub fn hook_mut(&mut self) -> &mut H {
+        self.local.store.hook_mut()
+    }
+
+    /// How many requests were passed on to other shards and are not answered; those whose ticket is no more count.
+    pub fn unanswered(&self) -> usize {
+        self.mesh.unanswered()
+    }
+
+    /// Walks everything.
+    ///
+    /// # Panics
+    /// With what is wrong.
+    pub fn validate(&self) {
+        self.local.store.validate();
+        self.local.topology.validate();
+        self.mesh.validate();
+        let fetched_bytes = match &self.fetched {
+            Some(Answer::Keys(gather)) => gather.bytes(),
+            _ => 0,
+        };
+        self.waiting.validate(fetched_bytes);
+        // By ticket, because parts outlive tickets that are cancelled or too late.
+        let mut parts = BTreeMap::new();
+        for part in self.mesh.parts() {
+            *parts.entry((part.ticket.index(), part.ticket.generation())).or_insert(0) += 1;
+        }
+        for ticket in self.waiting.tickets() {
+            if let Some(missing) = self.waiting.missing(ticket) {
+                let sent = parts.get(&(ticket.index(), ticket.generation())).copied().unwrap_or(0);
+                assert_eq!(sent, missing, "parts that {ticket:?} waits for");
+            }
+        }
+    }
+
+    /// Sends a request on one key to the shard that owns it.
+    fn pass_on(&mut self, to: u16, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        let request = self.to_pass_on(request);
+        let bytes = request_bytes(&request);
+        if self.waiting.is_full() || !self.mesh.has_room(to, bytes) {
+            return Submission::Done(self.overloaded());
+        }
+        let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
+        let ticket = self.waiting.begin(deadline_ms, is_idempotent(&request.command));
+        self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);
+        Submission::Pending(ticket)
+    }
+
+    /// The envelope of a request as another shard gets it: with our epoch and what is left of its time. The id is a
+    /// place-holder of full length for that of the part.
+    pub(crate) fn to_pass_on<'a>(&self, request: &Request<'a>) -> Request<'a> {
+        let timeout_ms = if request.timeout_ms == 0 { self.timeout_ms_default } else { request.timeout_ms };
+        Request { id: u64::MAX, epoch: self.epoch(), timeout_ms, forwarded: true, ..*request }
+    }
+
+    pub(crate) fn overloaded(&mut self) -> Reply<'static> {
+        self.local.counters.overloaded += 1;
+        Reply::Failed(&failures::OVERLOADED)
+    }
+
+    /// Answers at once what turned out to be known already.
+    pub(crate) fn answer_now(&mut self, answer: Answer) -> Reply<'_> {
+        if let Some(Answer::Keys(gather)) = self.fetched.take() {
+            self.waiting.gathers.give_back(gather);
+        }
+        self.fetched.insert(answer).reply(&self.waiting.values)
+    }
+}

@@ -1,0 +1,55 @@
+//! Failures that are answered often: made once, so that refusing costs nothing.
+
+use alloc::borrow::Cow;
+
+use larder_protocol::{Failure, Status};
+use larder_store::StoreError;
+
+use crate::limits::RETRY_AFTER_MS;
+
+static EXISTS: Failure = Failure::new(Status::Exists, "the key is there");
+static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
+static TOO_LARGE: Failure = Failure::new(
+    Status::TooLarge,
+    "the value is above the server's limit, or its entry above the group's budget per shard",
+);
+static NOT_A_NUMBER: Failure = Failure::new(Status::NotANumber, "the value is no decimal integer of 64 bits");
+static OUT_OF_RANGE: Failure = Failure::new(Status::OutOfRange, "the sum is outside 64 bits");
+pub(crate) static OVERLOADED: Failure = Failure {
+    status: Status::Overloaded,
+    message: Cow::Borrowed("too much waits between the shard that was asked and the key's; not executed, try again"),
+    retry_after_ms: RETRY_AFTER_MS,
+};
+pub(crate) static DEADLINE_EXCEEDED: Failure =
+    Failure::new(Status::DeadlineExceeded, "no answer in time; harmless to repeat");
+pub(crate) static OUTCOME_UNKNOWN: Failure =
+    Failure::new(Status::OutcomeUnknown, "no answer in time; it may have been executed: read before repeating");
+/// What stands for a miss among failures. Answered as a miss, never as a failure.
+static NOT_FOUND: Failure = Failure::new(Status::NotFound, "");
+
+/// How a refusal of the store is answered.
+pub(crate) fn of_store(error: StoreError) -> &'static Failure {
+    match error {
+        StoreError::NotFound => &NOT_FOUND,
+        StoreError::Exists => &EXISTS,
+        StoreError::VersionMismatch => &VERSION_MISMATCH,
+        StoreError::TooLarge => &TOO_LARGE,
+        StoreError::NotANumber => &NOT_A_NUMBER,
+        StoreError::OutOfRange => &OUT_OF_RANGE,
+        error => unreachable!("the store refuses with {error:?}, for which there is no status"),
+    }
+}
+
+/// The ready-made failure that equals one that another shard sent.
+pub(crate) fn ready_made(status: Status, message: &str) -> Option<&'static Failure> {
+    let failure = match status {
+        Status::Exists => &EXISTS,
+        Status::VersionMismatch => &VERSION_MISMATCH,
+        Status::TooLarge => &TOO_LARGE,
+        Status::NotANumber => &NOT_A_NUMBER,
+        Status::OutOfRange => &OUT_OF_RANGE,
+        Status::Overloaded => &OVERLOADED,
+        _ => return None,
+    };
+    (failure.message == message).then_some(failure)
+}

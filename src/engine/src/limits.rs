@@ -1,0 +1,72 @@
+//! Every bound of the engine, and how they relate.
+
+use larder_protocol::limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX, PIPELINE_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
+
+/// Most requests that one shard has unanswered at another one; more are refused with OVERLOADED. One part of a
+/// multi-key request counts as one.
+pub const LANE_CREDITS: usize = 4 << 10;
+/// Most batches that a lane holds at once: handed out by one engine and not yet received by the other. A queue of this
+/// many places between two shards never overflows.
+///
+/// Why: every batch begins with the number of batches that its sender has received on the opposite lane
+/// ([`BATCH_HEADER_BYTES`]), so a sender knows a lower bound of what has arrived. It hands out a batch with frames only
+/// while fewer than `LANE_BATCHES_MAX - LANE_BATCHES_RESERVED` are unconfirmed, and one without frames only while fewer
+/// than `LANE_BATCHES_MAX` are. Frames that have to wait are collected in fuller batches.
+///
+/// Why this never stands still: a receiver owes a confirmation after [`CONFIRM_BATCHES`] batches and sends it without
+/// frames if there are none. Say both directions are full. The last place of each was taken by a batch without frames,
+/// which confirms at least `CONFIRM_BATCHES` batches of the other direction as soon as it is received, and so gives
+/// it room.
+pub const LANE_BATCHES_MAX: usize = 64;
+/// Places of a lane that only a batch without frames may take.
+pub const LANE_BATCHES_RESERVED: usize = 1;
+/// After how many unconfirmed batches a receiver owes a confirmation.
+pub const CONFIRM_BATCHES: u64 = LANE_BATCHES_MAX as u64 / 2;
+/// Bytes that frames share a batch up to. A longer frame travels alone, in a buffer of its own.
+pub const BATCH_BYTES: usize = 4 << 10;
+/// Bytes in front of the frames of a batch: how many batches the sender has received on the opposite lane,
+/// little-endian.
+pub const BATCH_HEADER_BYTES: usize = 8;
+/// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single frame above
+/// it passes when the lane is empty, so that the largest value can always travel.
+pub const LANE_BYTES_MAX: usize = 8 << 20;
+/// Most requests of one shard that wait for others; more are refused with OVERLOADED.
+pub const WAITING_MAX: usize = 64 << 10;
+/// Most bytes of values that unfinished get_many requests of one shard hold. A key whose value does not fit is
+/// answered OVERLOADED, or TOO_LARGE if its own request holds that much.
+pub const GATHER_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// Most deadlines that one call of `wake` handles.
+pub const EXPIRE_STEPS_MAX: usize = 1 << 10;
+/// When a client that was refused with OVERLOADED should come back, in ms: some turns of a busy shard.
+pub const RETRY_AFTER_MS: u32 = 5;
+/// Most empty batch buffers that are kept for reuse, [`BATCH_BYTES`] each.
+pub const BUFFERS_KEPT_MAX: usize = 4 * LANE_BATCHES_MAX;
+/// Most finished gathers that are kept for reuse.
+pub const GATHERS_KEPT_MAX: usize = 64;
+/// Longest buffer that is kept with something that is reused; a longer one is given back.
+pub const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes of an encoded request (or of its reply) beside keys, values and messages.
+pub(crate) const ENVELOPE_BYTES_MAX: usize = 128;
+/// Most bytes that a key takes in an encoded get_many or delete_many beside itself.
+pub(crate) const KEY_ENVELOPE_BYTES_MAX: usize = 6;
+/// Most bytes that an entry takes in an encoded set_many or get_many reply beside its key and value.
+pub(crate) const ENTRY_ENVELOPE_BYTES_MAX: usize = 64;
+/// Most bytes of the outcome of one key of a set_many or delete_many.
+pub(crate) const OUTCOME_BYTES_MAX: usize = 16;
+
+const _: () = assert!(LANE_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other shard");
+const _: () = assert!(WAITING_MAX >= LANE_CREDITS, "a lane's credits can be used up");
+const _: () = assert!(LANE_BATCHES_RESERVED >= 1 && LANE_BATCHES_RESERVED < LANE_BATCHES_MAX / 2);
+const _: () = assert!(CONFIRM_BATCHES >= 2, "confirmations of confirmations die out");
+const _: () =
+    assert!(CONFIRM_BATCHES as usize + LANE_BATCHES_RESERVED < LANE_BATCHES_MAX, "owed before a lane is full");
+const _: () = assert!(BATCH_BYTES >= BATCH_HEADER_BYTES + ENVELOPE_BYTES_MAX, "a batch holds a frame");
+const _: () =
+    assert!(LANE_BYTES_MAX >= VALUE_BYTES_DEFAULT, "a value of the default limit does not need an empty lane");
+const _: () = assert!(GATHER_BYTES_MAX >= VALUE_BYTES_MAX, "the largest value can be gathered");
+const _: () = assert!(GATHER_BYTES_MAX <= u32::MAX as usize, "places in a gather are 32 bits");
+const _: () = assert!(
+    VALUE_BYTES_MAX + KEY_BYTES_MAX + ENVELOPE_BYTES_MAX + ENTRY_ENVELOPE_BYTES_MAX <= FRAME_BYTES_MAX,
+    "the largest entry can be passed on, alone or as a part of a set_many"
+);

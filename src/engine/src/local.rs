@@ -1,0 +1,361 @@
+//! What is executed on this shard: from a command to what the store says, borrowed from it.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
+
+use larder_protocol::native::generated::StatsResult;
+use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
+use larder_ring::{NodeIndex, Topology, key_hash};
+use larder_store::{Handle, Key, RemovalHook, Store, StoreError};
+
+use crate::Counters;
+use crate::command::{Many, Subject};
+use crate::failures;
+use crate::groups::{Group, Groups};
+use crate::stats;
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To this shard.
+    Here,
+    /// To another shard of this node.
+    Shard(u16),
+    /// To another node.
+    Node(NodeIndex),
+}
+
+/// A key of a multi-key request, placed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) hash: u64,
+    pub(crate) route: Route,
+}
+
+/// One shard's store, and all that is needed to execute requests on it.
+pub(crate) struct Local<H: RemovalHook> {
+    pub(crate) store: Store<H>,
+    pub(crate) groups: Groups,
+    pub(crate) topology: Arc<Topology>,
+    /// This node in the topology; `None`: it is not in it.
+    pub(crate) node: Option<NodeIndex>,
+    pub(crate) shard: u16,
+    pub(crate) shards: u16,
+    pub(crate) counters: Counters,
+    pub(crate) node_id: String,
+    pub(crate) server: String,
+    pub(crate) started_ms: u64,
+    /// Where the keys of the last multi-key request belong.
+    pub(crate) placed: Vec<Placed>,
+    /// What the replies that were given last borrow.
+    pub(crate) last: Last,
+}
+
+/// Results that a reply borrows, in memory that is reused.
+#[derive(Debug)]
+pub(crate) struct Last {
+    found: Vec<Result<Handle, Status>>,
+    /// The time at which `found` was looked up.
+    found_ms: u64,
+    outcomes: Vec<Result<u64, Status>>,
+    failure: Failure,
+    stats: StatsResult,
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Self {
+            found: Vec::new(),
+            found_ms: 0,
+            outcomes: Vec::new(),
+            failure: Failure::new(Status::Ok, ""),
+            stats: StatsResult::default(),
+        }
+    }
+}
+
+impl<H: RemovalHook> Local<H> {
+    /// Where a key belongs.
+    #[inline]
+    pub(crate) fn route(&self, hash: u64) -> Route {
+        let place = self.topology.place(hash);
+        if Some(place.node) != self.node {
+            Route::Node(place.node)
+        } else if place.shard == self.shard {
+            Route::Here
+        } else {
+            Route::Shard(place.shard)
+        }
+    }
+
+    /// Finds out where each key belongs; says whether other shards of this node have some.
+    pub(crate) fn place(&mut self, many: &Many<'_>, group: Group) -> bool {
+        self.placed.clear();
+        let mut others = false;
+        for position in 0..many.len() {
+            let hash = key_hash(many.key(position), group.hash);
+            let route = self.route(hash);
+            others |= matches!(route, Route::Shard(_));
+            self.placed.push(Placed { hash, route });
+        }
+        others
+    }
+
+    /// Executes a request here, or says why it cannot be.
+    pub(crate) fn execute(&mut self, request: &Request<'_>, now_ms: u64) -> Reply<'_> {
+        let group = self.groups.group(request.group);
+        match (Subject::of(&request.command), group) {
+            (Subject::Key(_) | Subject::Keys(_) | Subject::Group, None) => self.no_such_group(request.group),
+            (Subject::Key(key), Some(group)) => {
+                let hash = key_hash(key, group.hash);
+                match self.route(hash) {
+                    Route::Here => self.execute_key(group, hash, &request.command, now_ms),
+                    Route::Shard(_) | Route::Node(_) => self.wrong_owner(hash),
+                }
+            }
+            (Subject::Keys(many), Some(group)) => {
+                self.place(&many, group);
+                self.execute_keys(&many, group, now_ms)
+            }
+            (Subject::Group, Some(group)) => Reply::Invalidated { generation: self.invalidate(group, now_ms) },
+            (Subject::Node, _) => {
+                self.last.stats = self.stats(now_ms);
+                Reply::Stats(&self.last.stats)
+            }
+            (Subject::Anyone, _) => self.execute_anywhere(&request.command),
+        }
+    }
+
+    /// Executes a command on one key, which belongs here.
+    #[inline]
+    pub(crate) fn execute_key(&mut self, group: Group, hash: u64, command: &Command<'_>, now_ms: u64) -> Reply<'_> {
+        self.counters.requests += 1;
+        let key = |bytes| Key { group: group.index, hash, bytes };
+        let changed = match *command {
+            Command::Get { key: bytes } => {
+                return match self.store.get(key(bytes), now_ms) {
+                    Some(handle) => Reply::Entry(entry(&self.store, handle, now_ms)),
+                    None => Reply::Miss,
+                };
+            }
+            Command::Set(ref write) => {
+                let stored = self.store.set(key(write.key), write_of(write), now_ms);
+                stored.map(|version| Reply::Stored { version })
+            }
+            Command::Delete { key: bytes, version } => {
+                self.store.delete(key(bytes), version, now_ms).map(|()| Reply::Done)
+            }
+            Command::Touch { key: bytes, expiry } => {
+                let touched = self.store.touch(key(bytes), expiry_of(expiry), now_ms);
+                touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version })
+            }
+            Command::GetAndTouch { key: bytes, expiry } => {
+                let touched = self.store.touch(key(bytes), expiry_of(expiry), now_ms);
+                touched.map(|handle| Reply::Entry(entry(&self.store, handle, now_ms)))
+            }
+            Command::Increment { key: bytes, delta, initial, expiry } => {
+                let sum = self.store.increment(key(bytes), delta, initial, expiry_of(expiry), now_ms);
+                sum.map(|(value, version)| Reply::Number { value, version })
+            }
+            Command::Append { key: bytes, value } => {
+                self.store.append(key(bytes), value, now_ms).map(|version| Reply::Stored { version })
+            }
+            Command::Prepend { key: bytes, value } => {
+                self.store.prepend(key(bytes), value, now_ms).map(|version| Reply::Stored { version })
+            }
+            _ => unreachable!("{command:?} is not about one key"),
+        };
+        match changed {
+            Ok(reply) => reply,
+            Err(StoreError::NotFound) => Reply::Miss,
+            Err(error) => Reply::Failed(failures::of_store(error)),
+        }
+    }
+
+    /// Executes a command on those of several keys, as [`Local::place`] has placed them, that belong here; the others
+    /// are answered WRONG_OWNER.
+    pub(crate) fn execute_keys(&mut self, many: &Many<'_>, group: Group, now_ms: u64) -> Reply<'_> {
+        self.counters.requests += 1;
+        if matches!(many, Many::Get(_)) {
+            self.last.found.clear();
+            self.last.found_ms = now_ms;
+            for position in 0..many.len() {
+                let found = self.find(many, position, group, now_ms);
+                self.last.found.push(found);
+            }
+            return Reply::Entries(self);
+        }
+        self.last.outcomes.clear();
+        for position in 0..many.len() {
+            let outcome = self.change(many, position, group, now_ms);
+            self.last.outcomes.push(outcome);
+        }
+        Reply::Outcomes(&self.last)
+    }
+
+    /// Looks up one key of a get_many.
+    pub(crate) fn find(
+        &mut self,
+        many: &Many<'_>,
+        position: usize,
+        group: Group,
+        now_ms: u64,
+    ) -> Result<Handle, Status> {
+        let Placed { hash, route } = self.placed[position];
+        if route != Route::Here {
+            return Err(Status::WrongOwner);
+        }
+        let key = Key { group: group.index, hash, bytes: many.key(position) };
+        self.store.get(key, now_ms).ok_or(Status::NotFound)
+    }
+
+    /// Executes one key of a set_many or delete_many.
+    pub(crate) fn change(
+        &mut self,
+        many: &Many<'_>,
+        position: usize,
+        group: Group,
+        now_ms: u64,
+    ) -> Result<u64, Status> {
+        let Placed { hash, route } = self.placed[position];
+        if route != Route::Here {
+            return Err(Status::WrongOwner);
+        }
+        let key = Key { group: group.index, hash, bytes: many.key(position) };
+        let outcome = match many {
+            Many::Set(entries) => self.store.set(key, write_of(&Many::write(entries, position)), now_ms),
+            Many::Delete(_) => self.store.delete(key, 0, now_ms).map(|()| 0),
+            Many::Get(_) => unreachable!("a get_many changes nothing"),
+        };
+        outcome.map_err(|error| failures::of_store(error).status)
+    }
+
+    /// Makes every entry of the group absent here; how often that was done.
+    pub(crate) fn invalidate(&mut self, group: Group, now_ms: u64) -> u64 {
+        self.counters.requests += 1;
+        self.store.invalidate(group.index, now_ms)
+    }
+
+    /// The statistics of this shard.
+    pub(crate) fn stats(&mut self, now_ms: u64) -> StatsResult {
+        self.counters.requests += 1;
+        let uptime_ms = now_ms.saturating_sub(self.started_ms);
+        stats::of_shard(&self.store, &self.counters, self.shard, (&self.node_id, &self.server), uptime_ms)
+    }
+
+    fn execute_anywhere(&mut self, command: &Command<'_>) -> Reply<'_> {
+        match *command {
+            Command::Topology => {
+                self.counters.requests += 1;
+                Reply::Topology(&self.topology)
+            }
+            Command::NotOffered { operation } => self.fail(
+                Status::NotSupported,
+                format_args!("this version does not offer {operation}; see the operations in larder.proto"),
+            ),
+            Command::Hello { .. } => panic!("Hello is answered by whoever owns the connection, not by an engine"),
+            _ => unreachable!("{command:?} has an owner"),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn no_such_group(&mut self, wire: u64) -> Reply<'_> {
+        self.fail(
+            Status::NoSuchGroup,
+            format_args!(
+                "there is no group with hash {wire:#018x}: Hello names the groups of this node; \
+                 add the group to the configuration, or hash its name with this cluster's seed"
+            ),
+        )
+    }
+
+    /// Refuses a key that belongs elsewhere, naming where.
+    #[cold]
+    pub(crate) fn wrong_owner(&mut self, hash: u64) -> Reply<'_> {
+        let topology = Arc::clone(&self.topology);
+        let place = topology.place(hash);
+        let owner = topology.node(place.node);
+        self.fail(
+            Status::WrongOwner,
+            format_args!(
+                "the key belongs to shard {} of node {:?} at {} in epoch {}: ask there, or ask for the topology",
+                place.shard,
+                owner.id,
+                owner.address,
+                topology.epoch()
+            ),
+        )
+    }
+
+    fn fail(&mut self, status: Status, message: fmt::Arguments<'_>) -> Reply<'_> {
+        let mut text = match core::mem::take(&mut self.last.failure.message) {
+            Cow::Owned(text) => text,
+            Cow::Borrowed(_) => String::new(),
+        };
+        text.clear();
+        text.write_fmt(message).expect("a string takes everything");
+        self.last.failure = Failure { status, message: Cow::Owned(text), retry_after_ms: 0 };
+        Reply::Failed(&self.last.failure)
+    }
+}
+
+impl<H: RemovalHook> fmt::Debug for Local<H> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Local").field("shard", &self.shard).field("counters", &self.counters).finish()
+    }
+}
+
+/// The results of the last get_many.
+impl<H: RemovalHook> Entries for Local<H> {
+    fn len(&self) -> usize {
+        self.last.found.len()
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
+        self.last.found[index].map(|handle| entry(&self.store, handle, self.last.found_ms))
+    }
+}
+
+/// The results of the last set_many or delete_many.
+impl Outcomes for Last {
+    fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    fn outcome(&self, index: usize) -> Result<u64, Status> {
+        self.outcomes[index]
+    }
+}
+
+/// An entry as a client sees it.
+pub(crate) fn entry<H: RemovalHook>(store: &Store<H>, handle: Handle, now_ms: u64) -> Entry<'_> {
+    let found = store.entry(handle);
+    let ttl_ms = match found.expires_at_ms {
+        0 => 0,
+        at_ms => at_ms.saturating_sub(now_ms).max(1),
+    };
+    Entry { value: found.value, flags: found.flags, version: found.version, ttl_ms }
+}
+
+fn write_of<'a>(write: &Write<'a>) -> larder_store::Write<'a> {
+    let condition = match write.condition {
+        Condition::Always => larder_store::Condition::Always,
+        Condition::Absent => larder_store::Condition::Absent,
+        Condition::Present => larder_store::Condition::Present,
+        Condition::Version(version) => larder_store::Condition::Version(version),
+    };
+    larder_store::Write { value: write.value, flags: write.flags, condition, expiry: expiry_of(write.expiry) }
+}
+
+fn expiry_of(expiry: Expiry) -> larder_store::Expiry {
+    match expiry {
+        Expiry::Default => larder_store::Expiry::Default,
+        Expiry::Never => larder_store::Expiry::Never,
+        Expiry::After(ttl_ms) => larder_store::Expiry::After(ttl_ms),
+        Expiry::At(at_ms) => larder_store::Expiry::At(at_ms),
+        Expiry::Keep => larder_store::Expiry::Keep,
+    }
+}

@@ -1,0 +1,115 @@
+//! What a shard counts, and how the counts of a node's shards are put together.
+
+use alloc::string::{String, ToString};
+
+use larder_protocol::native::generated::{GroupStats, ShardStats, StatsResult};
+use larder_store::{RemovalHook, Store};
+
+/// Counters of one shard since it started, written by nobody else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests executed here; the part of a multi-key request that belongs here counts as one.
+    pub requests: u64,
+    /// Of those, the ones that another shard passed on.
+    pub cross_core: u64,
+    /// Requests, or parts of multi-key requests, that this shard refused with OVERLOADED.
+    pub overloaded: u64,
+    /// Requests that this shard had passed on and that ran out of time.
+    pub deadline_exceeded: u64,
+    /// Open connections whose socket this shard serves. Written by the engine's owner.
+    pub connections: u64,
+    /// Frames from connections that were no valid message. Written by the engine's owner.
+    pub malformed: u64,
+}
+
+/// The statistics of one shard.
+pub(crate) fn of_shard<H: RemovalHook>(
+    store: &Store<H>,
+    counters: &Counters,
+    shard: u16,
+    (node, server): (&str, &str),
+    uptime_ms: u64,
+) -> StatsResult {
+    let groups = store.groups().map(|(index, settings)| {
+        let counters = store.counters(index);
+        GroupStats {
+            name: settings.name.clone(),
+            policy: settings.policy.name().to_string(),
+            entries: counters.entries,
+            bytes: counters.bytes,
+            budget_bytes: counters.budget_bytes,
+            hits: counters.hits,
+            misses: counters.misses,
+            sets: counters.sets,
+            deletes: counters.deletes,
+            evictions: counters.evictions,
+            expirations: counters.expirations,
+            ghost_hits: counters.ghost_hits,
+        }
+    });
+    let shard = ShardStats {
+        shard: u32::from(shard),
+        requests: counters.requests,
+        cross_core: counters.cross_core,
+        overloaded: counters.overloaded,
+        deadline_exceeded: counters.deadline_exceeded,
+        connections: counters.connections,
+        malformed: counters.malformed,
+    };
+    StatsResult {
+        node: String::from(node),
+        version: String::from(server),
+        uptime_ms,
+        groups: groups.collect(),
+        shards: [shard].into(),
+    }
+}
+
+/// Adds the statistics of another shard: groups are summed by name, shards listed by number.
+pub(crate) fn merge(total: &mut StatsResult, part: StatsResult) {
+    for group in part.groups {
+        match total.groups.iter_mut().find(|known| known.name == group.name) {
+            Some(known) => add(known, &group),
+            None => total.groups.push(group),
+        }
+    }
+    for shard in part.shards {
+        let place = total.shards.partition_point(|known| known.shard < shard.shard);
+        total.shards.insert(place, shard);
+    }
+    total.uptime_ms = total.uptime_ms.max(part.uptime_ms);
+}
+
+fn add(total: &mut GroupStats, part: &GroupStats) {
+    total.entries += part.entries;
+    total.bytes += part.bytes;
+    total.budget_bytes += part.budget_bytes;
+    total.hits += part.hits;
+    total.misses += part.misses;
+    total.sets += part.sets;
+    total.deletes += part.deletes;
+    total.evictions += part.evictions;
+    total.expirations += part.expirations;
+    total.ghost_hits += part.ghost_hits;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_summed_and_shards_sorted() {
+        let part = |shard: u32, hits: u64| StatsResult {
+            groups: vec![GroupStats { name: "default".into(), hits, budget_bytes: 10, ..GroupStats::default() }],
+            shards: vec![ShardStats { shard, requests: hits, ..ShardStats::default() }],
+            ..StatsResult::default()
+        };
+        let mut total = part(1, 5);
+        merge(&mut total, part(2, 7));
+        merge(&mut total, part(0, 1));
+        assert_eq!(total.groups.len(), 1);
+        assert_eq!((total.groups[0].hits, total.groups[0].budget_bytes), (13, 30));
+        let shards: Vec<_> = total.shards.iter().map(|shard| (shard.shard, shard.requests)).collect();
+        assert_eq!(shards, [(0, 1), (1, 5), (2, 7)]);
+    }
+}

@@ -1,0 +1,77 @@
+//! Replies that outlive the engine's memory.
+
+use larder_protocol::native::generated::StatsResult;
+use larder_protocol::{Entry, Failure, Reply, Status};
+
+/// An entry of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnedEntry {
+    pub(crate) value: Vec<u8>,
+    pub(crate) flags: u32,
+    pub(crate) version: u64,
+    pub(crate) ttl_ms: u64,
+}
+
+/// A [`Reply`], copied.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum OwnedReply {
+    Done,
+    Miss,
+    Entry(OwnedEntry),
+    Entries(Vec<Result<OwnedEntry, Status>>),
+    Stored(u64),
+    Outcomes(Vec<Result<u64, Status>>),
+    Number(i64, u64),
+    Invalidated(u64),
+    Stats(StatsResult),
+    Topology { epoch: u64, nodes: usize },
+    Failed(Failure),
+}
+
+impl OwnedReply {
+    pub(crate) fn of(reply: &Reply<'_>) -> Self {
+        match *reply {
+            Reply::Done => OwnedReply::Done,
+            Reply::Miss => OwnedReply::Miss,
+            Reply::Entry(entry) => OwnedReply::Entry(OwnedEntry::of(entry)),
+            Reply::Entries(entries) => {
+                OwnedReply::Entries((0..entries.len()).map(|index| entries.entry(index).map(OwnedEntry::of)).collect())
+            }
+            Reply::Stored { version } => OwnedReply::Stored(version),
+            Reply::Outcomes(outcomes) => {
+                OwnedReply::Outcomes((0..outcomes.len()).map(|index| outcomes.outcome(index)).collect())
+            }
+            Reply::Number { value, version } => OwnedReply::Number(value, version),
+            Reply::Invalidated { generation } => OwnedReply::Invalidated(generation),
+            Reply::Stats(stats) => OwnedReply::Stats(stats.clone()),
+            Reply::Topology(topology) => {
+                OwnedReply::Topology { epoch: topology.epoch(), nodes: topology.nodes().len() }
+            }
+            Reply::Failed(failure) => OwnedReply::Failed(failure.clone()),
+            ref other => panic!("{other:?} is new: teach the harness"),
+        }
+    }
+
+    /// The status, where the whole request failed.
+    pub(crate) fn failure(&self) -> Option<Status> {
+        match self {
+            OwnedReply::Failed(failure) => Some(failure.status),
+            _ => None,
+        }
+    }
+
+    /// The value of a get.
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        match self {
+            OwnedReply::Entry(entry) => Some(&entry.value),
+            _ => None,
+        }
+    }
+}
+
+impl OwnedEntry {
+    fn of(entry: Entry<'_>) -> Self {
+        let Entry { value, flags, version, ttl_ms } = entry;
+        Self { value: value.to_vec(), flags, version, ttl_ms }
+    }
+}

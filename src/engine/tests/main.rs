@@ -1,0 +1,10 @@
+//! Engines as a node has them, in one thread: with lanes that delay, shards that stall, and a plain model beside them.
+
+mod deadlines;
+mod harness;
+mod history;
+mod lanes;
+mod operations;
+mod overload;
+mod refusals;
+mod scatter;
