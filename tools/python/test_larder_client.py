@@ -46,7 +46,8 @@ class LarderClientTest(unittest.TestCase):
         hello = self.client.call(hello=self.pb.Hello(protocol=1, client="test_larder_client.py")).hello
         self.assertEqual(hello.protocol, 1)
         self.assertGreater(hello.limits.frame_bytes_max, hello.limits.value_bytes_max)
-        self.assertIn(("default", 0), [(group.name, group.hash) for group in hello.groups])
+        groups = {group.name: group.hash for group in hello.groups}
+        self.assertIn("default", groups)
         self.assertIn(hello.node, [node.id for node in hello.topology.nodes])
         self.assertEqual(self.client.call(topology=self.pb.TopologyQuery()).topology, hello.topology)
 
@@ -62,6 +63,13 @@ class LarderClientTest(unittest.TestCase):
         self.assertEqual(self.client.get(name), b"")
         self.assertTrue(self.client.delete(name))
         self.assertFalse(self.client.delete(name))
+
+    def test_the_default_group_has_two_hashes(self):
+        hello = self.client.call(hello=self.pb.Hello(protocol=1)).hello
+        self.client.set(key("group"), b"42")
+        self.client.group = next(group.hash for group in hello.groups if group.name == "default")
+        self.assertEqual(self.client.get(key("group")), b"42")
+        self.assertTrue(self.client.delete(key("group")))
 
     def test_a_value_of_a_mebibyte(self):
         value = bytes(range(256)) * 4096

@@ -387,6 +387,7 @@ pub struct Limits {
 pub struct Group {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// What requests name the group by, and what seeds the hash of its keys. Requests may say 0 for "default" instead.
     #[prost(fixed64, tag = "2")]
     pub hash: u64,
 }
