@@ -1,0 +1,163 @@
+//! Counters and the ring, as tables and as JSON.
+
+use std::io::{self, Write};
+
+use larder_client::{GroupStats, ShardStats, Stats, Topology};
+use serde_json::{Value, json};
+
+/// Points on the ring of a node of weight 1.
+const POINTS_PER_WEIGHT: f64 = 1024.0;
+
+/// Tables of groups and shards, node by node.
+pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<()> {
+    for node in nodes {
+        writeln!(out, "node {}, version {}, up {:.1} s", node.node, node.version, node.uptime_ms as f64 / 1000.0)?;
+        let head = [
+            "group", "policy", "entries", "bytes", "budget", "hits", "misses", "hit %", "sets", "deletes", "evicted",
+            "expired",
+        ];
+        print_table(out, &head, node.groups.iter().map(group_row))?;
+        let head = ["shard", "requests", "cross-core", "overloaded", "late", "connections", "malformed"];
+        print_table(out, &head, node.shards.iter().map(shard_row))?;
+    }
+    Ok(())
+}
+
+/// The nodes and their shares.
+pub(crate) fn print_topology(out: &mut impl Write, topology: &Topology) -> io::Result<()> {
+    let (epoch, digest, seed) = (topology.epoch(), topology.digest(), topology.cluster_seed());
+    writeln!(out, "epoch {epoch}, digest {digest:016x}, cluster seed {seed}")?;
+    let head = ["node", "address", "shards", "weight", "share %", "incarnation"];
+    let rows = topology.nodes().iter().zip(shares(topology)).map(|(node, share)| {
+        vec![
+            node.id.clone(),
+            node.address.clone(),
+            node.shards.to_string(),
+            format!("{}", weight(node.points)),
+            format!("{:.2}", share * 100.0),
+            format!("{:016x}", node.incarnation),
+        ]
+    });
+    print_table(out, &head, rows)
+}
+
+/// One node's counters.
+pub(crate) fn stats_json(stats: &Stats) -> Value {
+    let groups: Vec<Value> = stats
+        .groups
+        .iter()
+        .map(|group| {
+            json!({
+                "name": group.name, "policy": group.policy, "entries": group.entries, "bytes": group.bytes,
+                "budget_bytes": group.budget_bytes, "hits": group.hits, "misses": group.misses,
+                "hit_ratio": hit_ratio(group), "sets": group.sets, "deletes": group.deletes,
+                "evictions": group.evictions, "expirations": group.expirations, "ghost_hits": group.ghost_hits,
+            })
+        })
+        .collect();
+    let shards: Vec<Value> = stats
+        .shards
+        .iter()
+        .map(|shard| {
+            json!({
+                "shard": shard.shard, "requests": shard.requests, "cross_core": shard.cross_core,
+                "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
+                "connections": shard.connections, "malformed": shard.malformed,
+            })
+        })
+        .collect();
+    json!({
+        "node": stats.node, "version": stats.version, "uptime_ms": stats.uptime_ms, "groups": groups, "shards": shards,
+    })
+}
+
+/// The ring.
+pub(crate) fn topology_json(topology: &Topology) -> Value {
+    let nodes: Vec<Value> = topology
+        .nodes()
+        .iter()
+        .zip(shares(topology))
+        .map(|(node, share)| {
+            json!({
+                "id": node.id, "address": node.address, "shards": node.shards, "weight": weight(node.points),
+                "share": share, "incarnation": format!("{:016x}", node.incarnation),
+            })
+        })
+        .collect();
+    json!({
+        "epoch": topology.epoch(), "digest": format!("{:016x}", topology.digest()),
+        "cluster_seed": topology.cluster_seed().to_string(), "nodes": nodes,
+    })
+}
+
+fn group_row(group: &GroupStats) -> Vec<String> {
+    let counters = [group.entries, group.bytes, group.budget_bytes, group.hits, group.misses].map(|n| n.to_string());
+    let rest = [group.sets, group.deletes, group.evictions, group.expirations].map(|n| n.to_string());
+    let ratio = hit_ratio(group).map_or("-".to_owned(), |ratio| format!("{:.2}", ratio * 100.0));
+    [group.name.clone(), group.policy.clone()].into_iter().chain(counters).chain([ratio]).chain(rest).collect()
+}
+
+fn shard_row(shard: &ShardStats) -> Vec<String> {
+    let counters = [
+        u64::from(shard.shard),
+        shard.requests,
+        shard.cross_core,
+        shard.overloaded,
+        shard.deadline_exceeded,
+        shard.connections,
+        shard.malformed,
+    ];
+    counters.iter().map(u64::to_string).collect()
+}
+
+/// `None` before the first get.
+fn hit_ratio(group: &GroupStats) -> Option<f64> {
+    let gets = group.hits + group.misses;
+    (gets > 0).then(|| group.hits as f64 / gets as f64)
+}
+
+fn weight(points: u32) -> f64 {
+    f64::from(points) / POINTS_PER_WEIGHT
+}
+
+/// Of all slots, by node.
+fn shares(topology: &Topology) -> Vec<f64> {
+    let owned = topology.slots_owned();
+    let all: f64 = owned.iter().map(|slots| f64::from(*slots)).sum();
+    owned.iter().map(|slots| f64::from(*slots) / all).collect()
+}
+
+/// The first column to the left, the others to the right.
+fn print_table(out: &mut impl Write, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> io::Result<()> {
+    let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines[0].len();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for line in &lines {
+        let first = format!("  {:<1$}", line[0], widths[0]);
+        let rest: String = (1..columns).map(|column| format!("  {:>1$}", line[column], widths[column])).collect();
+        writeln!(out, "{}", (first + &rest).trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut out = Vec::new();
+        let rows = [vec!["default".to_owned(), "1".to_owned()], vec!["é".to_owned(), "1000".to_owned()]];
+        print_table(&mut out, &["group", "hits"], rows.into_iter()).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "  group    hits\n  default     1\n  é        1000\n");
+    }
+
+    #[test]
+    fn a_ratio_of_nothing_is_none() {
+        assert_eq!(hit_ratio(&GroupStats::default()), None);
+        assert_eq!(hit_ratio(&GroupStats { hits: 3, misses: 1, ..GroupStats::default() }), Some(0.75));
+        assert_eq!(group_row(&GroupStats::default())[7], "-");
+    }
+}
