@@ -103,7 +103,8 @@ impl Outbox {
     }
 }
 
-/// Empty batches, kept for reuse.
+/// Empty batches, kept for reuse. Buffers stay with who received them last: where one shard asks and the other answers at
+/// length, the answering one allocates a buffer now and then, and the asking one frees those above its bound.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     kept: Vec<Vec<u8>>,
