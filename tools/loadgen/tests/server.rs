@@ -276,7 +276,7 @@ impl Connection {
 }
 
 fn is_multiple(number: u64, of: u64) -> bool {
-    of > 0 && number % of == 0
+    of > 0 && number.is_multiple_of(of)
 }
 
 fn hello() -> HelloResult {

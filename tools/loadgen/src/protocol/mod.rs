@@ -20,13 +20,13 @@ pub trait LoadProtocol: Clone + Send {
     ///
     /// # Errors
     /// Why this is no answer, for a person. The connection is of no use any more.
-    fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Answer<'a, Self::Values<'a>>, usize)>, String>;
+    fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(AnswerOf<'a, Self>, usize)>, String>;
 }
 
 /// Values of several keys, in the order asked.
 pub trait Values<'a> {
     /// How many keys were answered.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// The value of each key, or why there is none ([`Status::NotFound`]: a miss).
     fn iter(&self) -> impl Iterator<Item = Result<&'a [u8], Status>>;
 }

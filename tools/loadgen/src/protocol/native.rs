@@ -8,7 +8,7 @@ use larder_protocol::native::generated::HelloResult;
 use larder_protocol::native::{self, Body, EntriesView};
 use larder_protocol::{Command, Request, Status};
 
-use super::{Answer, AnswerBody, LoadProtocol, ServerFacts, Values};
+use super::{Answer, AnswerBody, AnswerOf, LoadProtocol, ServerFacts, Values};
 use crate::error::LoadError;
 use crate::limits::CONNECT_TIMEOUT;
 
@@ -30,7 +30,7 @@ impl Native {
 pub struct NativeValues<'a>(EntriesView<'a>);
 
 impl<'a> Values<'a> for NativeValues<'a> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.0.len()
     }
 
@@ -54,7 +54,7 @@ impl LoadProtocol for Native {
         native::encode_request(out, &request);
     }
 
-    fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Answer<'a, NativeValues<'a>>, usize)>, String> {
+    fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(AnswerOf<'a, Self>, usize)>, String> {
         // Answers to a multi-get have no bound of their own but the frame's.
         let Some(frame) = native::frame(bytes, FRAME_BYTES_MAX).map_err(|error| error.to_string())? else {
             return Ok(None);

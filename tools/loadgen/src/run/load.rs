@@ -286,8 +286,8 @@ impl<'a> Load<'a> {
 
     fn judge_values<'v>(&mut self, place: Place, values: &impl Values<'v>, counts: bool) -> Result<Outcome, LoadError> {
         let keys = self.multi_of(place);
-        if values.len() != keys.len() {
-            return Err(self.breach(&format!("{} values answer a multi-get of {} keys", values.len(), keys.len())));
+        if values.count() != keys.len() {
+            return Err(self.breach(&format!("{} values answer a multi-get of {} keys", values.count(), keys.len())));
         }
         let mut outcome = Outcome::default();
         for (value, place) in values.iter().zip(keys) {
