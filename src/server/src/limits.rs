@@ -85,8 +85,18 @@ pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its
 /// own. Only after a turn that had messages: local traffic never spins.
 pub const SPIN_US: u64 = 5;
-/// How late a sleeping executor may see what another thread did, in milliseconds.
-pub const PREEMPT_MS: u64 = 2;
+/// After so long glommio asks its tasks to make way, in milliseconds. So long that it never does: tasks make way by
+/// themselves, see `breathe` in the driver. Were it short, a thread that loses its core for that time at the wrong
+/// moment would sleep with tasks that are ready (glommio 0.9 takes "make way before the first task" for "no task").
+pub const PREEMPT_MS: u64 = 1_000;
+/// An executor never sleeps longer than this, in milliseconds: whatever wake is lost, it is found then.
+pub const TICK_MS: u64 = 50;
+/// Reads and writes of one connection before its executor looks for what else has come.
+pub const CONNECTION_TURNS: usize = 4;
+/// Turns with messages from other shards before the executor looks for what else has come.
+pub const MESH_TURNS: usize = 8;
+/// How long a task steps aside for the executor to look around, in microseconds: the shortest that is not at once.
+pub const BREATH_US: u64 = 1;
 /// Memory that an executor registers for files, which it does not read: as little as it takes.
 pub const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
 /// How often background work is looked for when there was none, in milliseconds.
@@ -110,10 +120,10 @@ pub const START_TIMEOUT_MS: u64 = 20_000;
 pub const STOP_RESERVE_MS: u64 = 500;
 /// A shard that has shown no sign of life for so long is reported, in milliseconds.
 pub const STALL_MS: u64 = 10_000;
-/// How often a shard gives a sign of life, and the sidecar looks at them, in milliseconds.
+/// How often the sidecar looks for signs of life, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 1_000;
 
 const _: () = assert!(OUTPUT_BYTES_PAUSE < OUTPUT_BYTES_MAX);
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT_MAX && OUTPUT_BYTES_PAUSE <= BUFFER_BYTES_KEPT_MAX);
 const _: () = assert!(LINGER_STOPPING_MS < STOP_RESERVE_MS);
-const _: () = assert!(HEARTBEAT_MS * 2 < STALL_MS);
+const _: () = assert!(HEARTBEAT_MS * 2 < STALL_MS && TICK_MS < HEARTBEAT_MS);

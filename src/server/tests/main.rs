@@ -1,3 +1,8 @@
 //! The `larder` binary as users and their tools see it.
 
 mod config;
+mod hostile;
+mod lifecycle;
+mod python;
+mod requests;
+mod support;

@@ -39,8 +39,13 @@ impl Server {
 
     /// [`Server::start`] with the path of the binary, for the package that builds it.
     pub fn start_binary(binary: PathBuf, arguments: &[&str]) -> Server {
+        Self::start_binary_on("127.0.0.1:0", binary, arguments)
+    }
+
+    /// [`Server::start_binary`] on an address of the test's choice.
+    pub fn start_binary_on(address: &str, binary: PathBuf, arguments: &[&str]) -> Server {
         let mut child = Command::new(&binary)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", address])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -129,7 +129,7 @@ impl Admission {
         if !self.is_reported.swap(true, Ordering::Relaxed) {
             crate::log::line(format_args!(
                 "{} connections are open, as many as may be: more are closed at once, and this is said once; raise \
-                 --connections or let clients share connections",
+                 --connections-max or let clients share connections",
                 self.connections_max,
             ));
         }

@@ -18,7 +18,9 @@ use super::bell::{Bell, Notice};
 use super::control::{Admission, Control, ControlLane, News, Reporter};
 use super::reactor::{ConnectionId, Reactor};
 use crate::clock::Clock;
-use crate::limits::{BACKGROUND_INTERVAL_MS, BACKGROUND_SHARES, BACKGROUND_STEPS, HEARTBEAT_MS, READ_BYTES, SPIN_US};
+use crate::limits::{
+    BACKGROUND_INTERVAL_MS, BACKGROUND_SHARES, BACKGROUND_STEPS, BREATH_US, MESH_TURNS, READ_BYTES, SPIN_US, TICK_MS,
+};
 
 /// What the tasks of one shard share.
 pub(super) struct Shared {
@@ -150,10 +152,11 @@ pub(super) async fn run(plan: Plan) {
         tasks: Cell::new(0),
     });
     let listener = Rc::new(listener);
+    // Detached: it holds nothing that outlives the executor.
+    glommio::spawn_local(tick(heartbeat)).detach();
     let shard = Shard {
         accepting: Some(glommio::spawn_local(accept(shared.clone(), listener.clone()))),
         background: background(shared.clone()),
-        beating: glommio::spawn_local(beat(heartbeat)),
         listener,
         bell,
         shared,
@@ -171,7 +174,6 @@ struct Shard {
     listener: Rc<Listener>,
     accepting: Option<Task<()>>,
     background: Task<()>,
-    beating: Task<()>,
     bell: Bell,
     controls: Arc<ControlLane>,
     reporter: Reporter,
@@ -182,7 +184,7 @@ struct Shard {
 impl Shard {
     async fn run(mut self) {
         self.reporter.say(News::Ready);
-        let mut worked = false;
+        let mut worked = 0;
         loop {
             let turn = self.shared.reactor.borrow_mut().turn(self.shared.clock.now_ms());
             self.shared.wake_listed();
@@ -191,12 +193,16 @@ impl Shard {
             }
             self.report_drained();
             if turn.worked {
-                worked = true;
-                glommio::executor().yield_now().await;
+                worked += 1;
+                if worked % MESH_TURNS == 0 {
+                    breathe().await;
+                } else {
+                    glommio::executor().yield_now().await;
+                }
                 continue;
             }
             // Who has just talked to another shard is likely to hear from it, sooner than a wake takes.
-            if core::mem::take(&mut worked) && self.has_own_core && self.spin() {
+            if core::mem::take(&mut worked) > 0 && self.has_own_core && self.spin() {
                 continue;
             }
             self.sleep().await;
@@ -263,7 +269,6 @@ impl Shard {
             accepting.await;
         }
         self.background.cancel().await;
-        self.beating.cancel().await;
         self.shared.is_cut.set(true);
         while self.shared.tasks.get() > 0 {
             self.shared.wake_all();
@@ -288,7 +293,7 @@ fn background(shared: Rc<Shared>) -> Task<()> {
         loop {
             let has_more = shared.reactor.borrow_mut().background(shared.clock.now_ms(), BACKGROUND_STEPS);
             if has_more {
-                glommio::executor().yield_now().await;
+                breathe().await;
             } else {
                 sleep(Duration::from_millis(BACKGROUND_INTERVAL_MS)).await;
             }
@@ -297,10 +302,17 @@ fn background(shared: Rc<Shared>) -> Task<()> {
     glommio::spawn_local_into(work, queue).expect("the queue was made just now")
 }
 
-/// Shows that the executor runs, and that its timers fire.
-async fn beat(heartbeat: Arc<CachePadded<AtomicU64>>) {
+/// Shows that the executor runs and that its timers fire, and bounds how long it may sleep. To its very end: without a
+/// timer, a sleep that begins by mistake would have no end.
+async fn tick(heartbeat: Arc<CachePadded<AtomicU64>>) {
     loop {
-        sleep(Duration::from_millis(HEARTBEAT_MS)).await;
+        sleep(Duration::from_millis(TICK_MS)).await;
         heartbeat.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Steps aside until the executor has looked at its sockets, timers and other threads. It does so when no task is
+/// ready: [`glommio::yield_if_needed`] and its like only let the other ready tasks run.
+pub(super) async fn breathe() {
+    sleep(Duration::from_micros(BREATH_US)).await;
 }

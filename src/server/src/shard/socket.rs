@@ -12,15 +12,17 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 
-use super::driver::Shared;
+use super::driver::{Shared, breathe};
 use super::reactor::ConnectionId;
-use crate::limits::{LINGER_MS, LINGER_STOPPING_MS, STOP_READ_BYTES_MAX};
+use crate::limits::{CONNECTION_TURNS, LINGER_MS, LINGER_STOPPING_MS, STOP_READ_BYTES_MAX};
 
 /// A connection and its socket.
 struct Socket {
     stream: TcpStream,
     id: ConnectionId,
     shared: Rc<Shared>,
+    /// Turns since it last had nothing to do.
+    turns: usize,
     /// What may still be read after the order to stop.
     stop_read_bytes: usize,
 }
@@ -37,10 +39,13 @@ enum End {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, id: ConnectionId) {
-    let mut socket = Socket { stream, id, shared, stop_read_bytes: STOP_READ_BYTES_MAX };
+    let mut socket = Socket { stream, id, shared, turns: 0, stop_read_bytes: STOP_READ_BYTES_MAX };
     let end = loop {
         match poll_fn(|context| socket.poll_turn(context)).await {
-            Ok(None) if glommio::executor().need_preempt() => glommio::executor().yield_now().await,
+            Ok(None) if socket.turns == CONNECTION_TURNS => {
+                breathe().await;
+                socket.turns = 0;
+            }
             Ok(None) => {}
             Ok(Some(end)) => break end,
             // The peer has reset the connection or its host is gone: nothing can be said to it.
@@ -51,20 +56,26 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: TcpStream, id: ConnectionI
 }
 
 impl Socket {
-    /// Reads and writes once, as far as that is possible now. `Ok(None)`: there may be more to do.
+    /// Reads and writes once each, as far as that is possible now. `Ok(None)`: there may be more to do.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<End>>> {
         self.shared.register(self.id, context.waker());
         if self.shared.is_cut() {
             return Poll::Ready(Ok(Some(End::Cut)));
         }
-        let wrote = self.write(context)?;
+        // In this order, so that what one read asked for goes out in one write.
         let read = self.read(context)?;
+        let wrote = self.write(context)?;
         let mut reactor = self.shared.reactor.borrow_mut();
         if reactor.is_finished(self.id) {
             let is_peer_sending = reactor.is_broken(self.id) || self.shared.is_stopping();
             return Poll::Ready(Ok(Some(if is_peer_sending { End::Linger } else { End::Done })));
         }
-        if wrote || read { Poll::Ready(Ok(None)) } else { Poll::Pending }
+        if !wrote && !read {
+            self.turns = 0;
+            return Poll::Pending;
+        }
+        self.turns += 1;
+        Poll::Ready(Ok(None))
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
@@ -145,7 +156,7 @@ impl Socket {
             if is_over {
                 return;
             }
-            glommio::yield_if_needed().await;
+            breathe().await;
         }
     }
 }
