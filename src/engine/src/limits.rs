@@ -28,7 +28,9 @@ pub const BATCH_BYTES: usize = 4 << 10;
 /// little-endian.
 pub const BATCH_HEADER_BYTES: usize = 8;
 /// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single frame above
-/// it passes when the lane is empty, so that the largest value can always travel.
+/// it passes when the lane is empty, so that the largest value can always travel. Replies without values always pass:
+/// they are bounded by the credits and bytes of their requests (at most 13 bytes per key that was sent). A get_and_touch
+/// cannot be taken back once executed, so its value passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 /// Most requests of one shard that wait for others; more are refused with OVERLOADED.
 pub const WAITING_MAX: usize = 64 << 10;

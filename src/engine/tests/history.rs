@@ -319,7 +319,19 @@ impl Callers {
 }
 
 /// Runs a world: `bursts` times, each shard's caller submits up to `burst` requests and the world makes a step.
-fn run(seed: u64, settings: WorldSettings, mut callers: Callers, bursts: usize, burst: usize, stalls: bool) -> History {
+fn run(seed: u64, settings: WorldSettings, callers: Callers, bursts: usize, burst: usize, stalls: bool) -> History {
+    run_traced(seed, settings, callers, bursts, burst, stalls).0
+}
+
+/// As [`run`], with the digest of all that travelled.
+fn run_traced(
+    seed: u64,
+    settings: WorldSettings,
+    mut callers: Callers,
+    bursts: usize,
+    burst: usize,
+    stalls: bool,
+) -> (History, u64) {
     let what = format!("seed {seed}, {settings:?}");
     let shards = settings.shards;
     let mut world = World::new(seed, settings);
@@ -348,7 +360,17 @@ fn run(seed: u64, settings: WorldSettings, mut callers: Callers, bursts: usize, 
     assert!(world.engines.iter().all(|engine| engine.next_wake_ms().is_none()), "{what}: a deadline is left");
     assert!(world.most_in_lane <= LANE_BATCHES_MAX, "{what}");
     callers.history.check(&what);
-    callers.history
+    (callers.history, world.trace)
+}
+
+#[test]
+fn a_seed_gives_one_run() {
+    let trace = |seed| {
+        let settings = WorldSettings { shards: 5, delay_ms_max: 9, ..WorldSettings::default() };
+        run_traced(seed, settings, Callers::new(20, 6_000, 50), 200, 4, true).1
+    };
+    assert_eq!(trace(1), trace(1), "a failure can be replayed");
+    assert_ne!(trace(1), trace(2));
 }
 
 #[test]

@@ -36,8 +36,9 @@ pub(crate) struct World {
     stalled_until_ms: Vec<u64>,
     /// The most batches that any lane held at once.
     pub(crate) most_in_lane: usize,
-    /// How many batches were delivered.
+    /// How many batches were delivered, and a digest of all of them, with when and where.
     pub(crate) delivered: u64,
+    pub(crate) trace: u64,
     /// Answers to tickets, in the order in which they came.
     pub(crate) answers: VecDeque<(u16, Ticket, OwnedReply)>,
     next_id: u64,
@@ -104,6 +105,7 @@ impl World {
             settings: settings_,
             most_in_lane: 0,
             delivered: 0,
+            trace: 0,
             answers: VecDeque::new(),
             next_id: 1,
         }
@@ -195,6 +197,9 @@ impl World {
         let queue = self.lanes.get_mut(&lane).unwrap();
         while queue.front().is_some_and(|(at_ms, _)| *at_ms <= self.now_ms) {
             let (_, batch) = queue.pop_front().unwrap();
+            let head = [self.trace, self.now_ms, u64::from(from), u64::from(to), u64::from(number)];
+            let seed = head.iter().fold(0, |seed, part| key_hash(&part.to_le_bytes(), seed));
+            self.trace = key_hash(&batch, seed);
             engine.receive(from, Lane::ALL[usize::from(number)], &batch, self.now_ms);
             engine.recycle(batch);
             self.delivered += 1;
