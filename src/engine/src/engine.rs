@@ -33,7 +33,7 @@ pub struct EngineSettings {
     pub groups: Vec<GroupSettings>,
     /// Settings of this shard's store.
     pub store: StoreSettings,
-    /// How long a request waits whose sender does not say, in ms.
+    /// How long a request waits whose sender does not say, in ms; at least 1.
     pub timeout_ms_default: u32,
     /// When the server started, in ms since the Unix epoch.
     pub started_ms: u64,

@@ -17,6 +17,49 @@
 //! - What waits, and what travels, is bounded by [`limits`], and above it refused with OVERLOADED. A reply always has
 //!   a place; a lane between two shards never holds more than [`limits::LANE_BATCHES_MAX`] batches.
 //! - A request that was passed on is executed where it lands or refused with WRONG_OWNER, never passed on again.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use larder_engine::{Engine, EngineSettings, Submission};
+//! use larder_protocol::{Command, Condition, Expiry, Reply, Request, Write};
+//! use larder_ring::{Node, Topology};
+//! use larder_store::{Charge, GroupSettings, NoHook, PolicyKind, StoreSettings};
+//!
+//! let node = Node { id: "a".into(), address: "a:7400".into(), shards: 2, points: 1024, incarnation: 1 };
+//! let topology = Arc::new(Topology::single(node, 0));
+//! let engine = |shard: u8| {
+//!     let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ, Charge::Bytes);
+//!     let group = GroupSettings { name, budget_bytes: 1 << 20, policy, ttl_ms: 0, charge };
+//!     let settings = EngineSettings {
+//!         node_id: "a".into(),
+//!         shard: shard.into(),
+//!         server: "example".into(),
+//!         groups: vec![group],
+//!         store: StoreSettings { shard, value_bytes_max: 1 << 16 },
+//!         timeout_ms_default: 1_000,
+//!         started_ms: 1,
+//!     };
+//!     Engine::new(settings, Arc::clone(&topology), NoHook)
+//! };
+//! let (mut here, mut there) = (engine(0)?, engine(1)?);
+//!
+//! let (condition, expiry) = (Condition::Always, Expiry::Never);
+//! let command = Command::Set(Write { key: b"key", value: b"value", flags: 0, condition, expiry });
+//! let request = Request { id: 1, epoch: 1, group: 0, timeout_ms: 0, forwarded: false, command };
+//! match here.submit(&request, 1) {
+//!     Submission::Done(reply) => assert!(matches!(reply, Reply::Stored { .. })),
+//!     Submission::Pending(asked) => {
+//!         let requests = here.next_batch().expect("a request for the other shard");
+//!         there.receive(0, requests.lane, &requests.batch, 1);
+//!         let replies = there.next_batch().expect("its reply");
+//!         here.receive(1, replies.lane, &replies.batch, 1);
+//!         let (ticket, reply) = here.next_completion().expect("the answer");
+//!         assert!(ticket == asked && matches!(reply, Reply::Stored { .. }));
+//!     }
+//! }
+//! # Ok::<(), larder_engine::EngineError>(())
+//! ```
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
