@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::Client;
 use crate::cluster::View;
 use crate::error::Error;
-use crate::network::{Answer, Attempt, Link};
+use crate::network::{Answer, Attempt, Link, Payload};
 use crate::policies::{Backoff, is_idempotent, is_not_executed, operation};
 use crate::routing;
 
@@ -18,8 +18,8 @@ use crate::routing;
 pub(crate) enum Target<'k> {
     /// To the owner of a key.
     Key(&'k [u8]),
-    /// To a shard that was worked out before.
-    Place(Place),
+    /// To a node, by its id.
+    Node(&'k str),
     /// To any node.
     Any,
 }
@@ -113,7 +113,12 @@ impl Client {
         let view = self.cluster.view();
         let place = match target {
             Target::Key(key) => routing::place(&view.topology, self.group_hash(&view), key),
-            Target::Place(place) => place,
+            Target::Node(id) => {
+                let left =
+                    || Error::Unreachable { address: id.to_owned(), reason: "the node has left the ring".into() };
+                let node = view.topology.index_of(id).ok_or_else(left).map_err(Failed::definite)?;
+                Place { node, shard: 0 }
+            }
             Target::Any => view.any_place(),
         };
         let link = view.link(place, call_until).await.map_err(|error| {
@@ -185,16 +190,13 @@ impl Failed {
 }
 
 /// An answer that is a result, but not of this operation.
-pub(crate) fn unexpected(operation: &'static str, answer: &Answer) -> Error {
-    Error::Protocol {
-        address: "the server".to_owned(),
-        reason: format!("it answered {operation} with {:?} {:?}", answer.status, answer.payload),
-    }
+pub(crate) fn unexpected(operation: &'static str, status: Status, payload: &Payload) -> Error {
+    Error::UnexpectedAnswer { operation, answer: format!("{status:?} and {}", payload.kind()) }
 }
 
 fn failed(attempt: Attempt, link: &Link, command: &Command<'_>, timeout: Duration) -> Failed {
     let (operation, address) = (operation(command), link.address.clone());
-    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     let repeatable = |error| Failed { error, may_repeat: true };
     match attempt {
         Attempt::NoRoom => {

@@ -44,6 +44,14 @@ pub enum Error {
         /// What is wrong with its bytes.
         reason: String,
     },
+    /// The server answered with a result that is none of this operation.
+    #[error("{operation}: the server answered with {answer}; its version and this client's do not fit together")]
+    UnexpectedAnswer {
+        /// The operation of the call.
+        operation: &'static str,
+        /// What the answer was.
+        answer: String,
+    },
     /// The connection ended before the answer. Harmless to repeat.
     #[error("{operation}: the connection to {address} was lost: {reason}; harmless to repeat")]
     ConnectionLost {
@@ -123,7 +131,7 @@ pub enum Error {
     /// The server cannot do it at this time. Not executed.
     #[error("not executed ({status:?}): {message}; try again after {retry_after_ms} ms")]
     Unavailable {
-        /// [`Status::Unavailable`], [`Status::WrongOwner`] or [`Status::OwnerUnsure`].
+        /// [`Status::Unavailable`], [`Status::WrongOwner`], [`Status::OwnerUnsure`] or [`Status::DeadlineExceeded`].
         status: Status,
         /// What the server says.
         message: String,
@@ -154,6 +162,7 @@ impl Error {
             Error::Setting { .. }
             | Error::Refused { .. }
             | Error::Protocol { .. }
+            | Error::UnexpectedAnswer { .. }
             | Error::OutcomeUnknown { .. }
             | Error::TooLarge { .. }
             | Error::NoSuchGroup { .. }

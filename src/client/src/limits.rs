@@ -20,6 +20,8 @@ pub const CALLS_MAX: usize = 1 << 24;
 
 /// Bytes that a connection has room for at least before each read.
 pub const READ_BYTES: usize = 64 << 10;
+/// Answers of one read that a connection keeps room for.
+pub const ANSWERS_KEPT: usize = 1 << 10;
 /// A write buffer that grew beyond this many bytes is given back after use.
 pub const WRITE_BUFFER_KEEP_BYTES: usize = 256 << 10;
 /// Frames up to this size are encoded into the buffer that several callers share; larger ones have one of their own, so

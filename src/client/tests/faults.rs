@@ -109,7 +109,7 @@ async fn an_answer_that_comes_twice_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_result_of_another_operation_is_a_protocol_error() {
+async fn a_result_of_another_operation_is_told_as_such() {
     let server = Server::start_with(Settings::default(), |_| Action::Answer).await;
     let client = builder(&server).connect().await.unwrap();
     // The first id of a connection is known: place 0, used once. An answer with a number to a get.
@@ -121,7 +121,10 @@ async fn a_result_of_another_operation_is_a_protocol_error() {
     };
     server.set_script(move |_| Action::Raw(frame.clone()));
     let error = client.get("k").await.unwrap_err();
-    assert!(matches!(&error, Error::Protocol { reason, .. } if reason.contains("get")), "{error:?}");
+    assert!(
+        matches!(&error, Error::UnexpectedAnswer { operation: "get", answer } if answer == "Ok and a number"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

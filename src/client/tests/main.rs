@@ -7,6 +7,7 @@ mod fake;
 mod faults;
 mod load;
 mod operations;
+mod real;
 mod reconnect;
 mod retries;
 

@@ -109,11 +109,11 @@ impl Client {
         // By its first key, so that the place follows a ring that changes in between.
         let first = batch.key(part.indices[0]);
         let answer = self.attempt(Target::Key(first), &command, until).await?;
-        let message = format!("it answered {} of {} keys with ", B::OPERATION, part.indices.len());
+        let unexpected = |answer| Failed::definite(Error::UnexpectedAnswer { operation: B::OPERATION, answer });
         match B::outputs(answer) {
             Ok(outputs) if outputs.len() == part.indices.len() => Ok(outputs),
-            Ok(outputs) => Err(Failed::definite(protocol(format!("{message}{} results", outputs.len())))),
-            Err(answer) => Err(Failed::definite(protocol(format!("{message}{:?}", answer.status)))),
+            Ok(outputs) => Err(unexpected(format!("{} results for {} keys", outputs.len(), part.indices.len()))),
+            Err(answer) => Err(unexpected(format!("{:?} and {}", answer.status, answer.payload.kind()))),
         }
     }
 
@@ -342,8 +342,4 @@ fn check<B: Batch>(batch: &B, index: u32, view: &View) -> Result<(), Error> {
     }
     view.limits.check(batch.key(index).len(), batch.value_bytes(index))?;
     view.limits.check_frame(frame_bytes(batch, index) + REQUEST_OVERHEAD_BYTES)
-}
-
-fn protocol(reason: String) -> Error {
-    Error::Protocol { address: "the server".to_owned(), reason }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_protocol::native::generated::StatsResult;
 use larder_protocol::{Command, Status};
-use larder_ring::{NodeIndex, Place, Topology};
+use larder_ring::Topology;
 
 use crate::call::{Target, unexpected};
 use crate::client::Client;
@@ -22,7 +22,7 @@ impl Client {
         let answer = self.call(Target::Any, Command::Invalidate).await?;
         match (answer.status, &answer.payload) {
             (Status::Ok, Payload::Invalidated(generation)) => Ok(*generation),
-            _ => Err(unexpected("invalidate", &answer)),
+            _ => Err(unexpected("invalidate", answer.status, &answer.payload)),
         }
     }
 
@@ -31,17 +31,13 @@ impl Client {
     /// # Errors
     /// The first of any node.
     pub async fn stats(&self) -> Result<Vec<StatsResult>, Error> {
-        let nodes = self.topology().nodes().len();
-        let mut all = Vec::with_capacity(nodes);
-        for node in 0..nodes {
-            let place = Place { node: NodeIndex(node as u16), shard: 0 };
-            let mut answer = self.call(Target::Place(place), Command::Stats).await?;
-            match std::mem::replace(&mut answer.payload, Payload::None) {
+        let topology = self.topology();
+        let mut all = Vec::with_capacity(topology.nodes().len());
+        for node in topology.nodes() {
+            let answer = self.call(Target::Node(&node.id), Command::Stats).await?;
+            match answer.payload {
                 Payload::Stats(stats) if answer.status == Status::Ok => all.push(*stats),
-                payload => {
-                    answer.payload = payload;
-                    return Err(unexpected("stats", &answer));
-                }
+                payload => return Err(unexpected("stats", answer.status, &payload)),
             }
         }
         Ok(all)

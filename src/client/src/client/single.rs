@@ -29,10 +29,7 @@ impl Client {
         let answer = self.call(Target::Key(key), Command::Set(Write { key, value, flags, condition, expiry })).await?;
         match stored("set", answer)? {
             SetOutcome::Stored { version } => Ok(version),
-            outcome => Err(Error::Protocol {
-                address: "the server".to_owned(),
-                reason: format!("it answered a set without condition with {outcome:?}"),
-            }),
+            outcome => Err(Error::UnexpectedAnswer { operation: "set", answer: format!("{outcome:?} though always") }),
         }
     }
 
@@ -64,7 +61,7 @@ impl Client {
         match answer.status {
             Status::Ok => Ok(true),
             Status::NotFound => Ok(false),
-            _ => Err(unexpected("delete", &answer)),
+            _ => Err(unexpected("delete", answer.status, &answer.payload)),
         }
     }
 
@@ -83,7 +80,7 @@ impl Client {
             Status::Ok => Ok(DeleteOutcome::Deleted),
             Status::NotFound => Ok(DeleteOutcome::NotFound),
             Status::VersionMismatch => Ok(DeleteOutcome::VersionMismatch),
-            _ => Err(unexpected("delete", &answer)),
+            _ => Err(unexpected("delete", answer.status, &answer.payload)),
         }
     }
 
@@ -131,7 +128,7 @@ impl Client {
         match (answer.status, &answer.payload) {
             (Status::Ok, Payload::Number { value, version }) => Ok(Some(Number { value: *value, version: *version })),
             (Status::NotFound, _) => Ok(None),
-            _ => Err(unexpected("increment", &answer)),
+            _ => Err(unexpected("increment", answer.status, &answer.payload)),
         }
     }
 
@@ -160,7 +157,7 @@ fn entry(operation: &'static str, answer: Answer) -> Result<Option<Entry>, Error
     match (answer.status, answer.payload) {
         (Status::Ok, Payload::Entry(entry)) => Ok(Some(entry)),
         (Status::NotFound, _) => Ok(None),
-        (_, payload) => Err(unexpected(operation, &Answer { payload, ..answer })),
+        (status, payload) => Err(unexpected(operation, status, &payload)),
     }
 }
 
@@ -168,7 +165,7 @@ fn version(operation: &'static str, answer: Answer) -> Result<Option<u64>, Error
     match (answer.status, &answer.payload) {
         (Status::Ok, Payload::Stored(version)) => Ok(Some(*version)),
         (Status::NotFound, _) => Ok(None),
-        _ => Err(unexpected(operation, &answer)),
+        _ => Err(unexpected(operation, answer.status, &answer.payload)),
     }
 }
 
@@ -178,6 +175,6 @@ fn stored(operation: &'static str, answer: Answer) -> Result<SetOutcome, Error> 
         (Status::Exists, _) => Ok(SetOutcome::Exists),
         (Status::NotFound, _) => Ok(SetOutcome::NotFound),
         (Status::VersionMismatch, _) => Ok(SetOutcome::VersionMismatch),
-        _ => Err(unexpected(operation, &answer)),
+        _ => Err(unexpected(operation, answer.status, &answer.payload)),
     }
 }

@@ -34,6 +34,24 @@ pub(crate) enum Payload {
     Topology(Box<TopologyResult>),
 }
 
+impl Payload {
+    /// Its kind, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Payload::None => "no result",
+            Payload::Entry(_) => "an entry",
+            Payload::Entries(_) => "entries",
+            Payload::Stored(_) => "a stored version",
+            Payload::Outcomes(_) => "outcomes",
+            Payload::Number { .. } => "a number",
+            Payload::Invalidated(_) => "a generation",
+            Payload::Hello(_) => "a hello",
+            Payload::Stats(_) => "counters",
+            Payload::Topology(_) => "a topology",
+        }
+    }
+}
+
 impl Answer {
     /// Takes an answer out of `chunk`, of which `message` is a part.
     pub(crate) fn decode(chunk: &Bytes, message: &[u8]) -> Result<(u64, Answer), &'static str> {

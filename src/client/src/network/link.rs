@@ -32,8 +32,8 @@ pub(crate) struct Link {
     /// Bytes of room in the outbox. Closed with the connection.
     pub(super) write_queue: Semaphore,
     write_queue_bytes: usize,
-    /// Bytes received so far, for the watch over stalled connections.
-    pub(super) received_bytes: AtomicU64,
+    /// Reads so far, for the watch over silent peers.
+    pub(super) reads: AtomicU64,
     end: OnceLock<String>,
 }
 
@@ -79,7 +79,7 @@ impl Link {
             in_flight: Semaphore::new(in_flight),
             write_queue: Semaphore::new(write_queue_bytes),
             write_queue_bytes,
-            received_bytes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             end: OnceLock::new(),
         }
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
-use crate::limits::{READ_BYTES, STALL_CHECKS};
+use crate::limits::{ANSWERS_KEPT, READ_BYTES, STALL_CHECKS};
 use crate::network::answer::Answer;
 use crate::network::calls::Completion;
 use crate::network::link::Link;
@@ -52,6 +52,8 @@ async fn read(link: &Link, mut socket: OwnedReadHalf, mut buffer: BytesMut) -> S
     loop {
         let taken = take_answers(link, &mut buffer, &mut answers, &mut wakers);
         wakers.drain(..).for_each(Waker::wake);
+        answers.shrink_to(ANSWERS_KEPT);
+        wakers.shrink_to(ANSWERS_KEPT);
         if let Err(reason) = taken {
             return reason;
         }
@@ -59,7 +61,7 @@ async fn read(link: &Link, mut socket: OwnedReadHalf, mut buffer: BytesMut) -> S
         match socket.read_buf(&mut buffer).await {
             Ok(0) if buffer.is_empty() => return "the server closed it".to_owned(),
             Ok(0) => return format!("the server closed it {} bytes into a frame", buffer.len()),
-            Ok(bytes) => link.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed),
+            Ok(_) => link.reads.fetch_add(1, Ordering::Relaxed),
             Err(error) => return format!("reading failed: {error}"),
         };
     }
@@ -131,13 +133,13 @@ fn unknown_answer(id: u64, answer: &Answer) -> String {
 /// Ends once requests have waited for `stall` while nothing at all was received.
 async fn watch(link: &Link, stall: Duration) -> String {
     let mut interval = tokio::time::interval(stall / STALL_CHECKS);
-    let (mut received_before, mut quiet_since) = (0, Instant::now());
+    let (mut reads_before, mut quiet_since) = (0, Instant::now());
     loop {
         let now = interval.tick().await;
-        let received = link.received_bytes.load(Ordering::Relaxed);
+        let reads = link.reads.load(Ordering::Relaxed);
         let waiting = link.lock().calls.unanswered() > 0;
-        if !waiting || received != received_before {
-            (received_before, quiet_since) = (received, now);
+        if !waiting || reads != reads_before {
+            (reads_before, quiet_since) = (reads, now);
         } else if now.duration_since(quiet_since) >= stall {
             return format!("requests wait, and nothing was received for {} ms", stall.as_millis());
         }
