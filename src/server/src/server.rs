@@ -274,3 +274,51 @@ fn abort_on_panic() {
 fn system<E: std::fmt::Display>(step: &'static str) -> impl FnOnce(E) -> ServeError {
     move |error| ServeError::System { step, why: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    const CHILD: &str = "LARDER_TEST_PANICKING_CHILD";
+    const SIGABRT: i32 = 6;
+
+    /// The child of the test below.
+    #[test]
+    fn panicking_child() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        abort_on_panic();
+        let shard = glommio::LocalExecutorBuilder::default()
+            .io_memory(crate::limits::EXECUTOR_IO_MEMORY_BYTES)
+            .spawn(|| async {
+                glommio::spawn_local(async { panic!("a broken invariant of this test") }).await;
+            })
+            .expect("an executor");
+        let _ = shard.join();
+        std::process::exit(0);
+    }
+
+    #[test]
+    fn a_panic_in_one_task_of_one_shard_ends_the_process() {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let output = Command::new(test)
+            .args(["--exact", "server::tests::panicking_child", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("the test starts again");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{:?}: {stderr}", output.status);
+        assert!(stderr.contains("a broken invariant of this test"), "the cause is printed: {stderr}");
+        assert!(stderr.contains("larder: a broken invariant: the whole server ends"), "{stderr}");
+    }
+
+    #[test]
+    fn incarnations_differ_and_are_not_0() {
+        let (first, second) = (incarnation(), incarnation());
+        assert!(first != 0 && second != 0 && first != second, "{first} {second}");
+    }
+}

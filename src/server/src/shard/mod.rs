@@ -16,6 +16,8 @@ mod executor;
 mod hello;
 mod reactor;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 pub use control::{Admission, Control, ControlLane, News, Report, Reporter};
