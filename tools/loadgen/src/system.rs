@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::LoadError;
 
@@ -19,6 +20,12 @@ pub(crate) fn pin(core: usize) -> Result<(), LoadError> {
         let allowed = sched_getaffinity(None).map(|set| cores_of(&set)).unwrap_or_default();
         LoadError::option("--cores", core, format!("{error}; this process may run on {}", allowed.join(",")))
     })
+}
+
+/// CPU time that this thread has used, in ns.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn cores_of(set: &CpuSet) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod program;
+mod real;
 mod replays;
 mod runs;
 mod server;

@@ -163,20 +163,24 @@ impl Connection {
             inbox.extend_from_slice(&chunk[..read]);
             let mut answers = Vec::new();
             let mut at = 0;
+            let mut closed = false;
             while let Some(frame) = native::frame(&inbox[at..], 1 << 20).expect("the load generator sends valid frames")
             {
                 at += frame.consumed;
                 let request = native::decode_request(frame.message, &mut scratch).expect("and valid requests");
                 match self.answer(&request) {
                     Some(answer) => answers.push(answer),
-                    None => return,
+                    None => {
+                        closed = true;
+                        break;
+                    }
                 }
             }
             inbox.drain(..at);
             if self.faults.shuffle {
                 answers.reverse();
             }
-            if self.socket.write_all(&answers.concat()).is_err() {
+            if self.socket.write_all(&answers.concat()).is_err() || closed {
                 return;
             }
         }

@@ -59,6 +59,8 @@ pub(super) struct Link<P> {
     partial: Vec<u8>,
     out: Vec<u8>,
     written: usize,
+    /// Whether the server has closed its side. There may be answers to read before that end.
+    closing: bool,
     /// Whether it is in the fleet's list of connections to write.
     listed: bool,
     slots: Vec<Slot>,
@@ -98,6 +100,7 @@ impl<P: LoadProtocol> Link<P> {
             partial: Vec::new(),
             out: Vec::new(),
             written: 0,
+            closing: false,
             listed: false,
             slots: vec![slot; depth],
             free: (0..depth as u16).rev().collect(),
@@ -157,6 +160,15 @@ impl<P: LoadProtocol> Link<P> {
         // Never 0, which is the id of answers to what cannot be read.
         let id = 1 + (slot as u32 | entry.generation << self.slot_bits);
         self.protocol.encode(&mut self.out, id, command);
+    }
+
+    /// Notes that the server has closed its side, which is told only once.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
     }
 
     pub(super) fn read(&mut self, inbox: &mut [u8]) -> Received {
@@ -269,6 +281,7 @@ impl<P: LoadProtocol> Link<P> {
         self.deadline_ns = deadline_ns;
         self.attempts += 1;
         self.socket = None;
+        self.closing = false;
         self.protocol = self.fresh.clone();
         self.partial = Vec::new();
         self.out.clear();

@@ -132,6 +132,7 @@ struct Ready {
     link: usize,
     readable: bool,
     writable: bool,
+    closed: bool,
 }
 
 impl<P: LoadProtocol> Fleet<P> {
@@ -271,6 +272,7 @@ impl<P: LoadProtocol> Fleet<P> {
             link: event.token().0,
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
             writable: event.is_writable(),
+            closed: event.is_read_closed(),
         }));
         if !timeout.is_zero() || (self.ready.is_empty() && self.unread.is_empty()) {
             self.traffic.idle_ns += now_ns - before_ns;
@@ -311,6 +313,9 @@ impl<P: LoadProtocol> Fleet<P> {
                 Err(reason) => self.lose(connection, reason, load),
             };
         }
+        if ready.closed {
+            self.links[connection].close();
+        }
         if ready.readable {
             self.read(connection, load)?;
         }
@@ -343,7 +348,8 @@ impl<P: LoadProtocol> Fleet<P> {
                 }
                 Ok(()) => self.write(connection, load)?,
             }
-            if read < self.inbox.len() {
+            // A read that is not filled has taken everything; more of it is a new event. Only the end is none.
+            if read < self.inbox.len() && !self.links[connection].is_closing() {
                 return Ok(());
             }
         }

@@ -149,16 +149,23 @@ impl<'a> Load<'a> {
     }
 
     fn dispatch_open<P: LoadProtocol>(&mut self, schedule: &mut Schedule, fleet: &mut Fleet<P>, now_ns: u64) -> Wait {
+        if self.blocked && now_ns >= self.window.end_ns {
+            self.budget = 0;
+        }
         if self.blocked && fleet.free_slots() > 0 {
             self.blocked = false;
             self.unblocked_ns = now_ns;
         }
-        while !self.is_over(now_ns) && schedule.due_ns() < self.window.end_ns {
+        // What was due before the end is sent behind it too, if only the generator was late; not what waits for slots.
+        while self.budget > 0 && schedule.due_ns() < self.window.end_ns {
             let due_ns = schedule.due_ns();
             if due_ns > now_ns {
                 return Wait::Until(due_ns);
             }
             let Some(connection) = self.next_free(fleet) else {
+                if now_ns >= self.window.end_ns {
+                    break;
+                }
                 self.blocked = true;
                 return Wait::Answer;
             };
@@ -169,6 +176,7 @@ impl<'a> Load<'a> {
             let call = self.draw(connection, due_ns);
             fleet.start(connection, call, due_ns, now_ns, self);
         }
+        self.budget = 0;
         Wait::Finished
     }
 

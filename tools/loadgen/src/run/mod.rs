@@ -133,8 +133,14 @@ fn collect<P: LoadProtocol>(
     let mut results = Vec::new();
     let mut failure = None;
     let mut shown_ns = stage.clock.now_ns();
+    let mut began = false;
     loop {
-        let passed = Duration::from_nanos(stage.clock.now_ns() - shown_ns);
+        // The seconds of the load are counted from its begin, not from that of the preload.
+        let began_ns = stage.began_ns.load(Ordering::Acquire);
+        if began_ns > 0 && !std::mem::replace(&mut began, true) {
+            shown_ns = began_ns;
+        }
+        let passed = Duration::from_nanos(stage.clock.now_ns().saturating_sub(shown_ns));
         match receiver.recv_timeout(SECOND.saturating_sub(passed)) {
             Ok(Ok(result)) => results.push(result),
             Ok(Err(error)) => match failure {

@@ -138,8 +138,10 @@ pub struct VerifyReport {
 /// How the generator did.
 #[derive(Clone, Debug, Serialize)]
 pub struct GeneratorReport {
-    /// Share of the measurement that each thread was at work.
+    /// Share of the measurement that each thread was at work, or would have been if others had not had its core.
     pub busy: Vec<f64>,
+    /// CPU time of all threads in the measurement. In an open loop a thread that waits for a time looks at the clock.
+    pub cpu_s: f64,
     /// Whether one was so busy that the generator may be what limited the run.
     pub limited: bool,
 }
@@ -262,7 +264,8 @@ impl GeneratorReport {
                 1.0 - thread.traffic.idle_ns.min(thread.measured_ns) as f64 / thread.measured_ns.max(1) as f64
             })
             .collect();
-        GeneratorReport { limited: busy.iter().any(|&busy| busy > BUSY_LIMIT), busy }
+        let cpu_ns: u64 = threads.iter().map(|thread| thread.cpu_ns).sum();
+        GeneratorReport { limited: busy.iter().any(|&busy| busy > BUSY_LIMIT), busy, cpu_s: cpu_ns as f64 / 1e9 }
     }
 
     fn busiest(&self) -> f64 {
@@ -346,7 +349,11 @@ impl fmt::Display for Report {
         }
         let limited =
             if self.generator.limited { "; GENERATOR-LIMITED: more threads or cores may show more" } else { "" };
-        row(f, "generator", format!("{:.0} % busy{limited}", self.generator.busiest() * 100.0))?;
+        row(
+            f,
+            "generator",
+            format!("{:.0} % busy, {:.2} s of CPU{limited}", self.generator.busiest() * 100.0, self.generator.cpu_s),
+        )?;
         writeln!(f)?;
         let mut rows = vec![Row("latency", self.latency)];
         if let Some(lag) = self.lag {

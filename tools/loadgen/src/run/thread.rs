@@ -22,6 +22,8 @@ pub(super) struct ThreadResult {
     pub(super) traffic: Traffic,
     /// Length of the measurement as this thread had it, in ns.
     pub(super) measured_ns: u64,
+    /// CPU time of the thread in it, in ns.
+    pub(super) cpu_ns: u64,
     /// When the measurement began, in ns of the run's clock.
     pub(super) started_ns: u64,
 }
@@ -31,6 +33,13 @@ pub(super) struct ThreadResult {
 struct Mark {
     traffic: Traffic,
     time_ns: u64,
+    cpu_ns: u64,
+}
+
+impl Mark {
+    fn now<P: LoadProtocol>(fleet: &Fleet<P>, time_ns: u64) -> Mark {
+        Mark { traffic: fleet.traffic(), time_ns, cpu_ns: system::thread_cpu_ns() }
+    }
 }
 
 pub(super) fn run<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> Result<ThreadResult, LoadError> {
@@ -60,8 +69,13 @@ pub(super) fn run<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> Resul
         idle_ns: ended.traffic.idle_ns - started.traffic.idle_ns,
         losses: fleet.traffic().losses,
     };
-    let measured_ns = ended.time_ns - started.time_ns;
-    Ok(ThreadResult { recorder: load.recorder, traffic, measured_ns, started_ns: window.start_ns })
+    Ok(ThreadResult {
+        recorder: load.recorder,
+        traffic,
+        measured_ns: ended.time_ns - started.time_ns,
+        cpu_ns: ended.cpu_ns - started.cpu_ns,
+        started_ns: window.start_ns,
+    })
 }
 
 /// Sends until everything was sent, and waits for the answers.
@@ -76,19 +90,18 @@ fn drive<P: LoadProtocol>(
     let mut next_live_ns = now_ns + ns(LIVE_INTERVAL);
     let (mut started, mut ended) = (None, None);
     loop {
-        let mark = Mark { traffic: fleet.traffic(), time_ns: now_ns };
         if now_ns >= window.start_ns && started.is_none() {
-            started = Some(mark);
+            started = Some(Mark::now(fleet, now_ns));
         }
         let wait = load.dispatch(fleet, now_ns);
         if wait == Wait::Finished {
-            let ended = *ended.get_or_insert(mark);
+            let ended = *ended.get_or_insert_with(|| Mark::now(fleet, now_ns));
             let too_long = now_ns.saturating_sub(ended.time_ns) > ns(stage.plan.timeout);
             if fleet.in_flight() == 0 || too_long {
                 load.finish(fleet, now_ns);
                 pour(stage, thread, load);
                 // A run of so many requests lasts until they are answered.
-                let ended = if window.end_ns == u64::MAX { mark } else { ended };
+                let ended = if window.end_ns == u64::MAX { Mark::now(fleet, now_ns) } else { ended };
                 return Ok((started.unwrap_or(ended), ended));
             }
         }
