@@ -17,6 +17,28 @@ use crate::network::ConnectSettings;
 use crate::policies::{Backoff, RetryPolicy};
 
 /// Sets up a [`Client`]. Every setting has a default but the addresses.
+///
+/// ```
+/// # mod fake { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/mod.rs")); }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), larder_client::Error> {
+/// # let server = fake::Server::start().await;
+/// # let address = server.address();
+/// use std::time::Duration;
+/// use larder_client::{Client, RetryPolicy};
+///
+/// let client = Client::builder()
+///     .address(address)
+///     .group("scores")
+///     .attempt_timeout(Duration::from_millis(100))
+///     .deadline(Duration::from_millis(250))
+///     .retry(RetryPolicy { attempts_max: 2, ..RetryPolicy::default() })
+///     .connect()
+///     .await?;
+/// assert_eq!(client.group_name(), "scores");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect`"]
 pub struct Builder {

@@ -6,6 +6,7 @@ mod dependencies;
 mod fake;
 mod faults;
 mod load;
+mod nodes;
 mod operations;
 mod real;
 mod reconnect;

@@ -154,7 +154,8 @@ async fn retries_stay_within_their_budget() {
 async fn what_never_left_is_repeated_even_if_it_counts_up() {
     // The second call is in the outbox of a connection that ends: the server closes before it reads.
     let server = Server::start().await;
-    let client: Client = builder(&server).connect().await.unwrap();
+    let pause = Duration::from_millis(1);
+    let client: Client = builder(&server).reconnect_pause(pause, 4 * pause).connect().await.unwrap();
     client.set("n", "0").await.unwrap();
     let done = Arc::new(AtomicU64::new(0));
     for _ in 0..30 {

@@ -22,6 +22,23 @@ use crate::routing::{self, FrameBounds, Part};
 /// fit into one answer. A key that is named twice in a batch that writes has one of the two entries in the end.
 impl Client {
     /// The entries of several keys.
+    ///
+    /// ```
+    /// # mod fake { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/mod.rs")); }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), larder_client::Error> {
+    /// # let server = fake::Server::start().await;
+    /// # let address = server.address();
+    /// # use larder_client::{Client, SetOptions};
+    /// # let client = Client::connect(address).await?;
+    /// client.set_many(&[("a", "1"), ("b", "2")], SetOptions::new()).await.into_iter().for_each(|outcome| assert!(outcome.is_ok()));
+    ///
+    /// let found: Result<Vec<_>, _> = client.get_many(&["b", "none", "a"]).await.into_iter().collect();
+    /// let values: Vec<_> = found?.into_iter().map(|entry| entry.map(|entry| entry.value)).collect();
+    /// assert_eq!(values, [Some("2".into()), None, Some("1".into())]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_many(&self, keys: &[impl AsRef<[u8]>]) -> Vec<Result<Option<Entry>, Error>> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         self.run(GetMany(&keys)).await

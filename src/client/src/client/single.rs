@@ -35,6 +35,26 @@ impl Client {
 
     /// Stores an entry as `options` say. With a condition it is tried again only if the server did not execute it.
     ///
+    /// ```
+    /// # mod fake { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/mod.rs")); }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), larder_client::Error> {
+    /// # let server = fake::Server::start().await;
+    /// # let address = server.address();
+    /// # use larder_client::Client;
+    /// # let client = Client::connect(address).await?;
+    /// use larder_client::{SetOptions, SetOutcome};
+    ///
+    /// client.set("visits", "1").await?;
+    /// let entry = client.get("visits").await?.expect("it was just set");
+    /// // Only if nobody else was here in between.
+    /// let ours = SetOptions::new().if_version(entry.version);
+    /// assert!(matches!(client.set_with("visits", "2", ours).await?, SetOutcome::Stored { .. }));
+    /// assert_eq!(client.set_with("visits", "3", ours).await?, SetOutcome::VersionMismatch);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TooLarge`]; with a condition [`Error::OutcomeUnknown`] if the answer was lost or late. An unmet
     /// condition is no error but an outcome.
