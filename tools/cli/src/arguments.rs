@@ -26,9 +26,9 @@ Examples:
 Output:
   `get` writes the bytes of the value and nothing else; only a terminal gets a line end behind them. Lists are one
   line per key: key, tab, value, with control and non-UTF-8 bytes written as \\n, \\t, \\\\ or \\xHH.
-  With --json there is one JSON object on one line, on standard output, for errors too. A key or value that is not
-  UTF-8 is in base64, and key_encoding or value_encoding says \"base64\" instead of \"utf-8\". Versions, digests and
-  seeds are strings, because many JSON readers round 64-bit numbers.
+  With --json there is one JSON object on one line of standard output, for errors too (but not for a command line that
+  is not understood). A key or value that is not UTF-8 is in base64, and key_encoding or value_encoding says \"base64\"
+  instead of \"utf-8\". Versions, digests and seeds are strings, because many JSON readers round 64-bit numbers.
 
 Keys and values that begin with a hyphen go behind `--`: larder-cli set -- -key -value";
 

@@ -31,12 +31,12 @@ fn main() -> ExitCode {
             // Whoever read our output has seen enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => report.exit().into(),
             Err(error) => {
-                eprintln!("larder-cli: cannot write to standard output: {error}");
+                report::say(format_args!("larder-cli: cannot write to standard output: {error}"));
                 Exit::Failed.into()
             }
         },
         Err(error) => {
-            eprintln!("larder-cli: {error:#}");
+            report::say(format_args!("larder-cli: {error:#}"));
             let refusal = Refusal::of(&error);
             if json {
                 // Without a reader for it, standard error has said the same.

@@ -1,6 +1,7 @@
 //! What a command is answered with: for people, for scripts, and as an exit code.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -187,12 +188,18 @@ fn unmet(outcome: SetOutcome) -> &'static str {
     }
 }
 
+/// A line on standard error. That nobody listens there is no reason to fail: the exit code says the same.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn not_found(key: &OsString) -> io::Result<()> {
     complain(key, "not found")
 }
 
-fn complain(key: &OsString, what: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stderr(), "{}: {what}", escaped(bytes(key)))
+fn complain(key: &OsString, what: impl fmt::Display) -> io::Result<()> {
+    say(format_args!("{}: {what}", escaped(bytes(key))));
+    Ok(())
 }
 
 fn by_key<T>(results: &ByKey<T>, to_json: impl Fn(&OsString, &T) -> Value) -> Vec<Value> {

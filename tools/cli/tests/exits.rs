@@ -118,3 +118,12 @@ fn help_names_the_exit_codes() {
         assert!(help.text().contains(line), "{line}");
     }
 }
+
+#[test]
+fn a_closed_standard_error_is_no_panic() {
+    let cli = Cli::start();
+    let address = cli.address();
+    let mut shell = std::process::Command::new("sh");
+    let line = "\"$0\" --addr \"$1\" get absent 2>&-";
+    run(shell.args(["-c", line, env!("CARGO_BIN_EXE_larder-cli"), &address]), b"").exits(1);
+}
