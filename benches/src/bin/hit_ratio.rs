@@ -21,7 +21,7 @@ const KEYS_SUFFIX: &str = ".keys.zst";
 #[command(name = "hit_ratio", group = ArgGroup::new("mode").required(true), after_help = "\
 With --objects every object costs 1, as in published miss ratios, and a line is
   {\"trace\",\"policy\",\"cache_objects\",\"requests\",\"misses\"}
-With --replayed the stores are those of `larder serve` with the same shards, memory and configuration file, keys are \
+With --replayed the stores are those of `larder serve` with the same shards, memory and configuration file, keys are
 written as `loadgen replay` writes them, and the counts are those of such a replay with one connection.
 
 Examples:

@@ -20,7 +20,7 @@ use crate::workload::{Distribution, KeySpace, Mix, Operation, ValueSizes};
     version,
     arg_required_else_help = true,
     after_help = "\
-Exit codes: 0 the run was made (refusals by the server are part of its result), 1 the run broke or every request was \
+Exit codes: 0 the run was made (refusals by the server are part of its result), 1 the run broke or every request was
 refused, 2 an option or a trace is wrong, 3 no server answers, 4 a value was wrong (--verify)."
 )]
 pub struct Cli {
@@ -71,20 +71,20 @@ pub struct Common {
 /// `loadgen run`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-LOOPS. Without --rate the loop is closed: each of CONNECTIONS x PIPELINE slots sends its next request when the one \
-before was answered, and latency is the time from the sending to the answer. With --rate the loop is open: requests \
-start at times of their own, and latency counts from that intended start, whether or not the request could be sent \
-then, so a slow server cannot hide (no coordinated omission). 'service' is the time from the actual sending. 'own lag' \
-is how much later than possible the generator itself sent. Requests that were never sent or answered count with their \
+LOOPS. Without --rate the loop is closed: each of CONNECTIONS x PIPELINE slots sends its next request when the one
+before was answered, and latency is the time from the sending to the answer. With --rate the loop is open: requests
+start at times of their own, and latency counts from that intended start, whether or not the request could be sent
+then, so a slow server cannot hide (no coordinated omission). 'service' is the time from the actual sending. 'own lag'
+is how much later than possible the generator itself sent. Requests that were never sent or answered count with their
 age at the end.
 
-VERIFY. With --verify each value carries its key, a version that grows with each write of the key, and a checksum. \
-Each connection then writes keys of its own (KEY modulo CONNECTIONS), and reads any: a value that is damaged, belongs \
-to another key, was never written, or is older than a write that was acknowledged before the read was sent, ends the \
-run with exit code 4. With --shared-writes any connection writes any key, and only damage, the key, and versions that \
+VERIFY. With --verify each value carries its key, a version that grows with each write of the key, and a checksum.
+Each connection then writes keys of its own (KEY modulo CONNECTIONS), and reads any: a value that is damaged, belongs
+to another key, was never written, or is older than a write that was acknowledged before the read was sent, ends the
+run with exit code 4. With --shared-writes any connection writes any key, and only damage, the key, and versions that
 were never written are noticed.
 
-LOST CONNECTIONS are reported, counted and opened again, at most --reconnects times in a row; the pause before doubles \
+LOST CONNECTIONS are reported, counted and opened again, at most --reconnects times in a row; the pause before doubles
 from 100 ms. Their requests count as lost.
 
 EXAMPLES
@@ -177,15 +177,15 @@ pub struct RunArgs {
 /// `loadgen replay`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-FILES. NAME.keys.zst is one zstd frame with one little-endian 64-bit key for each request; NAME.sizes.zst is the same \
+FILES. NAME.keys.zst is one zstd frame with one little-endian 64-bit key for each request; NAME.sizes.zst is the same
 with 32-bit sizes in bytes. An object keeps the size of its first request.
 
-ON THE WIRE a key is 16 lower-case hexadecimal digits. A get that misses is followed by a set of the same key. A value \
+ON THE WIRE a key is 16 lower-case hexadecimal digits. A get that misses is followed by a set of the same key. A value
 larger than the server accepts is not stored and counted as too large.
 
-ORDER. Keys are dealt to CONNECTIONS x PIPELINE lanes; each lane is strictly sequential. One connection without \
-pipelining (the default) therefore replays the trace exactly, and its hit ratio is that of the server's policy. More \
-lanes are faster; requests of one key keep their order, and the order across keys varies within 16 requests per lane. \
+ORDER. Keys are dealt to CONNECTIONS x PIPELINE lanes; each lane is strictly sequential. One connection without
+pipelining (the default) therefore replays the trace exactly, and its hit ratio is that of the server's policy. More
+lanes are faster; requests of one key keep their order, and the order across keys varies within 16 requests per lane.
 Start with an empty server.
 
 EXAMPLES

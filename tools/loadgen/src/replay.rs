@@ -25,7 +25,7 @@ use crate::fleet::{Call, Fleet, FleetSettings, Flight, Place, Workload};
 use crate::limits::{PIPELINE_MAX, REPLAY_LANE_REQUESTS_MAX, REPLAY_LANES_MAX, RETRIES_MAX, SLEEP_MAX};
 use crate::progress::{self, percent, thousands};
 use crate::protocol::{AnswerOf, LoadProtocol, ServerFacts, connect_native};
-use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies};
+use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies, write_line};
 use crate::stats::{Live, Recorder};
 use crate::system;
 use crate::trace::{Request, Trace};
@@ -429,38 +429,15 @@ impl fmt::Display for ReplayReport {
             self.trace, self.connections, self.pipeline
         )?;
         writeln!(f)?;
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "  {name:<12} {text}");
-        row(
-            f,
-            "requests",
-            format!(
-                "{} in {:.2} s, {} per s",
-                thousands(self.requests),
-                self.elapsed_s,
-                thousands(self.requests_per_s.round() as u64)
-            ),
-        )?;
-        row(
-            f,
-            "hit ratio",
-            format!(
-                "{} ({} hits, {} misses)",
-                percent(self.hits, self.requests),
-                thousands(self.hits),
-                thousands(self.misses)
-            ),
-        )?;
-        row(
-            f,
-            "sets",
-            format!(
-                "{} stored, {} too large, {} retries",
-                thousands(self.sets),
-                thousands(self.too_large),
-                thousands(self.retries)
-            ),
-        )?;
-        row(f, "bytes", format!("{} sent, {} received", thousands(self.bytes_sent), thousands(self.bytes_received)))?;
+        let [requests, hits, misses] = [self.requests, self.hits, self.misses].map(thousands);
+        let (elapsed_s, per_s) = (self.elapsed_s, thousands(self.requests_per_s.round() as u64));
+        write_line(f, "requests", &format!("{requests} in {elapsed_s:.2} s, {per_s} per s"))?;
+        let ratio = percent(self.hits, self.requests);
+        write_line(f, "hit ratio", &format!("{ratio} ({hits} hits, {misses} misses)"))?;
+        let [sets, too_large, retries] = [self.sets, self.too_large, self.retries].map(thousands);
+        write_line(f, "sets", &format!("{sets} stored, {too_large} too large, {retries} retries"))?;
+        let [sent, received] = [self.bytes_sent, self.bytes_received].map(thousands);
+        write_line(f, "bytes", &format!("{sent} sent, {received} received"))?;
         write_errors(f, self.errors_total, &self.errors)?;
         writeln!(f)?;
         write_latencies(f, &[Row("get", self.get), Row("set", self.set)])

@@ -67,16 +67,21 @@ impl ErrorReport {
     }
 }
 
+/// A line of a table: what, and how much.
+pub(crate) fn write_line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    writeln!(f, "  {name:<12} {text}")
+}
+
 /// The lines of a table that tell the refusals.
 pub(crate) fn write_errors(
     f: &mut fmt::Formatter<'_>,
     total: u64,
     errors: &BTreeMap<String, ErrorReport>,
 ) -> fmt::Result {
-    writeln!(f, "  {:<12} {}", "errors", thousands(total))?;
+    write_line(f, "errors", &thousands(total))?;
     for (status, ErrorReport { count, message }) in errors {
         let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-        writeln!(f, "  {:<12} {} {status}{message}", "", thousands(*count))?;
+        write_line(f, "", &format!("{} {status}{message}", thousands(*count)))?;
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use super::plan::{Length, Pace, Plan};
 use super::thread::ThreadResult;
 use crate::progress::{percent, thousands};
 use crate::protocol::ServerFacts;
-use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies};
-use crate::stats::Recorder;
+use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies, write_line};
+use crate::stats::{OperationStats, Recorder};
 use crate::verify::Writers;
 
 /// Above this share of time at work the generator itself may be what limits a run.
@@ -196,29 +196,28 @@ impl Report {
             lag: open.then(|| Latency::of(&recorder.lag)),
             operations: recorder
                 .operations()
-                .map(|(operation, stats)| {
-                    (
-                        operation.name(),
-                        OperationReport {
-                            requests: stats.requests,
-                            hits: stats.hits,
-                            misses: stats.misses,
-                            errors: stats.errors,
-                            latency: Latency::of(&stats.latency),
-                        },
-                    )
-                })
+                .map(|(operation, stats)| (operation.name(), OperationReport::of(stats)))
                 .collect(),
-            verify: plan.verify.map(|writers| VerifyReport {
-                checked: recorder.verified,
-                foreign: recorder.foreign,
-                writers: match writers {
-                    Writers::OnePerKey => "one_per_key",
-                    Writers::Many => "many",
-                },
-            }),
+            verify: plan.verify.map(|writers| VerifyReport::of(writers, recorder)),
             generator: GeneratorReport::of(threads),
         }
+    }
+}
+
+impl OperationReport {
+    fn of(stats: &OperationStats) -> OperationReport {
+        let OperationStats { requests, hits, misses, errors, .. } = *stats;
+        OperationReport { requests, hits, misses, errors, latency: Latency::of(&stats.latency) }
+    }
+}
+
+impl VerifyReport {
+    fn of(writers: Writers, recorder: &Recorder) -> VerifyReport {
+        let writers = match writers {
+            Writers::OnePerKey => "one_per_key",
+            Writers::Many => "many",
+        };
+        VerifyReport { checked: recorder.verified, foreign: recorder.foreign, writers }
     }
 }
 
@@ -275,85 +274,11 @@ impl GeneratorReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { setup, .. } = self;
-        writeln!(
-            f,
-            "{} at {}, group {}, protocol {}, seed {}",
-            self.server, self.addr, self.group, self.protocol, self.seed
-        )?;
-        writeln!(
-            f,
-            "{} threads, {} connections, pipeline {}, {} keys of {} bytes ({}), values {}, mix {}{}",
-            setup.threads,
-            setup.connections,
-            setup.pipeline,
-            thousands(setup.keys),
-            setup.key_bytes,
-            setup.distribution,
-            setup.values,
-            setup.mix,
-            if setup.multi_get > 1 { format!(", {} keys per get", setup.multi_get) } else { String::new() },
-        )?;
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, text: String| writeln!(f, "  {name:<12} {text}");
-        let per_s = |rate: f64| thousands(rate.round() as u64);
-        writeln!(f)?;
-        row(
-            f,
-            "throughput",
-            format!(
-                "{} req/s over {:.2} s ({} loop, {} offered per s)",
-                per_s(self.achieved_per_s),
-                self.elapsed_s,
-                setup.pace,
-                per_s(self.offered_per_s)
-            ),
-        )?;
-        row(
-            f,
-            "requests",
-            format!(
-                "{} answered, {} unsent, {} unanswered, {} lost",
-                thousands(self.requests),
-                thousands(self.unsent),
-                thousands(self.unanswered),
-                thousands(self.lost)
-            ),
-        )?;
-        row(
-            f,
-            "hit ratio",
-            format!(
-                "{} ({} hits, {} misses, {} filled)",
-                percent(self.hits, self.hits + self.misses),
-                thousands(self.hits),
-                thousands(self.misses),
-                thousands(self.fills)
-            ),
-        )?;
-        row(f, "bytes", format!("{} sent, {} received", thousands(self.bytes_sent), thousands(self.bytes_received)))?;
-        write_errors(f, self.errors_total, &self.errors)?;
-        if self.connections_lost > 0 {
-            row(f, "connections", format!("{} lost", thousands(self.connections_lost)))?;
-        }
-        if let Some(verify) = &self.verify {
-            row(
-                f,
-                "verified",
-                format!(
-                    "{} values, all right ({} of other runs, writers {})",
-                    thousands(verify.checked),
-                    thousands(verify.foreign),
-                    verify.writers
-                ),
-            )?;
-        }
-        let limited =
-            if self.generator.limited { "; GENERATOR-LIMITED: more threads or cores may show more" } else { "" };
-        row(
-            f,
-            "generator",
-            format!("{:.0} % busy, {:.2} s of CPU{limited}", self.generator.busiest() * 100.0, self.generator.cpu_s),
-        )?;
+        let Report { server, addr, group, protocol, seed, .. } = self;
+        writeln!(f, "{server} at {addr}, group {group}, protocol {protocol}, seed {seed}")?;
+        writeln!(f, "{}\n", self.setup)?;
+        self.write_counts(f)?;
+        self.write_remarks(f)?;
         writeln!(f)?;
         let mut rows = vec![Row("latency", self.latency)];
         if let Some(lag) = self.lag {
@@ -363,5 +288,53 @@ impl fmt::Display for Report {
             rows.extend(self.operations.iter().map(|(name, operation)| Row(name, operation.latency)));
         }
         write_latencies(f, &rows)
+    }
+}
+
+impl Report {
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_s = |rate: f64| thousands(rate.round() as u64);
+        let (achieved, offered) = (per_s(self.achieved_per_s), per_s(self.offered_per_s));
+        let (elapsed_s, pace) = (self.elapsed_s, self.setup.pace);
+        let text = format!("{achieved} req/s over {elapsed_s:.2} s ({pace} loop, {offered} offered per s)");
+        write_line(f, "throughput", &text)?;
+        let [answered, unsent, unanswered, lost] =
+            [self.requests, self.unsent, self.unanswered, self.lost].map(thousands);
+        let text = format!("{answered} answered, {unsent} unsent, {unanswered} unanswered, {lost} lost");
+        write_line(f, "requests", &text)?;
+        let ratio = percent(self.hits, self.hits + self.misses);
+        let [hits, misses, fills] = [self.hits, self.misses, self.fills].map(thousands);
+        write_line(f, "hit ratio", &format!("{ratio} ({hits} hits, {misses} misses, {fills} filled)"))?;
+        let [sent, received] = [self.bytes_sent, self.bytes_received].map(thousands);
+        write_line(f, "bytes", &format!("{sent} sent, {received} received"))
+    }
+
+    fn write_remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_errors(f, self.errors_total, &self.errors)?;
+        if self.connections_lost > 0 {
+            write_line(f, "connections", &format!("{} lost", thousands(self.connections_lost)))?;
+        }
+        if let Some(VerifyReport { checked, foreign, writers }) = self.verify {
+            let [checked, foreign] = [checked, foreign].map(thousands);
+            let text = format!("{checked} values, all right ({foreign} of other runs, writers {writers})");
+            write_line(f, "verified", &text)?;
+        }
+        let limited =
+            if self.generator.limited { "; GENERATOR-LIMITED: more threads or cores may show more" } else { "" };
+        let (busiest, cpu_s) = (self.generator.busiest() * 100.0, self.generator.cpu_s);
+        write_line(f, "generator", &format!("{busiest:.0} % busy, {cpu_s:.2} s of CPU{limited}"))
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setup { threads, connections, pipeline, key_bytes, distribution, values, mix, multi_get, .. } = self;
+        let keys = thousands(self.keys);
+        write!(
+            f,
+            "{threads} threads, {connections} connections, pipeline {pipeline}, {keys} keys of {key_bytes} bytes \
+             ({distribution}), values {values}, mix {mix}"
+        )?;
+        if *multi_get > 1 { write!(f, ", {multi_get} keys per get") } else { Ok(()) }
     }
 }
