@@ -90,7 +90,7 @@ pub const SPIN_US: u64 = 5;
 /// moment would sleep with tasks that are ready (glommio 0.9 takes "make way before the first task" for "no task").
 pub const PREEMPT_MS: u64 = 1_000;
 /// An executor never sleeps longer than this, in milliseconds: whatever wake is lost, it is found then.
-pub const TICK_MS: u64 = 50;
+pub const TICK_MS: u64 = 100;
 /// Reads and writes of one connection before its executor looks for what else has come.
 pub const CONNECTION_TURNS: usize = 4;
 /// Turns with messages from other shards before the executor looks for what else has come.

@@ -76,7 +76,7 @@ impl Door {
         self.marks.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    /// Takes the marks away and hands them to `each`: [`CONTROL_MARK`] or a lane's (see [`lane_of`]).
+    /// Takes the marks away and hands them to `each`: [`CONTROL_MARK`] or a lane's (by its number).
     pub fn take_marks(&self, mut each: impl FnMut(usize)) {
         for (index, word) in self.marks.iter().enumerate() {
             if word.load(Ordering::Relaxed) == 0 {

@@ -73,10 +73,6 @@ async fn open(shared: &Rc<Shared>, stream: TcpStream) {
         return;
     }
     let presence = shared.enter();
-    if stream.set_nodelay(true).is_err() {
-        // Only a connection that is gone again refuses this.
-        return;
-    }
     let id = shared.reactor.borrow_mut().opened(Dialect::Native);
     let shared = shared.clone();
     // Nobody keeps the handle: every connection task ends by itself, and the shard waits for that before it exits.

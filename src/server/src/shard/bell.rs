@@ -115,3 +115,83 @@ impl Bell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Wakes of one executor by another thread.
+    const WAKES: u64 = 2_000;
+
+    fn on_executor<T: Send + 'static, F: Future<Output = T> + 'static>(make: impl FnOnce() -> F + Send + 'static) -> T {
+        glommio::LocalExecutorBuilder::default()
+            .io_memory(crate::limits::EXECUTOR_IO_MEMORY_BYTES)
+            .spawn(make)
+            .expect("an executor")
+            .join()
+            .expect("the executor ends")
+    }
+
+    #[test]
+    fn another_thread_wakes_an_executor_every_time() {
+        let seed = fastrand::u64(..);
+        let door = Arc::new(Door::new(1).expect("an event"));
+        let (given, taken) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ringing = {
+            let (door, given, taken) = (door.clone(), given.clone(), taken.clone());
+            std::thread::spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for number in 1..=WAKES {
+                    given.store(number, Ordering::Release);
+                    door.ring_control();
+                    let begun = Instant::now();
+                    while random.bool() && taken.load(Ordering::Acquire) < number {
+                        assert!(begun.elapsed() < Duration::from_secs(20), "seed {seed}: wake {number} is lost");
+                        std::thread::sleep(Duration::from_micros(random.u64(0..100)));
+                    }
+                }
+            })
+        };
+        on_executor(move || async move {
+            let mut bell = Bell::new(&door).expect("a descriptor");
+            let notice = Notice::default();
+            while taken.load(Ordering::Relaxed) < WAKES {
+                door.take_marks(|_| taken.store(given.load(Ordering::Acquire), Ordering::Release));
+                if taken.load(Ordering::Relaxed) < WAKES && door.may_sleep() {
+                    bell.sleep(&notice, 0, None).await;
+                    door.awake();
+                }
+            }
+            bell.close(&door).await;
+        });
+        ringing.join().unwrap_or_else(|_| panic!("seed {seed}: see above"));
+    }
+
+    #[test]
+    fn a_notice_and_the_time_wake_too() {
+        let elapsed = on_executor(|| async {
+            let door = Door::new(1).expect("an event");
+            let mut bell = Bell::new(&door).expect("a descriptor");
+            let notice = Rc::new(Notice::default());
+            let giver = glommio::spawn_local({
+                let notice = notice.clone();
+                async move { notice.give() }
+            });
+            bell.sleep(&notice, 0, None).await;
+            giver.await;
+            notice.give();
+            notice.give();
+            bell.sleep(&notice, 0, None).await;
+            let begun = Instant::now();
+            bell.sleep(&notice, 1_000, Some(1_020)).await;
+            let elapsed = begun.elapsed();
+            bell.close(&door).await;
+            elapsed
+        });
+        assert!(elapsed >= Duration::from_millis(20), "two notices are one, and the time is waited for: {elapsed:?}");
+    }
+}

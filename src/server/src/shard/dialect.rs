@@ -5,8 +5,8 @@ use larder_protocol::{Failure, Reply, Request, Status};
 use std::borrow::Cow;
 
 /// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
-/// come in the order of the requests numbers them in [`Dialect::next`] and holds early ones back in
-/// [`Dialect::answer`]; the native one needs neither.
+/// come in the order of the requests numbers them in `next` and holds early ones back in
+/// `answer`; the native one needs neither.
 #[derive(Debug)]
 pub enum Dialect {
     /// The native protocol.
