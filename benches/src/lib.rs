@@ -1,6 +1,9 @@
 //! Benchmarks and measurement programs: what the programs in `src/bin` and the tests share.
 //!
-//! This package may depend on every other one, and none depends on it.
+//! # What this crate may not do
+//! - be depended on: it may know every other crate, and none knows it;
+//! - work out for itself what a server works out: shares, limits and hashes come from the server's own code, else a
+//!   comparison would compare nothing.
 #![forbid(unsafe_code)]
 
 pub mod hit_ratio;
