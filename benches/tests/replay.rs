@@ -6,6 +6,7 @@ use std::time::Duration;
 use larder_benches::hit_ratio::{Outcome, Replayed, config};
 use larder_server::config::{ServeFlags, Setting};
 use larder_testkit::Server;
+use loadgen::protocol::ProtocolName;
 use loadgen::replay::{ReplayPlan, ReplayReport, replay};
 use loadgen::trace::Trace;
 
@@ -46,6 +47,7 @@ impl Case {
         let server = Server::start(&arguments);
         let plan = ReplayPlan {
             address: server.address(),
+            protocol: ProtocolName::Native,
             group: "default".into(),
             keys: self.keys.clone(),
             sizes: self.sizes.clone(),

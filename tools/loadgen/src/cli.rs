@@ -4,10 +4,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::error::LoadError;
 use crate::parse;
+use crate::protocol::ProtocolName;
 use crate::replay::ReplayPlan;
 use crate::run::{Arrivals, Length, Pace, Plan};
 use crate::verify::Writers;
@@ -36,13 +37,6 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Replay a trace as a read-through cache: get, and on a miss set.
     Replay(Box<ReplayArgs>),
-}
-
-/// A load protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProtocolName {
-    /// The native protocol of Larder.
-    Native,
 }
 
 /// Options that all commands have.
@@ -242,6 +236,7 @@ impl RunArgs {
         let keys = KeySpace::new(self.keys, &self.key_prefix, self.key_bytes, self.mix.has(Operation::Increment))?;
         let plan = Plan {
             address: resolve(&self.common.addr)?,
+            protocol: self.common.protocol,
             group: self.common.group.clone(),
             threads: self.threads,
             cores: self.cores.as_ref().map(|list| list.0.clone()).unwrap_or_default(),
@@ -280,6 +275,7 @@ impl ReplayArgs {
     pub fn plan(&self) -> Result<ReplayPlan, LoadError> {
         let plan = ReplayPlan {
             address: resolve(&self.common.addr)?,
+            protocol: self.common.protocol,
             group: self.common.group.clone(),
             keys: self.keys.clone(),
             sizes: self.sizes.clone(),

@@ -24,7 +24,7 @@ use crate::error::LoadError;
 use crate::fleet::{Call, Fleet, FleetSettings, Flight, Place, Workload};
 use crate::limits::{PIPELINE_MAX, REPLAY_LANE_REQUESTS_MAX, REPLAY_LANES_MAX, RETRIES_MAX, SLEEP_MAX};
 use crate::progress::{self, percent, thousands};
-use crate::protocol::{AnswerOf, LoadProtocol, ServerFacts, connect_native};
+use crate::protocol::{AnswerOf, LoadProtocol, ProtocolName, ServerFacts, connect_native};
 use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies, write_line};
 use crate::stats::{Live, Recorder};
 use crate::system;
@@ -37,6 +37,8 @@ use crate::workload::{Content, Operation};
 pub struct ReplayPlan {
     /// Where to.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ProtocolName,
     /// Name of the group.
     pub group: String,
     /// The keys of the trace.
@@ -135,7 +137,7 @@ pub struct ReplayReport {
     pub set: Latency,
 }
 
-/// Replays a trace with the native protocol.
+/// Replays a trace.
 ///
 /// # Errors
 /// See [`LoadError`]. A lost connection ends the replay, because its result would mean nothing.
@@ -146,7 +148,17 @@ pub fn replay(plan: &ReplayPlan) -> Result<ReplayReport, LoadError> {
         system::pin(core)?;
     }
     system::allow_files(plan.connections)?;
-    let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+    let result = match plan.protocol {
+        ProtocolName::Native => {
+            let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+            replay_with(plan, trace, &protocol, &facts)
+        }
+    };
+    progress::end();
+    result
+}
+
+fn check_server(plan: &ReplayPlan, facts: &ServerFacts) -> Result<(), LoadError> {
     if plan.pipeline as u64 > facts.pipeline_max {
         let remedy = format!("this server accepts at most {}", facts.pipeline_max);
         return Err(LoadError::option("--pipeline", plan.pipeline, remedy));
@@ -155,9 +167,7 @@ pub fn replay(plan: &ReplayPlan) -> Result<ReplayReport, LoadError> {
         let remedy = format!("this server accepts at most {}", facts.value_bytes_max);
         return Err(LoadError::option("--value-bytes", plan.value_bytes, remedy));
     }
-    let result = replay_with(plan, trace, &protocol, &facts, "native");
-    progress::end();
-    result
+    Ok(())
 }
 
 fn replay_with<P: LoadProtocol>(
@@ -165,9 +175,9 @@ fn replay_with<P: LoadProtocol>(
     trace: Trace,
     protocol: &P,
     facts: &ServerFacts,
-    name: &'static str,
 ) -> Result<ReplayReport, LoadError> {
     const SECOND_NS: u64 = 1_000_000_000;
+    check_server(plan, facts)?;
     let clock = Clock::start();
     let settings = FleetSettings {
         address: plan.address,
@@ -200,7 +210,7 @@ fn replay_with<P: LoadProtocol>(
         }
     }
     assert!(load.is_done(), "a replay ends with its trace");
-    Ok(load.report(facts, &fleet, name, Duration::from_nanos(clock.now_ns() - started_ns)))
+    Ok(load.report(facts, &fleet, Duration::from_nanos(clock.now_ns() - started_ns)))
 }
 
 struct Replay<'a> {
@@ -331,13 +341,7 @@ impl<'a> Replay<'a> {
         None
     }
 
-    fn report<P: LoadProtocol>(
-        self,
-        facts: &ServerFacts,
-        fleet: &Fleet<P>,
-        protocol: &'static str,
-        elapsed: Duration,
-    ) -> ReplayReport {
+    fn report<P: LoadProtocol>(self, facts: &ServerFacts, fleet: &Fleet<P>, elapsed: Duration) -> ReplayReport {
         let Replay { plan, mut recorder, .. } = self;
         let elapsed_s = elapsed.as_secs_f64();
         let get = recorder.operation(Operation::Get).clone();
@@ -345,7 +349,7 @@ impl<'a> Replay<'a> {
         ReplayReport {
             command: "replay",
             version: env!("CARGO_PKG_VERSION"),
-            protocol,
+            protocol: plan.protocol.name(),
             addr: plan.address.to_string(),
             group: plan.group.clone(),
             server: facts.server.clone(),

@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
 fn a_run_prints_one_json_object_and_a_table() {
     let server = TestServer::start(Faults::default());
     let address = server.address.to_string();
-    let output = loadgen(&["run", "--addr", &address, "--duration", "1200ms", "--seed", "5", "--json", "-"]);
+    let output = loadgen(&["run", "--addr", &address, "--duration", "1800ms", "--seed", "5", "--json", "-"]);
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is one JSON object");
     assert_eq!((&report["command"], &report["seed"], &report["errors_total"]), (&"run".into(), &5.into(), &0.into()));

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use loadgen::protocol::ProtocolName;
 use loadgen::replay::{ReplayPlan, replay};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
@@ -40,6 +41,7 @@ impl Files {
     fn plan(&self, server: &TestServer) -> ReplayPlan {
         ReplayPlan {
             address: server.address,
+            protocol: ProtocolName::Native,
             group: "default".into(),
             keys: self.path("t.keys.zst"),
             sizes: None,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use larder_protocol::native::generated::{Group, HelloResult, Limits};
 use larder_protocol::native::{self, Scratch};
 use larder_protocol::{Command, Entries, Entry, Expiry, Failure, Reply, Request, Status};
+use loadgen::protocol::ProtocolName;
 use loadgen::run::{Length, Pace, Plan};
 use loadgen::workload::{Distribution, KeySpace, ValueSizes};
 
@@ -105,6 +106,7 @@ impl TestServer {
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             address: self.address,
+            protocol: ProtocolName::Native,
             group: "default".into(),
             threads: 1,
             cores: Vec::new(),

@@ -8,6 +8,22 @@ use larder_protocol::{Command, Status};
 
 pub use native::{Native, connect as connect_native};
 
+/// The load protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProtocolName {
+    /// The native protocol of Larder.
+    Native,
+}
+
+impl ProtocolName {
+    /// Its name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProtocolName::Native => "native",
+        }
+    }
+}
+
 /// What is spoken on a connection.
 pub trait LoadProtocol: Clone + Send {
     /// The values in an answer to a multi-get.

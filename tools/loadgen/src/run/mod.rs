@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::clock::{Clock, ns};
 use crate::error::LoadError;
 use crate::progress::{self, percent, thousands};
-use crate::protocol::{LoadProtocol, ServerFacts, connect_native};
+use crate::protocol::{LoadProtocol, ProtocolName, ServerFacts, connect_native};
 use crate::stats::{Live, Recorder};
 use crate::system;
 use crate::verify::Ledger;
@@ -70,24 +70,23 @@ struct Stage<'a, P> {
     live: Vec<Mutex<Live>>,
 }
 
-/// Does a run with the native protocol.
+/// Does a run.
 ///
 /// # Errors
 /// See [`LoadError`]; what the server refuses is no error but part of the report.
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     plan.check()?;
     system::allow_files(plan.connections + plan.threads * crate::limits::PRELOAD_CONNECTIONS)?;
-    let (protocol, facts) = connect_native(plan.address, &plan.group)?;
-    plan.check_server(&facts)?;
-    run_with(plan, &protocol, &facts, "native")
+    match plan.protocol {
+        ProtocolName::Native => {
+            let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+            run_with(plan, &protocol, &facts)
+        }
+    }
 }
 
-fn run_with<P: LoadProtocol + Sync>(
-    plan: &Plan,
-    protocol: &P,
-    facts: &ServerFacts,
-    name: &'static str,
-) -> Result<Report, LoadError> {
+fn run_with<P: LoadProtocol + Sync>(plan: &Plan, protocol: &P, facts: &ServerFacts) -> Result<Report, LoadError> {
+    plan.check_server(facts)?;
     let gate = Gate::new(plan.threads);
     let ledger = plan.verify.map(|writers| Arc::new(Ledger::new(run_number(plan.seed), writers, plan.keys.count())));
     let stage = Stage {
@@ -121,7 +120,7 @@ fn run_with<P: LoadProtocol + Sync>(
     let results = results?;
     let mut recorder = Recorder::default();
     results.iter().for_each(|result| recorder.merge(&result.recorder));
-    Ok(Report::new(plan, name, facts, &recorder, &results))
+    Ok(Report::new(plan, facts, &recorder, &results))
 }
 
 /// Waits for all threads, and shows each second how it goes. The first failure that is no echo of another one counts.

@@ -10,7 +10,7 @@ use crate::limits::{
     CONNECTIONS_MAX, IN_FLIGHT_BYTES_MAX, MULTI_GET_MAX, PIPELINE_MAX, RATE_MAX, REOPENS_MAX, REQUESTS_MAX,
     RUN_TIME_MAX, THREADS_MAX, VERIFY_KEYS_MAX,
 };
-use crate::protocol::ServerFacts;
+use crate::protocol::{ProtocolName, ServerFacts};
 use crate::verify::{HEADER_BYTES, Writers};
 use crate::workload::{Distribution, KeySpace, Mix, Operation, ValueSizes};
 
@@ -60,6 +60,8 @@ pub enum Length {
 pub struct Plan {
     /// Where to.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ProtocolName,
     /// Name of the group.
     pub group: String,
     /// Threads that make load.
@@ -251,6 +253,7 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> Plan {
         Plan {
             address: "127.0.0.1:1".parse().unwrap(),
+            protocol: ProtocolName::Native,
             group: "default".into(),
             threads: 1,
             cores: Vec::new(),

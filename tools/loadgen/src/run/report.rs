@@ -147,13 +147,7 @@ pub struct GeneratorReport {
 }
 
 impl Report {
-    pub(super) fn new(
-        plan: &Plan,
-        protocol: &'static str,
-        facts: &ServerFacts,
-        recorder: &Recorder,
-        threads: &[ThreadResult],
-    ) -> Report {
+    pub(super) fn new(plan: &Plan, facts: &ServerFacts, recorder: &Recorder, threads: &[ThreadResult]) -> Report {
         let started_ns = threads.iter().map(|thread| thread.started_ns).max().unwrap_or(0);
         let elapsed_s = match plan.length {
             Length::Time(time) => time.as_secs_f64(),
@@ -167,7 +161,7 @@ impl Report {
         Report {
             command: "run",
             version: env!("CARGO_PKG_VERSION"),
-            protocol,
+            protocol: plan.protocol.name(),
             addr: plan.address.to_string(),
             group: plan.group.clone(),
             server: facts.server.clone(),
