@@ -112,6 +112,8 @@ pub const ACCEPT_BACKOFF_MS: u64 = 100;
 pub const LINGER_MS: u64 = 1_000;
 /// The same when the server stops.
 pub const LINGER_STOPPING_MS: u64 = 100;
+/// How often a stopping shard has its executor look for what has come, before it believes that nothing more has.
+pub const STOP_LOOKS: usize = 3;
 /// What a stopping server still reads from one connection, in bytes: what had come before is at most a socket buffer.
 pub const STOP_READ_BYTES_MAX: usize = 4 << 20;
 /// How long all executors may take to get ready, in milliseconds.

@@ -14,7 +14,7 @@ use super::descriptor;
 use super::dialect::Dialect;
 use super::driver::Shared;
 use super::socket::serve;
-use crate::limits::ACCEPT_BACKOFF_MS;
+use crate::limits::{ACCEPT_BACKOFF_MS, LISTEN_BACKLOG};
 
 /// A listening socket, and a second handle to close it by.
 pub(super) struct Listener {
@@ -33,6 +33,12 @@ impl Listener {
         Ok(Self { accepting: descriptor::listener(listener), handle, is_closed: Cell::new(false) })
     }
 
+    /// The next of the connections that the kernel has accepted already; none if it has none.
+    fn waiting(&self) -> Option<TcpStream> {
+        let (stream, _) = self.handle.set_nonblocking(true).and_then(|()| self.handle.accept()).ok()?;
+        Some(descriptor::stream(stream))
+    }
+
     /// Accepts nothing more, and ends the accept that is under way: dropped, it would hold the port for a while.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
@@ -46,12 +52,9 @@ impl Listener {
 pub(super) async fn accept(shared: Rc<Shared>, listener: Rc<Listener>) {
     let mut is_reported = false;
     loop {
-        let accepted = listener.accepting.accept().await;
-        if listener.is_closed.get() {
-            return;
-        }
-        match accepted {
+        match listener.accepting.accept().await {
             Ok(stream) => open(&shared, stream).await,
+            Err(_) if listener.is_closed.get() => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut is_reported, true) {
@@ -64,6 +67,16 @@ pub(super) async fn accept(shared: Rc<Shared>, listener: Rc<Listener>) {
             }
         }
     }
+}
+
+/// Takes in the connections that wait to be accepted, whose clients may have been answered by the kernel and have sent
+/// their first requests, and then accepts nothing more.
+pub(super) async fn stop_accepting(shared: &Rc<Shared>, listener: &Listener) {
+    for _ in 0..LISTEN_BACKLOG {
+        let Some(stream) = listener.waiting() else { break };
+        open(shared, stream).await;
+    }
+    listener.close();
 }
 
 async fn open(shared: &Rc<Shared>, stream: TcpStream) {

@@ -13,13 +13,14 @@ use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
 use glommio::{Latency, Shares, Task};
 
-use super::accept::{Listener, accept};
+use super::accept::{Listener, accept, stop_accepting};
 use super::bell::{Bell, Notice};
 use super::control::{Admission, Control, ControlLane, News, Reporter};
 use super::reactor::{ConnectionId, Reactor};
 use crate::clock::Clock;
 use crate::limits::{
-    BACKGROUND_INTERVAL_MS, BACKGROUND_SHARES, BACKGROUND_STEPS, BREATH_US, MESH_TURNS, READ_BYTES, SPIN_US, TICK_MS,
+    BACKGROUND_INTERVAL_MS, BACKGROUND_SHARES, BACKGROUND_STEPS, BREATH_US, MESH_TURNS, READ_BYTES, SPIN_US,
+    STOP_LOOKS, TICK_MS,
 };
 
 /// What the tasks of one shard share.
@@ -223,10 +224,13 @@ impl Shard {
 
     async fn stop(&mut self) {
         let Some(accepting) = self.accepting.take() else { return };
-        self.listener.close();
+        stop_accepting(&self.shared, &self.listener).await;
         accepting.await;
-        // What had come to a socket before the order is known to its task when the executor has looked once more.
-        sleep(Duration::from_millis(1)).await;
+        // What had come to a socket before the order is known to its task when the executor has looked: once to ask the
+        // kernel about a new socket, and once to hear the answer.
+        for _ in 0..STOP_LOOKS {
+            sleep(Duration::from_millis(1)).await;
+        }
         self.shared.is_stopping.set(true);
         self.shared.wake_all();
     }
