@@ -4,7 +4,7 @@ use toml::Table;
 
 use crate::Finding;
 
-/// A crate, where it lies, and which of our crates it may depend on. Tests may depend on more: see [`TEST_ONLY`].
+/// A crate, where it lies, and which of our crates it may depend on. Tests may depend on more.
 pub struct Layer {
     /// Name of the package.
     pub package: &'static str,
