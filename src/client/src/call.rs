@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::cluster::View;
 use crate::error::Error;
 use crate::network::{Answer, Attempt, Link, Payload};
-use crate::policies::{Backoff, is_idempotent, is_not_executed, operation};
+use crate::policies::{Backoff, is_not_executed, operation};
 use crate::routing;
 
 /// Where a request goes.
@@ -204,7 +204,7 @@ fn failed(attempt: Attempt, link: &Link, command: &Command<'_>, timeout: Duratio
             repeatable(Error::Overloaded { message, retry_after_ms: 0 })
         }
         Attempt::NotSent { reason } => repeatable(Error::Unreachable { address, reason }),
-        Attempt::Lost { .. } | Attempt::TimedOut if !is_idempotent(command) => {
+        Attempt::Lost { .. } | Attempt::TimedOut if !command.is_idempotent() => {
             let reason = format!("{address}: {attempt}");
             Failed::definite(Error::OutcomeUnknown { operation, reason })
         }

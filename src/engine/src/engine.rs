@@ -10,7 +10,7 @@ use larder_protocol::{Reply, Request, Span, WriteSpan};
 use larder_ring::{Topology, group_hash, key_hash};
 use larder_store::{GroupSettings, NoHook, RemovalHook, Store, StoreSettings};
 
-use crate::command::{Subject, is_idempotent};
+use crate::command::Subject;
 use crate::completions::Answer;
 use crate::failures;
 use crate::groups::Groups;
@@ -301,7 +301,7 @@ impl<H: RemovalHook> Engine<H> {
             return Submission::Done(self.overloaded());
         }
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
-        let ticket = self.waiting.begin(deadline_ms, is_idempotent(&request.command));
+        let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
         self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);
         Submission::Pending(ticket)
     }

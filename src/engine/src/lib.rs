@@ -83,7 +83,6 @@ mod slab;
 mod stats;
 mod waiting;
 
-pub use command::is_idempotent;
 pub use engine::{Engine, EngineSettings, Submission};
 pub use error::EngineError;
 pub use mesh::{Lane, Outgoing};

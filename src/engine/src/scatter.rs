@@ -10,7 +10,7 @@ use larder_protocol::native::request_bytes;
 use larder_protocol::{Command, Keys, Request, Span, Status, WriteSpan, Writes};
 use larder_store::RemovalHook;
 
-use crate::command::{Many, Subject, is_idempotent};
+use crate::command::{Many, Subject};
 use crate::completions::Answer;
 use crate::gather::Gather;
 use crate::groups::Group;
@@ -34,7 +34,7 @@ impl<H: RemovalHook> Engine<H> {
         }
         let request = self.to_pass_on(request);
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
-        let ticket = self.waiting.begin(deadline_ms, is_idempotent(&request.command));
+        let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
         let mut gather = self.waiting.gathers.take(matches!(many, Many::Get(_)));
         self.order_by_shard(&many, &mut gather);
         for shard in 0..self.local.shards {
@@ -154,7 +154,7 @@ impl<H: RemovalHook> Engine<H> {
             return Submission::Done(self.overloaded());
         }
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
-        let ticket = self.waiting.begin(deadline_ms, is_idempotent(&request.command));
+        let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
         let missing = others.clone().count();
         others.all(|to| {
             self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);

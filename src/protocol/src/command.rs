@@ -112,6 +112,34 @@ pub enum Command<'a> {
     },
 }
 
+impl Command<'_> {
+    /// Whether executing the command twice leaves what executing it once does, so that it may be sent again when its
+    /// answer was lost: then a lost reply is DEADLINE_EXCEEDED, else OUTCOME_UNKNOWN. This is the one place that decides
+    /// it, for servers and clients.
+    ///
+    /// A plain set or delete may be repeated: it says what is to be there, and whoever sends it wants that now. What
+    /// depends on what is there may not: with a condition or a named version, the second execution would report that
+    /// the first one never was; increment, append and prepend would be applied twice.
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Command::Set(write) => write.is_idempotent(),
+            Command::SetMany { entries } => entries.iter().all(|write| write.is_idempotent()),
+            Command::Delete { version, .. } => *version == 0,
+            Command::Increment { .. } | Command::Append { .. } | Command::Prepend { .. } => false,
+            Command::Get { .. }
+            | Command::GetMany { .. }
+            | Command::DeleteMany { .. }
+            | Command::Touch { .. }
+            | Command::GetAndTouch { .. }
+            | Command::Invalidate
+            | Command::Stats
+            | Command::Topology
+            | Command::Hello { .. }
+            | Command::NotOffered { .. } => true,
+        }
+    }
+}
+
 /// One entry to store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
@@ -125,6 +153,13 @@ pub struct Write<'a> {
     pub condition: Condition,
     /// When the entry expires.
     pub expiry: Expiry,
+}
+
+impl Write<'_> {
+    /// As [`Command::is_idempotent`], for one entry.
+    pub fn is_idempotent(&self) -> bool {
+        self.condition == Condition::Always
+    }
 }
 
 /// When a write takes place.
@@ -280,5 +315,30 @@ impl<'a> Writes<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Write<'a>> + Clone + use<'a> {
         let frame = self.frame;
         self.spans.iter().map(move |span| span.of(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_depends_on_what_is_there_is_not_idempotent() {
+        let write = |condition| Write { key: b"k", value: b"v", flags: 0, condition, expiry: Expiry::Default };
+        assert!(Command::Get { key: b"k" }.is_idempotent());
+        assert!(Command::Set(write(Condition::Always)).is_idempotent());
+        for condition in [Condition::Absent, Condition::Present, Condition::Version(1)] {
+            assert!(!Command::Set(write(condition)).is_idempotent(), "{condition:?}");
+            let spans = [WriteSpan::default(), WriteSpan { condition, ..WriteSpan::default() }];
+            assert!(!Command::SetMany { entries: Writes::new(b"", &spans) }.is_idempotent(), "{condition:?}");
+            assert!(Command::SetMany { entries: Writes::new(b"", &spans[..1]) }.is_idempotent());
+        }
+        assert!(Command::Delete { key: b"k", version: 0 }.is_idempotent());
+        assert!(!Command::Delete { key: b"k", version: 1 }.is_idempotent());
+        assert!(!Command::Append { key: b"k", value: b"v" }.is_idempotent());
+        assert!(!Command::Prepend { key: b"k", value: b"v" }.is_idempotent());
+        let increment = Command::Increment { key: b"k", delta: 0, initial: None, expiry: Expiry::Keep };
+        assert!(!increment.is_idempotent());
+        assert!(Command::GetAndTouch { key: b"k", expiry: Expiry::Never }.is_idempotent());
     }
 }

@@ -7,4 +7,4 @@ mod retry;
 pub(crate) use backoff::Backoff;
 pub(crate) use budget::Budget;
 pub use retry::RetryPolicy;
-pub(crate) use retry::{is_idempotent, is_not_executed, operation};
+pub(crate) use retry::{is_not_executed, operation};

@@ -1,8 +1,8 @@
-//! What may be tried again: the one place where operations are called idempotent, and statuses "not executed".
+//! What may be tried again: how often, and which statuses mean "not executed".
 
 use std::time::Duration;
 
-use larder_protocol::{Command, Condition, Status};
+use larder_protocol::{Command, Status};
 
 use crate::limits::{
     ATTEMPTS_DEFAULT, RETRY_BURST_DEFAULT, RETRY_PAUSE_MAX_DEFAULT, RETRY_PAUSE_MIN_DEFAULT, RETRY_PERCENT_DEFAULT,
@@ -47,28 +47,6 @@ impl RetryPolicy {
     }
 }
 
-/// Whether executing `command` twice leaves what executing it once does. (A repeated delete may then report a miss
-/// where the lost first one found the key.)
-pub(crate) fn is_idempotent(command: &Command<'_>) -> bool {
-    match command {
-        Command::Get { .. }
-        | Command::GetMany { .. }
-        | Command::DeleteMany { .. }
-        | Command::Touch { .. }
-        | Command::GetAndTouch { .. }
-        | Command::Invalidate
-        | Command::Stats
-        | Command::Topology
-        | Command::Hello { .. } => true,
-        Command::Set(write) => write.condition == Condition::Always,
-        Command::SetMany { entries } => entries.iter().all(|write| write.condition == Condition::Always),
-        Command::Delete { version, .. } => *version == 0,
-        Command::Increment { .. } | Command::Append { .. } | Command::Prepend { .. } | Command::NotOffered { .. } => {
-            false
-        }
-    }
-}
-
 /// Whether a status promises that nothing was executed (or that it is harmless to repeat), and may go away.
 pub(crate) fn is_not_executed(status: Status) -> bool {
     matches!(
@@ -101,25 +79,7 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use larder_protocol::{Expiry, Write};
-
     use super::*;
-
-    #[test]
-    fn only_operations_that_may_be_repeated_are_idempotent() {
-        let write = |condition| Write { key: b"k", value: b"v", flags: 0, condition, expiry: Expiry::Default };
-        assert!(is_idempotent(&Command::Get { key: b"k" }));
-        assert!(is_idempotent(&Command::Set(write(Condition::Always))));
-        assert!(is_idempotent(&Command::Delete { key: b"k", version: 0 }));
-        for condition in [Condition::Absent, Condition::Present, Condition::Version(1)] {
-            assert!(!is_idempotent(&Command::Set(write(condition))), "{condition:?}");
-        }
-        assert!(!is_idempotent(&Command::Delete { key: b"k", version: 1 }));
-        assert!(!is_idempotent(&Command::Append { key: b"k", value: b"v" }));
-        assert!(!is_idempotent(&Command::Prepend { key: b"k", value: b"v" }));
-        let increment = Command::Increment { key: b"k", delta: 1, initial: None, expiry: Expiry::Default };
-        assert!(!is_idempotent(&increment));
-    }
 
     #[test]
     fn outcome_unknown_is_not_not_executed() {
