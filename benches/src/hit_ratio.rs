@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result};
 use larder_ring::{group_hash, key_hash, shard};
-use larder_server::config::{Config, GroupConfig, Loaded, ServeFlags};
+use larder_server::config::{Config, Loaded, ServeFlags};
 use larder_store::{
     Charge, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreError, StoreSettings, Write,
 };
@@ -130,12 +130,9 @@ impl Replayed {
 fn store(config: &Config, number: u16) -> Result<Store> {
     let shard = u8::try_from(number).expect("a server has at most 256 shards");
     let mut store = Store::new(StoreSettings { shard, value_bytes_max: config.value_bytes_max as usize }, NoHook);
-    for group in &config.groups {
-        let GroupConfig { name, policy, ttl_ms, .. } = group.clone();
-        let budget_bytes = config.share_bytes(group);
-        store
-            .create_group(GroupSettings { name, budget_bytes, policy, ttl_ms, charge: Charge::Bytes })
-            .with_context(|| format!("group {} on shard {number}", group.name))?;
+    for group in config.shard_groups() {
+        let name = group.name.clone();
+        store.create_group(group).with_context(|| format!("group {name} on shard {number}"))?;
     }
     Ok(store)
 }

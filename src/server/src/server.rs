@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{Engine, EngineError, EngineSettings};
-use larder_ring::{Node, Topology, TopologyError};
-use larder_store::{Charge, GroupSettings, NoHook, StoreSettings};
+use larder_membership::{Local, MembershipError, Source, Topology};
+use larder_store::{NoHook, StoreSettings};
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, ClockError};
@@ -23,10 +23,6 @@ use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 
 /// Name and version, as clients and operators see them.
 const SERVER: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
-/// The epoch of a membership that does not change.
-const EPOCH: u64 = 1;
-/// Points on the ring of a node of weight 1.
-const POINTS: u32 = 1024;
 /// The exit status of a server that cannot start for a reason that the user can remove.
 const EXIT_REFUSED: u8 = 2;
 /// The exit status of a server that failed.
@@ -47,7 +43,7 @@ pub enum ServeError {
     Listen(#[from] ListenError),
     /// The node makes no ring.
     #[error(transparent)]
-    Topology(#[from] TopologyError),
+    Membership(#[from] MembershipError),
     /// The groups make no engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -68,7 +64,7 @@ impl ServeError {
     /// 2 if the user can remove the cause before the next start, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Clock(_) | Self::Preflight(_) | Self::Listen(_) | Self::Topology(_) | Self::Engine(_) => {
+            Self::Clock(_) | Self::Preflight(_) | Self::Listen(_) | Self::Membership(_) | Self::Engine(_) => {
                 ExitCode::from(EXIT_REFUSED)
             }
             Self::System { .. } | Self::Sidecar(_) => ExitCode::from(EXIT_FAILED),
@@ -118,7 +114,7 @@ fn start(
     listeners: Vec<TcpListener>,
     signals: Signals,
 ) -> Result<(Crew, Sidecar), ServeError> {
-    let topology = Arc::new(Topology::new(config.cluster_seed, EPOCH, vec![node(config)])?);
+    let topology = Source::single(local(config), config.cluster_seed)?.initial();
     let ports = mesh(config.shards, LANE_BATCHES_MAX).map_err(system("open the doors of the shards"))?;
     let (sender, reports) = mpsc::channel(REPORTS_PER_SHARD_MAX * usize::from(config.shards));
     let admission = Arc::new(Admission::new(config.connections_max));
@@ -154,18 +150,11 @@ fn start(
 
 fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64) -> Result<Reactor, EngineError> {
     let shard = port.shard();
-    let groups = config.groups.iter().map(|group| GroupSettings {
-        name: group.name.clone(),
-        budget_bytes: config.share_bytes(group),
-        policy: group.policy,
-        ttl_ms: group.ttl_ms,
-        charge: Charge::Bytes,
-    });
     let settings = EngineSettings {
         node_id: config.node_id.clone(),
         shard,
         server: SERVER.to_owned(),
-        groups: groups.collect(),
+        groups: config.shard_groups(),
         store: StoreSettings {
             shard: u8::try_from(shard).expect("a node has at most 256 shards"),
             value_bytes_max: config.value_bytes_max as usize,
@@ -183,12 +172,13 @@ fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64
     Ok(Reactor::new(Engine::new(settings, topology, NoHook)?, port, welcome))
 }
 
-fn node(config: &Config) -> Node {
-    Node {
-        id: config.node_id.clone(),
+/// What this process tells the ring about itself.
+fn local(config: &Config) -> Local {
+    Local {
+        id: Some(config.node_id.clone()),
         address: config.address(),
         shards: config.shards,
-        points: POINTS,
+        points: None,
         incarnation: incarnation(),
     }
 }
@@ -208,12 +198,14 @@ fn announce(config: &Config) {
         .map(|group| format!("{} ({}, {})", group.name, Size(group.budget_bytes), group.policy.name()))
         .collect();
     crate::log::line(format_args!(
-        "{SERVER} is ready: native protocol on {}, node {} of cluster {}, {} shards on cores {}, {memory} of memory; \
+        "{SERVER} is ready: native protocol on {}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
          groups: {}",
         config.listen,
         config.node_id,
         config.cluster,
         config.shards,
+        if config.shards == 1 { "shard" } else { "shards" },
+        if config.cores.len() == 1 { "core" } else { "cores" },
         Cores::new(config.cores.clone()),
         groups.join(", "),
     ));

@@ -22,6 +22,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use larder_store::{Charge, GroupSettings};
+
 pub use error::{ConfigError, Warning};
 pub use flags::{Arguments, Command, ServeFlags};
 pub use given::Source;
@@ -85,9 +87,16 @@ impl Config {
         self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
-    /// What one shard may use of a group's budget, in bytes.
-    pub fn share_bytes(&self, group: &GroupConfig) -> u64 {
-        group.budget_bytes / u64::from(self.shards)
+    /// The groups as each shard has them: with its share of every budget.
+    pub fn shard_groups(&self) -> Vec<GroupSettings> {
+        let share = |group: &GroupConfig| GroupSettings {
+            name: group.name.clone(),
+            budget_bytes: group.budget_bytes / u64::from(self.shards),
+            policy: group.policy,
+            ttl_ms: group.ttl_ms,
+            charge: Charge::Bytes,
+        };
+        self.groups.iter().map(share).collect()
     }
 
     /// The core that a shard's executor is pinned to.
