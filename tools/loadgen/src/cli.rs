@@ -293,6 +293,7 @@ impl ReplayArgs {
 }
 
 /// From the time, and short enough to be typed again.
+#[expect(clippy::disallowed_methods, reason = "any number will do, and it is told in the result")]
 fn drawn_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     u64::from(fastrand::Rng::with_seed(now).u32(..))

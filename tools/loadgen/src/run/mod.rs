@@ -184,6 +184,7 @@ fn show<P: LoadProtocol>(stage: &Stage<'_, P>, now_ns: u64, seconds: f64) {
 }
 
 /// Another number for each run, also for runs with one seed, so that values of an earlier run are told apart.
+#[expect(clippy::disallowed_methods, reason = "any number will do that no other run has")]
 fn run_number(seed: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     let mut bytes = [0; 24];
