@@ -66,7 +66,8 @@ const RESERVED: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that only tests may use.
-const TEST_ONLY: &[&str] = &["larder-testkit", "proptest", "tempfile", "protox", "prost-build"];
+const TEST_ONLY: &[&str] =
+    &["allocation-counter", "larder-testkit", "proptest", "prost-build", "prost-reflect", "protox", "tempfile"];
 
 /// What is wrong with the manifest of `layer`.
 pub fn check_manifest(layer: &Layer, manifest: &Table) -> Vec<Finding> {
@@ -131,6 +132,19 @@ pub fn check_members(workspace: &Table) -> Vec<Finding> {
     unknown.chain(gone).collect()
 }
 
+/// The packages of `[workspace.dependencies]` that none of `manifests` uses.
+pub fn check_unused(workspace: &Table, manifests: &[Table]) -> Vec<Finding> {
+    let declared = workspace.get("workspace").and_then(|table| table.as_table());
+    let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let is_used = |name: &str| {
+        manifests
+            .iter()
+            .any(|manifest| sections.iter().any(|section| names(manifest, section).any(|used| used == name)))
+    };
+    let unused = declared.into_iter().flat_map(|table| names(table, "dependencies")).filter(|name| !is_used(name));
+    unused.map(|name| format!("Cargo.toml: no crate uses `{name}` of [workspace.dependencies]; remove it")).collect()
+}
+
 fn is_ours(package: &str) -> bool {
     package.starts_with("larder-") || package == "loadgen"
 }
@@ -173,6 +187,14 @@ mod tests {
             "//! What it is.\n//! It may not do I/O.\n#![cfg_attr(not(test), no_std)]\n#![forbid(unsafe_code)]\n";
         assert!(check_root(STORE, "lib.rs", good).is_empty());
         assert_eq!(check_root(STORE, "lib.rs", "use core::fmt;\n").len(), 4);
+    }
+
+    #[test]
+    fn a_dependency_that_nobody_uses_is_found() {
+        let workspace: Table = "[workspace.dependencies]\nhashbrown = \"0\"\nlibc = \"0\"".parse().expect("valid TOML");
+        let findings = check_unused(&workspace, &[manifest("hashbrown.workspace = true")]);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].contains("`libc`"), "{findings:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn crates_depend_only_downwards() {
     let top = repository();
     let workspace = read(&top.join("Cargo.toml")).parse().expect("Cargo.toml is TOML");
     let mut findings = layers::check_members(&workspace);
+    let mut manifests = Vec::new();
     for layer in layers::LAYERS {
         let dir = top.join(layer.dir);
         let manifest = read(&dir.join("Cargo.toml")).parse().expect("a manifest is TOML");
@@ -19,7 +20,9 @@ fn crates_depend_only_downwards() {
         let root = root.unwrap_or_else(|| panic!("{} has neither src/lib.rs nor src/main.rs", layer.dir));
         let shown = root.strip_prefix(&top).expect("below the top").display().to_string();
         findings.extend(layers::check_root(layer, &shown, &read(&root)));
+        manifests.push(manifest);
     }
+    findings.extend(layers::check_unused(&workspace, &manifests));
     none(&findings);
 }
 
