@@ -7,7 +7,7 @@ use std::path::Path;
 fn committed_code_is_current() {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let proto_dir = crate_dir.join("../../proto");
-    let committed_path = crate_dir.join("src/native/generated/larder.v1.rs");
+    let committed_path = crate_dir.join("src/native/gen/larder.v1.rs");
 
     let descriptors = protox::compile(["larder.proto"], [&proto_dir]).expect("proto/larder.proto compiles");
     let out = tempfile::tempdir().expect("a temporary folder");
@@ -21,7 +21,7 @@ fn committed_code_is_current() {
     let committed = std::fs::read_to_string(&committed_path).unwrap_or_default();
     assert!(
         committed == current,
-        "src/protocol/src/native/generated/larder.v1.rs is not what proto/larder.proto generates; run \
+        "src/protocol/src/native/gen/larder.v1.rs is not what proto/larder.proto generates; run \
          LARDER_REGENERATE=1 cargo test -p larder-protocol generated"
     );
 }

@@ -36,7 +36,7 @@ use reader::{Fault, Reader};
 /// The messages as prost generates them from `proto/larder.proto`; a test keeps them current.
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
-#[path = "generated/larder.v1.rs"]
+#[path = "gen/larder.v1.rs"]
 pub mod generated;
 
 /// The version of the protocol that this crate speaks; what Hello names.
