@@ -15,7 +15,7 @@ fn committed_code_is_current() {
     let current = std::fs::read_to_string(out.path().join("larder.v1.rs")).expect("the generated file");
 
     if std::env::var_os("LARDER_REGENERATE").is_some() {
-        std::fs::write(&committed_path, &current).expect("src/native/generated is writable");
+        std::fs::write(&committed_path, &current).expect("src/native/gen is writable");
         return;
     }
     let committed = std::fs::read_to_string(&committed_path).unwrap_or_default();
