@@ -1,5 +1,7 @@
 //! Every bound of the server, and how they relate.
 
+use crate::shard::RingSize;
+
 /// The core numbers that can be named, from 0 up to here exclusive: what the kernel's affinity masks of common builds
 /// hold.
 pub const CORES_MAX: usize = 1024;
@@ -61,7 +63,7 @@ const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
 const _: () = assert!(STOP_TIMEOUT_MS_DEFAULT <= STOP_TIMEOUT_MS_MAX);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 
-/// Bytes that one read takes from a socket at most. All requests in them are answered before anything is written.
+/// Bytes that a stopping shard reads at a time, and those that a connection keeps room for without asking.
 pub const READ_BYTES: usize = 64 << 10;
 /// A connection with this many bytes to be sent is not read from, and its further requests wait: the client reads
 /// first.
@@ -85,26 +87,44 @@ pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its
 /// own. Only after a turn that had messages: local traffic never spins.
 pub const SPIN_US: u64 = 5;
+/// Longest `spin` that can be configured, in microseconds.
+pub const SPIN_US_MAX: u64 = 1_000;
 /// After so long glommio asks its tasks to make way, in milliseconds. So long that it never does: tasks make way by
 /// themselves, see `breathe` in the driver. Were it short, a thread that loses its core for that time at the wrong
 /// moment would sleep with tasks that are ready (glommio 0.9 takes "make way before the first task" for "no task").
 pub const PREEMPT_MS: u64 = 1_000;
 /// An executor never sleeps longer than this, in milliseconds: whatever wake is lost, it is found then.
 pub const TICK_MS: u64 = 100;
-/// Reads and writes of one connection before its executor looks for what else has come.
-pub const CONNECTION_TURNS: usize = 4;
-/// Turns with messages from other shards before the executor looks for what else has come.
-pub const MESH_TURNS: usize = 8;
+/// How long a shard with work goes on before the executor looks for what else is to be done, in milliseconds.
+pub const GIVE_WAY_MS: u64 = 10;
+/// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in microseconds.
+pub const RING_WAIT_US: u64 = 100;
+/// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that
+/// is short of buffers receives when some are back.
+pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 512, buffer_bytes: 4096 };
+/// Looks of an exiting shard, a millisecond apart, at whether the kernel has let go of its sockets.
+pub const EXIT_TURNS_MAX: usize = 200;
+/// Connections that are turned away at once when there are no descriptors for them.
+pub const ACCEPT_REFUSALS_MAX: usize = 64;
+/// How often connections that are silent for too long are looked for, in milliseconds, and among how many.
+pub const SWEEP_INTERVAL_MS: u64 = 100;
+/// See [`SWEEP_INTERVAL_MS`].
+pub const SWEEP_CONNECTIONS: usize = 1024;
+/// How long a request that has begun may stay silent, unless configured, in milliseconds.
+pub const HALF_SENT_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+/// Longest time-out of silence that can be configured, in milliseconds.
+pub const SILENCE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 /// How long a task steps aside for the executor to look around, in microseconds: the shortest that is not at once.
 pub const BREATH_US: u64 = 1;
 /// Memory that an executor registers for files, which it does not read: as little as it takes.
 pub const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
 /// How often background work is looked for when there was none, in milliseconds.
 pub const BACKGROUND_INTERVAL_MS: u64 = 100;
-/// Steps of background work between two looks at everything else.
-pub const BACKGROUND_STEPS: usize = 64;
-/// Shares of background work, where everything else has 1,000.
-pub const BACKGROUND_SHARES: usize = 20;
+/// Steps of background work at a time: some ten microseconds.
+pub const BACKGROUND_STEPS: usize = 256;
+/// Between two such, in milliseconds, while there is more. So background work takes half a percent of a core, and
+/// delays nothing by more than one piece of it.
+pub const BACKGROUND_PAUSE_MS: u64 = 5;
 /// How long a listener that cannot accept (no descriptors, no memory) waits before it tries again, in milliseconds.
 pub const ACCEPT_BACKOFF_MS: u64 = 100;
 /// How long a connection that the server closes goes on being read, and what comes thrown away, so that the last
@@ -112,8 +132,6 @@ pub const ACCEPT_BACKOFF_MS: u64 = 100;
 pub const LINGER_MS: u64 = 1_000;
 /// The same when the server stops.
 pub const LINGER_STOPPING_MS: u64 = 100;
-/// How often a stopping shard has its executor look for what has come, before it believes that nothing more has.
-pub const STOP_LOOKS: usize = 3;
 /// What a stopping server still reads from one connection, in bytes: what had come before is at most a socket buffer.
 pub const STOP_READ_BYTES_MAX: usize = 4 << 20;
 /// How long all executors may take to get ready, in milliseconds.
@@ -127,5 +145,7 @@ pub const HEARTBEAT_MS: u64 = 1_000;
 
 const _: () = assert!(OUTPUT_BYTES_PAUSE < OUTPUT_BYTES_MAX);
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT_MAX && OUTPUT_BYTES_PAUSE <= BUFFER_BYTES_KEPT_MAX);
-const _: () = assert!(LINGER_STOPPING_MS < STOP_RESERVE_MS);
+const _: () = assert!(LINGER_STOPPING_MS < STOP_RESERVE_MS && EXIT_TURNS_MAX as u64 <= STOP_RESERVE_MS);
+const _: () = assert!(HALF_SENT_TIMEOUT_MS_DEFAULT <= SILENCE_MS_MAX);
+const _: () = assert!(BACKGROUND_PAUSE_MS < BACKGROUND_INTERVAL_MS);
 const _: () = assert!(HEARTBEAT_MS * 2 < STALL_MS && TICK_MS < HEARTBEAT_MS);

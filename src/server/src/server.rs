@@ -18,7 +18,7 @@ use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
 use crate::listen::{ListenError, listen};
 use crate::mesh::{Port, mesh};
 use crate::preflight::{self, PreflightError};
-use crate::shard::{self, Admission, ControlLane, Executor, Plan, Reactor, Reporter, Welcome};
+use crate::shard::{self, Admission, ControlLane, Executor, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 
 /// Name and version, as clients and operators see them.
@@ -133,8 +133,10 @@ fn start(
             admission: admission.clone(),
             controls: lane,
             reporter: Reporter::new(shard, sender.clone()),
-            heartbeat,
+            turns: heartbeat,
             has_own_core,
+            patience: Patience { idle: config.idle_timeout, half_sent: config.half_sent_timeout },
+            spin: config.spin,
         });
     }
     // Only now, when nothing can be refused any more, threads begin.

@@ -184,7 +184,10 @@ fn a_full_lane_refuses_and_loses_nothing() {
     let server = server(&["--shards", "2", "--cores", "0", "--memory", "512MiB", "--value-max", "4MiB"]);
     let value = vec![b'v'; 2 << 20];
     let mut client = Client::connect(server.address());
-    let keys: Vec<String> = (0..16).map(|number| format!("large {number}")).collect();
+    // Those of one shard, then those of the other, so that one half in a row is remote.
+    let mut keys: Vec<String> = (0..16).map(|number| format!("large {number}")).collect();
+    let group = larder_ring::group_hash(larder_ring::DEFAULT_GROUP, 0);
+    keys.sort_by_key(|key| larder_ring::shard(larder_ring::key_hash(key.as_bytes(), group), 2));
     for key in &keys {
         assert_eq!(client.call(set(key.as_bytes(), &value)).status, Status::Ok);
     }
@@ -192,7 +195,7 @@ fn a_full_lane_refuses_and_loses_nothing() {
     let mut bytes = Vec::new();
     let count = 200;
     for number in 0..count {
-        client.encode(&mut bytes, get(keys[number % keys.len()].as_bytes()));
+        client.encode(&mut bytes, get(keys[number * keys.len() / count].as_bytes()));
     }
     client.send_bytes(&bytes);
     let answers = client.answers(count);

@@ -66,6 +66,12 @@ pub struct Config {
     pub value_bytes_max: u32,
     /// Most client connections at the same time, over all shards.
     pub connections_max: u32,
+    /// A connection over which nothing goes either way is closed after so long; zero: never.
+    pub idle_timeout: Duration,
+    /// A connection of which a request has come in part, and then nothing more, is closed after so long; zero: never.
+    pub half_sent_timeout: Duration,
+    /// How long a shard without work looks for some before it waits; zero: not at all.
+    pub spin: Duration,
 }
 
 /// A group of keys with its own budget, policy and time to live.

@@ -1,6 +1,7 @@
 //! A configuration as a file that gives the same configuration.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use super::given::Source;
 use super::setting::Setting;
@@ -65,8 +66,21 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
             let ms = u64::try_from(config.stop_timeout.as_millis()).expect("its maximum has 64 bits");
             quoted(&Milliseconds(ms).to_string())
         }
+        Setting::IdleTimeout => quoted(&time_or_off(config.idle_timeout)),
+        Setting::HalfSentTimeout => quoted(&time_or_off(config.half_sent_timeout)),
+        Setting::Spin => quoted(&time_or_off(config.spin)),
     };
     Some(value)
+}
+
+/// A time of which zero means never.
+fn time_or_off(time: Duration) -> String {
+    let microseconds = u64::try_from(time.as_micros()).expect("all maxima have 64 bits");
+    match microseconds {
+        0 => "off".to_owned(),
+        _ if microseconds.is_multiple_of(1000) => Milliseconds(microseconds / 1000).to_string(),
+        _ => format!("{microseconds}us"),
+    }
 }
 
 /// What holds where a setting is not set.
@@ -114,6 +128,7 @@ mod tests {
         maybe(format!("memory = {}", values.u64(1 << 30..1 << 40)));
         maybe(format!("cores = [{}, {}]", cores[0], cores[cores.len() - 1]).replace("[0, 0]", "[0]"));
         maybe(format!("shards = {}", values.u16(1..=64)));
+        maybe(format!("spin = \"{}us\"", values.u64(1..=1000)));
         maybe("insecure = true\nlisten.native = \"[2001:db8::1]:7400\"".to_owned());
         maybe("cluster.name = \"prod-1\"".to_owned());
         maybe("cluster.node_id = 'a\"b\\c#d'".to_owned());
@@ -123,6 +138,8 @@ mod tests {
         maybe(format!("limits.connections_max = {}", values.u64(1..=1 << 20)));
         maybe(format!("limits.request_timeout = \"{}ms\"", values.u64(1..=600_000)));
         maybe(format!("limits.stop_timeout = \"{}s\"", values.u64(..=3600)));
+        maybe(format!("limits.idle_timeout = \"{}s\"", values.u64(1..=3600)));
+        maybe("limits.half_sent_timeout = \"off\"".to_owned());
         maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
         maybe("[[group]]\nname = \"'\"\nmemory = \"33MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());

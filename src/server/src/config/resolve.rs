@@ -10,12 +10,12 @@ use super::error::{ConfigError, Fault, Warning};
 use super::given::{Given, Source, Text};
 use super::group::{self, Groups, Room};
 use super::setting::Setting;
-use super::value::{Cores, Milliseconds, Size, boolean, number, number_of_any_base};
+use super::value::{Cores, Microseconds, Milliseconds, Size, boolean, number, number_of_any_base};
 use super::{Config, Loaded, Sources};
 use crate::limits::{
-    CLUSTER_NAME_BYTES_MAX, CONNECTIONS_DEFAULT, CONNECTIONS_MAX, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX,
-    MEMORY_PER_SHARD_BYTES_MIN, REQUEST_TIMEOUT_MS_DEFAULT, REQUEST_TIMEOUT_MS_MAX, STOP_TIMEOUT_MS_DEFAULT,
-    STOP_TIMEOUT_MS_MAX,
+    CLUSTER_NAME_BYTES_MAX, CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HALF_SENT_TIMEOUT_MS_DEFAULT, MEMORY_BYTES_DEFAULT,
+    MEMORY_BYTES_MAX, MEMORY_PER_SHARD_BYTES_MIN, REQUEST_TIMEOUT_MS_DEFAULT, REQUEST_TIMEOUT_MS_MAX, SILENCE_MS_MAX,
+    SPIN_US_MAX, STOP_TIMEOUT_MS_DEFAULT, STOP_TIMEOUT_MS_MAX,
 };
 
 /// Where the native protocol is spoken unless configured.
@@ -53,6 +53,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     let request_timeout_ms =
         timeout(given, Setting::RequestTimeout, REQUEST_TIMEOUT_MS_DEFAULT, 1..=REQUEST_TIMEOUT_MS_MAX)?;
     let stop_timeout_ms = timeout(given, Setting::StopTimeout, STOP_TIMEOUT_MS_DEFAULT, 0..=STOP_TIMEOUT_MS_MAX)?;
+    let idle_timeout = silence(given, Setting::IdleTimeout, 0)?;
+    let half_sent_timeout = silence(given, Setting::HalfSentTimeout, HALF_SENT_TIMEOUT_MS_DEFAULT)?;
 
     let config = Config {
         node_id,
@@ -69,6 +71,9 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         request_timeout_ms: u32::try_from(request_timeout_ms).expect("its maximum has 32 bits"),
         value_bytes_max,
         connections_max,
+        idle_timeout,
+        half_sent_timeout,
+        spin: spin(given)?,
     };
     let settings = Setting::all().map(|setting| (setting, source(given, setting))).collect();
     Ok(Loaded { config, warnings, sources: Sources { settings, groups: group_sources } })
@@ -272,6 +277,29 @@ fn timeout(
     Ok(time.0)
 }
 
+/// A time that `off` makes endless.
+fn silence(given: &Given, setting: Setting, default_ms: u64) -> Result<Duration, ConfigError> {
+    if given.text(setting).is_some_and(|text| text.text == "off") {
+        return Ok(Duration::ZERO);
+    }
+    let least_ms = if default_ms == 0 && given.text(setting).is_none() { 0 } else { 1 };
+    timeout(given, setting, default_ms, least_ms..=SILENCE_MS_MAX).map(Duration::from_millis)
+}
+
+fn spin(given: &Given) -> Result<Duration, ConfigError> {
+    let parse = |text: &str| match text {
+        "off" => Ok(Duration::ZERO),
+        _ => {
+            let Microseconds(us) = text.parse()?;
+            if (1..=SPIN_US_MAX).contains(&us) {
+                return Ok(Duration::from_micros(us));
+            }
+            Err(Fault::new("it is out of range", format!("write off, or 1us to {SPIN_US_MAX}us")))
+        }
+    };
+    Ok(given.parse(Setting::Spin, parse)?.unwrap_or(Duration::ZERO))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ServeFlags;
@@ -407,6 +435,9 @@ mod tests {
             (Setting::ConnectionsMax, &["", "0", "1048577", "4294967297", "1k"]),
             (Setting::RequestTimeout, &["", "0ms", "1", "11m", "1w"]),
             (Setting::StopTimeout, &["", "-1s", "5", "2h"]),
+            (Setting::IdleTimeout, &["", "0ms", "5", "31d", "on"]),
+            (Setting::HalfSentTimeout, &["", "0s", "OFF", "31d"]),
+            (Setting::Spin, &["", "0us", "50", "1001us", "2ms", "1s", "on"]),
         ] {
             for text in texts {
                 let error = load(&[(setting, text)], &[0]).unwrap_err();
@@ -418,6 +449,14 @@ mod tests {
             assert!(long.is_err(), "{setting:?}");
         }
         assert_eq!(config(&[(Setting::Seed, "0xffffffffffffffff")], &[0]).cluster_seed, u64::MAX);
+        let config_of = |setting, text| config(&[(setting, text)], &[0]);
+        assert_eq!(config_of(Setting::IdleTimeout, "off"), config(&[], &[0]));
+        assert_eq!(config_of(Setting::IdleTimeout, "1m").idle_timeout, Duration::from_secs(60));
+        assert_eq!(config_of(Setting::HalfSentTimeout, "30s"), config(&[], &[0]));
+        assert_eq!(config_of(Setting::HalfSentTimeout, "off").half_sent_timeout, Duration::ZERO);
+        assert_eq!(config_of(Setting::Spin, "off"), config(&[], &[0]));
+        assert_eq!(config_of(Setting::Spin, "50us").spin, Duration::from_micros(50));
+        assert_eq!(config_of(Setting::Spin, "1ms").spin, Duration::from_millis(1));
         assert_eq!(config(&[(Setting::StopTimeout, "0ms")], &[0]).stop_timeout, Duration::ZERO);
     }
 

@@ -7,6 +7,7 @@ pub enum Setting {
     Memory,
     Cores,
     Shards,
+    Spin,
     Insecure,
     Listen,
     Resp,
@@ -22,6 +23,8 @@ pub enum Setting {
     ConnectionsMax,
     RequestTimeout,
     StopTimeout,
+    IdleTimeout,
+    HalfSentTimeout,
 }
 
 /// How a setting is named, and what it means.
@@ -43,7 +46,7 @@ pub struct Names {
 
 impl Setting {
     /// Every setting, in the order in which `--print-config` prints them: tables are together.
-    pub const TABLE: [(Setting, Names); 18] = [
+    pub const TABLE: [(Setting, Names); 21] = [
         (
             Setting::Memory,
             Names {
@@ -75,6 +78,17 @@ impl Setting {
                 value: "N",
                 meaning: "Number of shards, each a thread pinned to one of the cores",
                 default: "one per core",
+            },
+        ),
+        (
+            Setting::Spin,
+            Names {
+                key: "spin",
+                flag: "spin",
+                environment: "LARDER_SPIN",
+                value: "TIME",
+                meaning: "How long a shard without work looks for some before it waits",
+                default: "off",
             },
         ),
         (
@@ -240,6 +254,28 @@ impl Setting {
                 value: "TIME",
                 meaning: "How long a stopping server may take to answer what it has received",
                 default: "5s",
+            },
+        ),
+        (
+            Setting::IdleTimeout,
+            Names {
+                key: "limits.idle_timeout",
+                flag: "idle-timeout",
+                environment: "LARDER_IDLE_TIMEOUT",
+                value: "TIME",
+                meaning: "When a connection that is idle is closed",
+                default: "off",
+            },
+        ),
+        (
+            Setting::HalfSentTimeout,
+            Names {
+                key: "limits.half_sent_timeout",
+                flag: "half-sent-timeout",
+                environment: "LARDER_HALF_SENT_TIMEOUT",
+                value: "TIME",
+                meaning: "When a connection with half a request is closed",
+                default: "30s",
             },
         ),
     ];

@@ -22,12 +22,17 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Milliseconds(pub u64);
 
+/// A short time in microseconds, written with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Microseconds(pub(super) u64);
+
 /// Numbers of cores: ascending, at least one, none twice, all below [`CORES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(Vec<usize>);
 
 const SIZE_REMEDY: &str = "write a number of bytes, or a number with one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024)";
 const TIME_REMEDY: &str = "write a number with one of ms, s, m, h, d, such as 500ms or 10m";
+const SHORT_TIME_REMEDY: &str = "write off, or a number with one of us, ms, such as 50us";
 const CORES_REMEDY: &str = "write numbers and ranges of cores, ascending and separated by commas, such as 0-7,16-23";
 const NUMBER_REMEDY: &str = "write a number in digits";
 
@@ -44,6 +49,8 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+const SHORT_TIME_UNITS: [(&str, u64); 2] = [("us", 1), ("ms", 1000)];
 
 impl FromStr for Size {
     type Err = Fault;
@@ -92,6 +99,18 @@ impl FromStr for Milliseconds {
             .ok_or_else(|| Fault::new(format!("\"{unit}\" is not a unit of time"), TIME_REMEDY))?;
         let ms = number.checked_mul(factor).ok_or_else(|| Fault::new("it is too long", TIME_REMEDY))?;
         Ok(Self(ms))
+    }
+}
+
+impl FromStr for Microseconds {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let (number, unit) = number_and_unit(text, SHORT_TIME_REMEDY)?;
+        let factor = factor_of(&SHORT_TIME_UNITS, unit)
+            .ok_or_else(|| Fault::new(format!("\"{unit}\" is not a unit of such a time"), SHORT_TIME_REMEDY))?;
+        let us = number.checked_mul(factor).ok_or_else(|| Fault::new("it is too long", SHORT_TIME_REMEDY))?;
+        Ok(Self(us))
     }
 }
 

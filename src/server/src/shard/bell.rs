@@ -1,117 +1,120 @@
-//! What a shard's main task sleeps on: a word from another task of its executor, the event of its door, or the time.
+//! How a shard sleeps in glommio: until its ring completes something, somebody knocks at its door, or the time comes.
+//!
+//! The ring watches the door too, but only a shard that waits in the ring may trust in that: a ring that learns of an
+//! event through another event rings its own only after a grace period of the kernel (eventfd_signal_allowed), and
+//! Linux 6.18 once and never again. So glommio reads both.
 
-use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 
-use super::descriptor;
+use super::ring::{self, Ring};
 use crate::mesh::Door;
 
 /// Length of an event's counter.
 const EVENT_BYTES: usize = 8;
 
-/// A word from a task of the same executor.
-#[derive(Debug, Default)]
-pub(super) struct Notice {
-    given: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Notice {
-    /// Wakes the main task, once however often it is called.
-    pub(super) fn give(&self) {
-        if !self.given.replace(true)
-            && let Some(waker) = self.waiting.take()
-        {
-            waker.wake();
-        }
-    }
-
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.given.replace(false) {
-            return Poll::Ready(());
-        }
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *waiting = Some(context.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-/// The event of a door as glommio reads it. One read is always under way while the shard sleeps, and stays under way
-/// over wakes that came from elsewhere.
+/// What a shard sleeps on.
 pub(super) struct Bell {
-    event: Rc<BufferedFile>,
-    read: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    ring: Event,
+    door: Event,
     timer: Option<(u64, Timer)>,
+}
+
+/// An event as glommio reads it. One read is always under way while the shard sleeps, and stays under way over wakes
+/// that came from elsewhere.
+struct Event {
+    file: Rc<BufferedFile>,
+    read: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Bell {
     /// # Errors
-    /// The descriptor cannot be duplicated: mostly none are left.
-    pub(super) fn new(door: &Door) -> io::Result<Self> {
-        let event = door.event().try_clone_to_owned()?;
-        Ok(Self { event: Rc::new(descriptor::file(event)), read: None, timer: None })
+    /// A descriptor cannot be duplicated: mostly none are left.
+    pub(super) fn new(ring: &Ring, door: &Door) -> io::Result<Self> {
+        Ok(Self { ring: Event::new(ring.event())?, door: Event::new(door.event())?, timer: None })
     }
 
-    /// Waits for a notice, a knock at the door (which says it may sleep), or `wake_ms`.
-    pub(super) async fn sleep(&mut self, notice: &Notice, now_ms: u64, wake_ms: Option<u64>) {
-        self.set_timer(now_ms, wake_ms);
+    /// Waits for a completion of the ring, a knock at the door (which says it may sleep), or `wake_ms`. May return
+    /// earlier.
+    pub(super) async fn sleep(&mut self, ring: &mut Ring, now_ms: u64, wake_ms: u64) {
+        // From here on a completion rings the event; what came before is found by this look at the kernel.
+        ring.ring_event(true);
+        ring.enter(None);
+        if !ring.has_completions() {
+            self.set_timer(now_ms, wake_ms);
+            self.wait().await;
+        }
+        ring.ring_event(false);
+    }
+
+    async fn wait(&mut self) {
         poll_fn(|context| {
-            if notice.poll(context).is_ready() {
-                return Poll::Ready(());
-            }
             if let Some((_, timer)) = &mut self.timer
                 && Pin::new(timer).poll(context).is_ready()
             {
                 self.timer = None;
                 return Poll::Ready(());
             }
-            let read = self.read.get_or_insert_with(|| {
-                let event = self.event.clone();
-                Box::pin(async move {
-                    event.read_at(0, EVENT_BYTES).await.expect("an event can be read");
-                })
-            });
-            if read.as_mut().poll(context).is_ready() {
-                self.read = None;
-                return Poll::Ready(());
-            }
-            Poll::Pending
+            // Both are polled, so that both reads are under way.
+            let is_rung = self.ring.poll(context).is_ready();
+            if self.door.poll(context).is_ready() || is_rung { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// Ends the read that is under way and closes the descriptor.
-    pub(super) async fn close(self, door: &Door) {
-        if let Some(read) = self.read {
-            door.ring();
-            read.await;
-        }
-        let event = Rc::into_inner(self.event).expect("the one read is over");
-        if let Err(error) = event.close().await {
-            crate::log::line(format_args!("an event descriptor does not close: {error}"));
-        }
+    /// Ends the reads that are under way and closes the descriptors.
+    pub(super) async fn close(self, ring: &Ring, door: &Door) {
+        self.ring.close(ring.event()).await;
+        self.door.close(door.event()).await;
     }
 
     /// A timer that fires no later than `wake_ms`. One that fires earlier is left alone: it costs one empty turn,
-    /// while setting it anew would cost something for every request that is passed on.
-    fn set_timer(&mut self, now_ms: u64, wake_ms: Option<u64>) {
-        let Some(wake_ms) = wake_ms else {
-            self.timer = None;
-            return;
-        };
+    /// while setting it anew would cost something for every sleep.
+    fn set_timer(&mut self, now_ms: u64, wake_ms: u64) {
         if self.timer.as_ref().is_none_or(|(set_ms, _)| wake_ms < *set_ms) {
             let timer = Timer::new(Duration::from_millis(wake_ms.saturating_sub(now_ms)));
             self.timer = Some((wake_ms, timer));
+        }
+    }
+}
+
+impl Event {
+    fn new(event: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self { file: Rc::new(ring::file(event.try_clone_to_owned()?)), read: None })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let read = self.read.get_or_insert_with(|| {
+            let file = self.file.clone();
+            Box::pin(async move {
+                file.read_at(0, EVENT_BYTES).await.expect("an event can be read");
+            })
+        });
+        let polled = read.as_mut().poll(context);
+        if polled.is_ready() {
+            self.read = None;
+        }
+        polled
+    }
+
+    async fn close(self, event: BorrowedFd<'_>) {
+        if let Some(read) = self.read {
+            let one = 1_u64.to_ne_bytes();
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(event, &one));
+            assert_eq!(written, Ok(one.len()), "an event counter takes a 1");
+            read.await;
+        }
+        let file = Rc::into_inner(self.file).expect("the one read is over");
+        if let Err(error) = file.close().await {
+            crate::log::line(format_args!("an event descriptor does not close: {error}"));
         }
     }
 }
@@ -123,9 +126,13 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::limits::RING_SIZE;
+    use crate::shard::ring::Completion;
 
     /// Wakes of one executor by another thread.
     const WAKES: u64 = 2_000;
+    /// Far behind the end of a test.
+    const NEVER_MS: u64 = 1_000_000;
 
     fn on_executor<T: Send + 'static, F: Future<Output = T> + 'static>(make: impl FnOnce() -> F + Send + 'static) -> T {
         glommio::LocalExecutorBuilder::default()
@@ -157,41 +164,43 @@ mod tests {
             })
         };
         on_executor(move || async move {
-            let mut bell = Bell::new(&door).expect("a descriptor");
-            let notice = Notice::default();
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut ring = Ring::new(RING_SIZE).expect("a ring");
+            let mut bell = Bell::new(&ring, &door).expect("a descriptor");
+            ring.watch(door.event());
             while taken.load(Ordering::Relaxed) < WAKES {
                 door.take_marks(|_| taken.store(given.load(Ordering::Acquire), Ordering::Release));
+                while let Some(completion) = ring.next() {
+                    let Completion::Seen { more } = completion else { panic!("{completion:?}") };
+                    assert!(more, "the watch goes on");
+                }
                 if taken.load(Ordering::Relaxed) < WAKES && door.may_sleep() {
-                    bell.sleep(&notice, 0, None).await;
+                    if random.bool() {
+                        ring.enter(Some(Duration::from_micros(random.u64(1..100))));
+                    }
+                    if !ring.has_completions() {
+                        bell.sleep(&mut ring, 0, NEVER_MS).await;
+                    }
                     door.awake();
                 }
             }
-            bell.close(&door).await;
+            bell.close(&ring, &door).await;
         });
         ringing.join().unwrap_or_else(|_| panic!("seed {seed}: see above"));
     }
 
     #[test]
-    fn a_notice_and_the_time_wake_too() {
+    fn the_time_wakes_too() {
         let elapsed = on_executor(|| async {
             let door = Door::new(1).expect("an event");
-            let mut bell = Bell::new(&door).expect("a descriptor");
-            let notice = Rc::new(Notice::default());
-            let giver = glommio::spawn_local({
-                let notice = notice.clone();
-                async move { notice.give() }
-            });
-            bell.sleep(&notice, 0, None).await;
-            giver.await;
-            notice.give();
-            notice.give();
-            bell.sleep(&notice, 0, None).await;
+            let mut ring = Ring::new(RING_SIZE).expect("a ring");
+            let mut bell = Bell::new(&ring, &door).expect("a descriptor");
             let begun = Instant::now();
-            bell.sleep(&notice, 1_000, Some(1_020)).await;
+            bell.sleep(&mut ring, 1_000, 1_020).await;
             let elapsed = begun.elapsed();
-            bell.close(&door).await;
+            bell.close(&ring, &door).await;
             elapsed
         });
-        assert!(elapsed >= Duration::from_millis(20), "two notices are one, and the time is waited for: {elapsed:?}");
+        assert!(elapsed >= Duration::from_millis(20), "the time is waited for: {elapsed:?}");
     }
 }

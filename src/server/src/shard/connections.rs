@@ -20,9 +20,10 @@ pub(super) struct Connection {
     pub(super) dialect: Dialect,
     /// The beginning of a frame of which more is to come, or whole frames that wait because the connection is paused.
     pub(super) input: Vec<u8>,
-    /// Answers; those below `sent` are gone.
+    /// Answers.
     pub(super) output: Vec<u8>,
-    pub(super) sent: usize,
+    /// Length of what was handed over to be sent before them.
+    pub(super) sending: usize,
     /// Requests that other shards are at, in a list through the waiters.
     pub(super) pending: u32,
     pub(super) first_waiter: u32,
@@ -40,7 +41,7 @@ impl Connection {
             dialect,
             input: Vec::new(),
             output: Vec::new(),
-            sent: 0,
+            sending: 0,
             pending: 0,
             first_waiter: NO_WAITER,
             ended: false,
@@ -51,7 +52,7 @@ impl Connection {
 
     /// Bytes that are to be sent.
     pub(super) fn backlog(&self) -> usize {
-        self.output.len() - self.sent
+        self.sending + self.output.len()
     }
 
     /// Whether requests wait until answers are sent or come in.
@@ -82,7 +83,6 @@ impl Connection {
     }
 
     fn validate(&self) {
-        assert!(self.sent <= self.output.len(), "more was sent than there was");
         assert!(!self.broken || self.input.is_empty(), "a broken connection keeps no input");
         assert_eq!(self.pending == 0, self.first_waiter == NO_WAITER, "what is pending is in the list of waiters");
     }

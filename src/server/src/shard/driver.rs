@@ -1,116 +1,27 @@
-//! One shard on its executor: a task that accepts, one per connection, one for what nobody waits for, and the main
-//! one, which runs the reactor's turns and takes orders.
+//! One shard on its executor: one task that owns a ring and turns around it.
+//!
+//! A turn takes in what the ring has completed and what other shards sent, and passes on everything that follows from
+//! it in one system call. When nothing is left the shard looks around for a moment, waits in its own ring for a
+//! moment more, and then sleeps in glommio, which serves whatever else runs on the executor.
 
-use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
-use glommio::{Latency, Shares, Task};
 
-use super::accept::{Listener, accept, stop_accepting};
-use super::bell::{Bell, Notice};
+use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
-use super::reactor::{ConnectionId, Reactor};
+use super::reactor::Reactor;
+use super::ring::Ring;
+use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
 use crate::limits::{
-    BACKGROUND_INTERVAL_MS, BACKGROUND_SHARES, BACKGROUND_STEPS, BREATH_US, MESH_TURNS, READ_BYTES, SPIN_US,
-    STOP_LOOKS, TICK_MS,
+    BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS, RING_SIZE,
+    RING_WAIT_US, SPIN_US, TICK_MS,
 };
-
-/// What the tasks of one shard share.
-pub(super) struct Shared {
-    pub(super) reactor: RefCell<Reactor>,
-    /// Where every read of this shard goes: a connection keeps only what it could not use.
-    pub(super) read_buffer: RefCell<Box<[u8]>>,
-    pub(super) clock: Clock,
-    pub(super) admission: Arc<Admission>,
-    wakers: RefCell<Vec<Option<Waker>>>,
-    notice: Notice,
-    is_stopping: Cell<bool>,
-    is_cut: Cell<bool>,
-    cut_off: Cell<usize>,
-    /// Connection tasks that have not ended, lingering ones too.
-    tasks: Cell<usize>,
-}
-
-impl Shared {
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping.get()
-    }
-
-    pub(super) fn is_cut(&self) -> bool {
-        self.is_cut.get()
-    }
-
-    pub(super) fn count_cut(&self) {
-        self.cut_off.set(self.cut_off.get() + 1);
-    }
-
-    /// Remembers how to wake a connection's task.
-    pub(super) fn register(&self, id: ConnectionId, waker: &Waker) {
-        let mut wakers = self.wakers.borrow_mut();
-        let index = id.index as usize;
-        if wakers.len() <= index {
-            wakers.resize(index + 1, None);
-        }
-        if !wakers[index].as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-            wakers[index] = Some(waker.clone());
-        }
-    }
-
-    /// A connection takes no more part.
-    pub(super) fn forget(&self, id: ConnectionId) {
-        self.wakers.borrow_mut()[id.index as usize] = None;
-        let mut reactor = self.reactor.borrow_mut();
-        reactor.closed(id);
-        self.ask_for_turn(&reactor);
-    }
-
-    /// Has the main task run a turn if there is something for one. It runs behind the connections that are ready now,
-    /// so that what they have for other shards goes out together.
-    pub(super) fn ask_for_turn(&self, reactor: &Reactor) {
-        if reactor.needs_turn() {
-            self.notice.give();
-        }
-    }
-
-    /// A connection's task begins, and ends when what it returns is dropped.
-    pub(super) fn enter(self: &Rc<Self>) -> Presence {
-        self.tasks.set(self.tasks.get() + 1);
-        Presence(self.clone())
-    }
-
-    fn wake_listed(&self) {
-        let wakers = self.wakers.borrow();
-        let mut reactor = self.reactor.borrow_mut();
-        while let Some(id) = reactor.next_listed() {
-            if let Some(waker) = &wakers[id.index as usize] {
-                waker.wake_by_ref();
-            }
-        }
-    }
-
-    fn wake_all(&self) {
-        self.wakers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
-    }
-}
-
-/// One connection's task.
-pub(super) struct Presence(Rc<Shared>);
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.0.tasks.set(self.0.tasks.get() - 1);
-        self.0.admission.leave();
-        self.0.notice.give();
-    }
-}
 
 /// What a shard is made of when its executor starts.
 pub struct Plan {
@@ -126,128 +37,187 @@ pub struct Plan {
     pub controls: Arc<ControlLane>,
     /// Where news goes.
     pub reporter: Reporter,
-    /// Counts on while the shard lives.
-    pub heartbeat: Arc<CachePadded<AtomicU64>>,
+    /// Counts the turns of the shard; one comes every [`TICK_MS`] at least while it lives.
+    pub turns: Arc<CachePadded<AtomicU64>>,
     /// Whether the shard has its core for itself, and may spin.
     pub has_own_core: bool,
+    /// How long clients may be silent.
+    pub patience: Patience,
+    /// How long a shard without work looks for some before it waits; zero: not at all.
+    pub spin: Duration,
 }
 
 /// Runs a shard until it is told to exit. On its executor.
 pub(super) async fn run(plan: Plan) {
-    let Plan { reactor, listener, clock, admission, controls, mut reporter, heartbeat, has_own_core } = plan;
-    let (bell, listener) = match Bell::new(reactor.port().door()).and_then(|bell| Ok((bell, Listener::new(listener)?)))
-    {
-        Ok(opened) => opened,
-        Err(error) => return reporter.say(News::Failed(format!("its descriptors cannot be opened: {error}"))),
-    };
-    let shared = Rc::new(Shared {
-        reactor: RefCell::new(reactor),
-        read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
-        clock,
-        admission,
-        wakers: RefCell::default(),
-        notice: Notice::default(),
-        is_stopping: Cell::new(false),
-        is_cut: Cell::new(false),
-        cut_off: Cell::new(0),
-        tasks: Cell::new(0),
+    let Plan { reactor, listener, clock, admission, controls, mut reporter, turns, has_own_core, patience, spin } =
+        plan;
+    let opened = Ring::new(RING_SIZE).and_then(|ring| {
+        let bell = Bell::new(&ring, reactor.port().door())?;
+        Ok((bell, Sockets::new(reactor, ring, listener, admission, patience)?))
     });
-    let listener = Rc::new(listener);
+    let (bell, sockets) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return reporter.say(News::Failed(format!("its ring cannot be opened: {error}"))),
+    };
     // Detached: it holds nothing that outlives the executor.
-    glommio::spawn_local(tick(heartbeat)).detach();
+    glommio::spawn_local(tick()).detach();
     let shard = Shard {
-        accepting: Some(glommio::spawn_local(accept(shared.clone(), listener.clone()))),
-        background: background(shared.clone()),
-        listener,
+        sockets,
         bell,
-        shared,
+        clock,
         controls,
         reporter,
+        turns,
         has_own_core,
-        is_drained: false,
+        spin,
+        stop: Stop::No,
+        background_ms: 0,
+        gave_way_ms: clock.now_ms(),
+        busy_until: None,
     };
     shard.run().await;
 }
 
-/// The main task.
 struct Shard {
-    shared: Rc<Shared>,
-    listener: Rc<Listener>,
-    accepting: Option<Task<()>>,
-    background: Task<()>,
+    sockets: Sockets,
     bell: Bell,
+    clock: Clock,
     controls: Arc<ControlLane>,
     reporter: Reporter,
+    turns: Arc<CachePadded<AtomicU64>>,
     has_own_core: bool,
-    is_drained: bool,
+    spin: Duration,
+    stop: Stop,
+    /// When background work is done next.
+    background_ms: u64,
+    gave_way_ms: u64,
+    /// When looking around for work ends.
+    busy_until: Option<Instant>,
+}
+
+/// How far the order to stop has been followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// The last accept is being taken back.
+    Asked,
+    /// Connections end by themselves.
+    Draining,
+    Drained,
+}
+
+/// What a turn found.
+struct Found {
+    /// There was something to do.
+    work: bool,
+    /// Something came from another shard, or went there.
+    messages: bool,
+    exit: bool,
 }
 
 impl Shard {
     async fn run(mut self) {
         self.reporter.say(News::Ready);
-        let mut worked = 0;
         loop {
-            let turn = self.shared.reactor.borrow_mut().turn(self.shared.clock.now_ms());
-            self.shared.wake_listed();
-            if turn.control && self.obey().await {
+            let now_ms = self.clock.now_ms();
+            let found = self.turn(now_ms);
+            if found.exit {
                 break;
             }
-            self.report_drained();
-            if turn.worked {
-                worked += 1;
-                if worked % MESH_TURNS == 0 {
-                    breathe().await;
-                } else {
-                    glommio::executor().yield_now().await;
-                }
+            if now_ms.saturating_sub(self.gave_way_ms) >= GIVE_WAY_MS {
+                self.sockets.ring.enter(None);
+                self.breathe().await;
                 continue;
             }
-            // Who has just talked to another shard is likely to hear from it, sooner than a wake takes.
-            if core::mem::take(&mut worked) > 0 && self.has_own_core && self.spin() {
+            if self.sockets.ring.has_requests() {
+                self.sockets.ring.enter(None);
                 continue;
             }
-            self.sleep().await;
+            if !self.is_worth_a_look(&found) {
+                self.wait(now_ms).await;
+            }
         }
         self.exit().await;
     }
 
+    /// Takes in what has come and asks for what follows from it.
+    fn turn(&mut self, now_ms: u64) -> Found {
+        // Nobody else writes it.
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let reaped = self.sockets.reap(now_ms);
+        let reactor = &mut self.sockets.reactor;
+        let mut exit = false;
+        let mut messages = false;
+        if reactor.needs_turn() || reactor.next_wake_ms().is_some_and(|wake_ms| wake_ms <= now_ms) {
+            let turn = reactor.turn(now_ms);
+            messages = turn.worked;
+            self.sockets.take_listed();
+            exit = turn.control && self.obey();
+        }
+        if self.sockets.next_ms() <= now_ms {
+            self.sockets.on_time(now_ms);
+        }
+        self.follow_stop(now_ms);
+        self.sockets.settle(now_ms);
+        if self.background_ms <= now_ms {
+            let more = self.sockets.reactor.background(now_ms, BACKGROUND_STEPS);
+            self.background_ms = now_ms + if more { BACKGROUND_PAUSE_MS } else { BACKGROUND_INTERVAL_MS };
+        }
+        Found { work: reaped || messages, messages, exit }
+    }
+
     /// Follows the orders that have come. Returns whether the shard is to exit.
-    async fn obey(&mut self) -> bool {
+    fn obey(&mut self) -> bool {
         while let Some(control) = self.controls.receive() {
             match control {
-                Control::Stop => self.stop().await,
+                Control::Stop if self.stop == Stop::No => {
+                    self.sockets.close_listener();
+                    self.stop = Stop::Asked;
+                }
+                Control::Stop => {}
                 Control::Exit => return true,
             }
         }
         false
     }
 
-    async fn stop(&mut self) {
-        let Some(accepting) = self.accepting.take() else { return };
-        stop_accepting(&self.shared, &self.listener).await;
-        accepting.await;
-        // What had come to a socket before the order is known to its task when the executor has looked: once to ask the
-        // kernel about a new socket, and once to hear the answer.
-        for _ in 0..STOP_LOOKS {
-            sleep(Duration::from_millis(1)).await;
+    fn follow_stop(&mut self, now_ms: u64) {
+        if self.stop == Stop::Asked && self.sockets.is_listener_closed() {
+            self.sockets.stop(now_ms);
+            self.stop = Stop::Draining;
         }
-        self.shared.is_stopping.set(true);
-        self.shared.wake_all();
-    }
-
-    fn report_drained(&mut self) {
-        if self.shared.is_stopping() && self.shared.tasks.get() == 0 && !core::mem::replace(&mut self.is_drained, true)
-        {
+        if self.stop == Stop::Draining && self.sockets.open_count() == 0 {
+            self.stop = Stop::Drained;
             self.reporter.say(News::Drained);
         }
     }
 
+    /// Whether to look for work again at once: for a moment after messages, for who has just talked to another shard is
+    /// likely to hear from it, sooner than a wake takes; and as long as is configured after any work.
+    fn is_worth_a_look(&mut self, found: &Found) -> bool {
+        if found.messages && self.has_own_core && self.sees_messages() {
+            return true;
+        }
+        if self.spin.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        if found.work {
+            self.busy_until = Some(now + self.spin);
+        }
+        if self.busy_until.is_none_or(|until| until <= now) {
+            return false;
+        }
+        self.sockets.ring.enter(None);
+        true
+    }
+
     /// Looks for messages for a moment; whether some came.
-    fn spin(&self) -> bool {
+    fn sees_messages(&self) -> bool {
         let begun = Instant::now();
         let backoff = Backoff::new();
         while begun.elapsed() < Duration::from_micros(SPIN_US) {
-            if self.shared.reactor.borrow().needs_turn() {
+            if self.sockets.reactor.needs_turn() {
                 return true;
             }
             backoff.spin();
@@ -255,68 +225,54 @@ impl Shard {
         false
     }
 
-    async fn sleep(&mut self) {
-        let (now_ms, wake_ms) = {
-            let reactor = self.shared.reactor.borrow();
-            if !reactor.port().door().may_sleep() {
-                return;
-            }
-            (self.shared.clock.now_ms(), reactor.next_wake_ms())
-        };
-        self.bell.sleep(&self.shared.notice, now_ms, wake_ms).await;
-        self.shared.reactor.borrow().port().door().awake();
+    /// Waits until something comes: for a moment in the ring, then in glommio.
+    async fn wait(&mut self, now_ms: u64) {
+        if !self.sockets.reactor.port().door().may_sleep() {
+            return;
+        }
+        let engine_ms = self.sockets.reactor.next_wake_ms().unwrap_or(u64::MAX);
+        let wake_ms = self.sockets.next_ms().min(engine_ms).min(self.background_ms).min(now_ms + TICK_MS);
+        self.sockets.ring.enter(Some(Duration::from_micros(RING_WAIT_US)));
+        if !self.sockets.ring.has_completions() {
+            self.bell.sleep(&mut self.sockets.ring, now_ms, wake_ms).await;
+            self.gave_way_ms = now_ms;
+        }
+        self.sockets.reactor.port().door().awake();
+    }
+
+    /// Steps aside until the executor has looked at its timers and other tasks. It does so when no task is ready:
+    /// [`glommio::yield_if_needed`] and its like only let the other ready tasks run.
+    async fn breathe(&mut self) {
+        sleep(Duration::from_micros(BREATH_US)).await;
+        self.gave_way_ms = self.clock.now_ms();
     }
 
     async fn exit(mut self) {
-        if let Some(accepting) = self.accepting.take() {
-            self.listener.close();
-            accepting.await;
+        self.sockets.cut();
+        let mut turns = 0;
+        while self.sockets.ring.in_flight() > 0 && turns < EXIT_TURNS_MAX {
+            let now_ms = self.clock.now_ms();
+            self.sockets.reap(now_ms);
+            self.sockets.settle(now_ms);
+            self.sockets.ring.enter(Some(Duration::from_millis(1)));
+            turns += 1;
         }
-        self.background.cancel().await;
-        self.shared.is_cut.set(true);
-        while self.shared.tasks.get() > 0 {
-            self.shared.wake_all();
-            // Lingering connections are not among the wakers; they see the order when their timer or peer wakes them.
-            sleep(Duration::from_millis(1)).await;
-        }
-        let doors = self.shared.reactor.borrow().port().doors().clone();
-        let shard = self.shared.reactor.borrow().port().shard();
-        self.bell.close(&doors[usize::from(shard)]).await;
+        let now_ms = self.clock.now_ms();
+        self.sockets.reap(now_ms);
+        self.sockets.settle(now_ms);
         if cfg!(debug_assertions) {
-            self.shared.reactor.borrow_mut().validate();
+            self.sockets.validate();
+            assert_eq!(self.sockets.ring.in_flight(), 0, "the ring lets go of everything");
         }
-        self.reporter.say(News::Exited(self.shared.cut_off.get()));
+        self.bell.close(&self.sockets.ring, self.sockets.reactor.port().door()).await;
+        self.reporter.say(News::Exited(self.sockets.cut_off()));
     }
 }
 
-/// Work that nobody waits for, in a queue with few shares.
-fn background(shared: Rc<Shared>) -> Task<()> {
-    let queue =
-        glommio::executor().create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
-    let work = async move {
-        loop {
-            let has_more = shared.reactor.borrow_mut().background(shared.clock.now_ms(), BACKGROUND_STEPS);
-            if has_more {
-                breathe().await;
-            } else {
-                sleep(Duration::from_millis(BACKGROUND_INTERVAL_MS)).await;
-            }
-        }
-    };
-    glommio::spawn_local_into(work, queue).expect("the queue was made just now")
-}
-
-/// Shows that the executor runs and that its timers fire, and bounds how long it may sleep. To its very end: without a
-/// timer, a sleep that begins by mistake would have no end.
-async fn tick(heartbeat: Arc<CachePadded<AtomicU64>>) {
+/// Bounds how long the executor may sleep: without a timer of another task, a sleep that glommio begins by mistake,
+/// over the timer and the event of the shard, would have no end.
+async fn tick() {
     loop {
         sleep(Duration::from_millis(TICK_MS)).await;
-        heartbeat.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Steps aside until the executor has looked at its sockets, timers and other threads. It does so when no task is
-/// ready: [`glommio::yield_if_needed`] and its like only let the other ready tasks run.
-pub(super) async fn breathe() {
-    sleep(Duration::from_micros(BREATH_US)).await;
 }

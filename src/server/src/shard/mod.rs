@@ -1,21 +1,21 @@
 //! A shard: an engine, the connections whose sockets it serves, and its ends of the mesh, on an executor that is pinned
 //! to a core.
 //!
-//! [`Reactor`] is all of it without I/O. The rest moves bytes between it and glommio: when another driver takes over
-//! the sockets, `accept`, `socket` and `driver` go, and the reactor stays.
+//! [`Reactor`] is all of it without I/O. `ring` is an io_uring and the one place with `unsafe`, `sockets` moves bytes
+//! between the two, and `driver` is the task that turns around them. glommio pins the thread and has the timers.
 
 mod accept;
 mod bell;
 mod buffers;
 mod connections;
 mod control;
-mod descriptor;
 mod dialect;
 mod driver;
 mod executor;
 mod hello;
 mod reactor;
-mod socket;
+mod ring;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -26,3 +26,5 @@ pub use driver::Plan;
 pub use executor::{Executor, spawn};
 pub use hello::Welcome;
 pub use reactor::{ConnectionId, Reactor, Turn};
+pub(crate) use ring::RingSize;
+pub use sockets::Patience;

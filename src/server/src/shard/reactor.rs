@@ -1,6 +1,6 @@
 //! A shard without its sockets: bytes in, bytes out, batches in and out, and the time as an argument.
 //!
-//! Whoever drives it (glommio's sockets now) hands in what a connection received, sends what it has for output, runs
+//! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
 use larder_engine::{Engine, Submission};
@@ -117,26 +117,39 @@ impl Reactor {
         self.connections.at(id).ended = true;
     }
 
-    /// The bytes to send next; empty: none.
-    pub fn output(&mut self, id: ConnectionId) -> &[u8] {
+    /// Hands over everything that is to be sent, so that it can lie still while it is; what comes up until it is given
+    /// to [`Reactor::sent`] collects in another buffer. None if there is nothing, or a buffer is out already.
+    pub fn take_output(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let connection = self.connections.at(id);
-        &connection.output[connection.sent..]
+        if connection.sending > 0 || connection.output.is_empty() {
+            return None;
+        }
+        connection.sending = connection.output.len();
+        Some(core::mem::take(&mut connection.output))
     }
 
-    /// So many bytes of the output were sent. Requests that waited for that are processed.
-    pub fn sent(&mut self, id: ConnectionId, bytes: usize, now_ms: u64) {
+    /// All that was handed over is sent. Requests that waited for that are processed.
+    pub fn sent(&mut self, id: ConnectionId, buffer: Vec<u8>, now_ms: u64) {
         let connection = self.connections.at(id);
-        connection.sent += bytes;
-        assert!(connection.sent <= connection.output.len(), "more was sent than there was");
-        if connection.backlog() == 0 {
-            connection.sent = 0;
-            self.buffers.give(core::mem::take(&mut connection.output));
-        } else if connection.sent > connection.output.len() / 2 {
-            // A client that reads slowly, but reads, must not let the buffer grow for ever: each byte moves once.
-            connection.output.drain(..connection.sent);
-            connection.sent = 0;
-        }
+        assert_eq!(core::mem::take(&mut connection.sending), buffer.len(), "what was handed over comes back");
+        self.buffers.give(buffer);
         self.resume(id, now_ms);
+    }
+
+    /// Bytes that are to be sent, those that were handed over among them.
+    pub fn backlog(&mut self, id: ConnectionId) -> usize {
+        self.connections.at(id).backlog()
+    }
+
+    /// Whether a request has come in part, and its rest would be taken in.
+    pub fn is_half_sent(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.at(id);
+        !connection.input.is_empty() && connection.wants_input()
+    }
+
+    /// Whether a request of this connection is at another shard.
+    pub fn is_pending(&mut self, id: ConnectionId) -> bool {
+        self.connections.at(id).pending > 0
     }
 
     /// Whether bytes from this connection are of use now. If not: leave them in the socket, which slows the client.
@@ -256,7 +269,7 @@ impl Reactor {
             connection.output = self.buffers.take();
         }
         let consumed = parts.process(id, connection, bytes, now_ms);
-        if connection.backlog() == 0 {
+        if connection.output.is_empty() {
             self.buffers.give(core::mem::take(&mut connection.output));
         }
         consumed

@@ -58,6 +58,8 @@ struct Client {
     reactor: usize,
     /// Encoded and not received yet.
     outgoing: Vec<u8>,
+    /// Handed over by the reactor, and how much of it has come.
+    sending: Option<(Vec<u8>, usize)>,
     /// Received and not decoded yet.
     incoming: Vec<u8>,
     next_request: u64,
@@ -74,6 +76,7 @@ impl Client {
             id,
             reactor,
             outgoing: Vec::new(),
+            sending: None,
             incoming: Vec::new(),
             next_request: 1,
             unanswered: HashSet::new(),
@@ -123,11 +126,18 @@ impl Client {
 
     fn receive(&mut self, reactors: &mut [Reactor], random: &mut fastrand::Rng, seed: u64) {
         let reactor = &mut reactors[self.reactor];
-        let output = reactor.output(self.id);
-        if !output.is_empty() {
-            let bytes = random.usize(1..=output.len());
-            self.incoming.extend_from_slice(&output[..bytes]);
-            reactor.sent(self.id, bytes, NOW_MS);
+        if self.sending.is_none() {
+            self.sending = reactor.take_output(self.id).map(|buffer| (buffer, 0));
+        }
+        if let Some((buffer, sent)) = &mut self.sending {
+            assert!(reactor.take_output(self.id).is_none(), "seed {seed}: one buffer is out at a time");
+            let bytes = random.usize(1..=buffer.len() - *sent);
+            self.incoming.extend_from_slice(&buffer[*sent..*sent + bytes]);
+            *sent += bytes;
+            if *sent == buffer.len() {
+                let (buffer, _) = self.sending.take().expect("it is there");
+                reactor.sent(self.id, buffer, NOW_MS);
+            }
         }
         let mut consumed = 0;
         while let Ok(Some(frame)) = native::frame(&self.incoming[consumed..], FRAME_BYTES_MAX) {
@@ -263,14 +273,14 @@ fn a_connection_that_is_not_read_from_is_paused_and_resumes() {
     let gets = encoded(Command::Get { key: b"key" }).repeat(100);
     reactor.received(id, &gets, NOW_MS);
     assert!(!reactor.wants_input(id), "so much output is not added to");
-    let output = reactor.output(id).len();
+    let output = reactor.backlog(id);
     assert!((OUTPUT_BYTES_PAUSE..OUTPUT_BYTES_PAUSE + 51_000).contains(&output), "{output}");
     let mut total = 0;
-    while !reactor.output(id).is_empty() {
-        let bytes = reactor.output(id).len().min(70_000);
-        total += bytes;
-        reactor.sent(id, bytes, NOW_MS);
-        assert!(reactor.output(id).len() < OUTPUT_BYTES_PAUSE + 51_000);
+    while let Some(buffer) = reactor.take_output(id) {
+        assert!(!reactor.wants_input(id) || buffer.len() < OUTPUT_BYTES_PAUSE, "what is being sent counts");
+        total += buffer.len();
+        reactor.sent(id, buffer, NOW_MS);
+        assert!(reactor.backlog(id) < OUTPUT_BYTES_PAUSE + 51_000);
     }
     assert!(total > 100 * 50_000, "all requests were answered: {total}");
     assert!(reactor.wants_input(id));
@@ -287,9 +297,9 @@ fn what_was_passed_on_for_a_client_that_does_not_read_is_bounded() {
     let key = (0..100_u8)
         .map(|number| vec![number; 1_500])
         .find(|key| {
-            let before = reactors[0].output(client.id).len();
+            let before = reactors[0].backlog(client.id);
             reactors[0].received(client.id, &set_of(key, &value), NOW_MS);
-            reactors[0].output(client.id).len() == before
+            reactors[0].backlog(client.id) == before
         })
         .expect("half of all keys are there");
     run_until_quiet(&mut reactors);
@@ -301,7 +311,7 @@ fn what_was_passed_on_for_a_client_that_does_not_read_is_bounded() {
     }
     assert_eq!(asked, PIPELINE_MAX, "the connection waits for as many answers as it may");
     run_until_quiet(&mut reactors);
-    let output = reactors[0].output(client.id).len();
+    let output = reactors[0].backlog(client.id);
     assert!(output > OUTPUT_BYTES_MAX, "{output}: the bound was met");
     assert!(output < OUTPUT_BYTES_MAX + (2 << 20), "{output}");
     reactors.iter_mut().for_each(Reactor::validate);
@@ -322,13 +332,14 @@ fn what_follows_a_broken_frame_is_not_looked_at() {
     reactor.received(id, &bytes, NOW_MS);
     reactor.received(id, &set_of(b"after", b"1"), NOW_MS);
     assert!(!reactor.wants_input(id) && !reactor.is_finished(id), "the answers are to be sent");
-    let output = reactor.output(id).len();
+    let output = reactor.take_output(id).expect("the answers");
+    assert!(!reactor.is_finished(id), "they are on their way");
     reactor.sent(id, output, NOW_MS);
     assert!(reactor.is_finished(id) && reactor.is_broken(id));
     reactor.closed(id);
     let id = reactor.opened(Dialect::Native);
     reactor.received(id, &encoded(Command::Get { key: b"after" }), NOW_MS);
-    let output = reactor.output(id).to_vec();
+    let output = reactor.take_output(id).expect("an answer");
     let frame = native::frame(&output, FRAME_BYTES_MAX).expect("sane").expect("whole");
     assert_eq!(native::decode_response(frame.message).expect("valid").status, Status::NotFound);
 }

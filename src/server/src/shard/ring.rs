@@ -1,0 +1,508 @@
+//! An io_uring behind an interface that needs no care: every byte that the kernel may read or write belongs to the
+//! ring until the kernel is done with it, and descriptors that the kernel opens are owned at once.
+//!
+//! A receive puts what comes into one of a fixed number of provided buffers, which is [`Lent`] to the caller until it
+//! is given back. A send takes its buffer over and hands it back when it is over. So no byte is copied on the way, and
+//! nothing that is in flight can be moved or freed.
+//!
+//! An index tells the sockets of one ring apart. At most one receive and one send of an index are in flight, and its
+//! descriptor stays open until both are over.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use glommio::io::BufferedFile;
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use rustix::io::Errno;
+
+/// The one group of provided buffers of a ring.
+const GROUP: u16 = 0;
+/// Alignment that the kernel wants for the list of buffers.
+const PAGE_BYTES: usize = 4096;
+const MSG_WAITALL: i32 = 0x100;
+const MSG_NOSIGNAL: i32 = 0x4000;
+
+const ACCEPT: u64 = 1;
+const RECEIVE: u64 = 2;
+const SEND: u64 = 3;
+const WATCH: u64 = 4;
+const CANCEL: u64 = 5;
+/// Where the kind stands in a request's number; below is the index.
+const KIND_SHIFT: u32 = 32;
+
+/// How large a ring is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingSize {
+    /// Requests that one system call passes on; a power of two.
+    pub(crate) requests: u32,
+    /// Completions that fit without help from the kernel; a power of two.
+    pub(crate) completions: u32,
+    /// Buffers that receives share; a power of two up to 32,768.
+    pub(crate) buffers: u16,
+    /// Length of each.
+    pub(crate) buffer_bytes: u32,
+}
+
+/// An io_uring of one thread.
+pub(super) struct Ring {
+    // Closed first when the ring is dropped, and the memory is let go behind it.
+    uring: IoUring,
+    buffers: Buffers,
+    /// By index.
+    sending: Vec<Option<Sending>>,
+    /// Requests that did not fit into the submission queue.
+    waiting: VecDeque<squeue::Entry>,
+    /// Requests whose last completion has not been taken.
+    in_flight: usize,
+    event: OwnedFd,
+}
+
+/// A send that the kernel is at.
+struct Sending {
+    descriptor: RawFd,
+    buffer: Vec<u8>,
+    sent: usize,
+}
+
+/// Bytes that were received. To be given back with [`Ring::give_back`].
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Lent {
+    number: u16,
+    len: u32,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// A connection came, or accepting failed.
+    Accepted {
+        /// The new socket.
+        socket: Result<OwnedFd, Errno>,
+        /// The accept goes on.
+        more: bool,
+    },
+    /// Something came from a socket.
+    Received {
+        /// Which socket.
+        index: u32,
+        /// Its bytes; none at their end.
+        bytes: Result<Option<Lent>, Errno>,
+        /// The receive goes on.
+        more: bool,
+    },
+    /// A send is over.
+    Sent {
+        /// Which socket.
+        index: u32,
+        /// What was to be sent.
+        buffer: Vec<u8>,
+        /// Whether all of it was.
+        result: Result<(), Errno>,
+    },
+    /// The watched descriptor is readable.
+    Seen {
+        /// The watch goes on.
+        more: bool,
+    },
+}
+
+impl Ring {
+    /// A ring for this thread, which alone may use it.
+    ///
+    /// # Errors
+    /// The kernel refuses one: locked memory or descriptors are short.
+    pub(super) fn new(size: RingSize) -> io::Result<Self> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(size.completions)
+            .build(size.requests)?;
+        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+        uring.submitter().register_eventfd(event.as_raw_fd())?;
+        let buffers = Buffers::new(size.buffers, size.buffer_bytes);
+        buffers.register(&uring)?;
+        let mut ring = Self { uring, buffers, sending: Vec::new(), waiting: VecDeque::new(), in_flight: 0, event };
+        ring.ring_event(false);
+        Ok(ring)
+    }
+
+    /// Accepts from a listener, which must block, until cancelled.
+    pub(super) fn accept(&mut self, listener: BorrowedFd<'_>) {
+        self.push(opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(SOCK_CLOEXEC).build(), ACCEPT, 0);
+    }
+
+    /// Receives from a socket until its end, an error, or want of buffers.
+    pub(super) fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) {
+        self.push(opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(), RECEIVE, index);
+    }
+
+    /// Sends all of a buffer.
+    ///
+    /// # Panics
+    /// If a send of this index is in flight, or there is nothing to send.
+    pub(super) fn send(&mut self, index: u32, socket: BorrowedFd<'_>, buffer: Vec<u8>) {
+        assert!(!buffer.is_empty(), "there is nothing to send");
+        let slot = index as usize;
+        if self.sending.len() <= slot {
+            self.sending.resize_with(slot + 1, || None);
+        }
+        assert!(self.sending[slot].is_none(), "socket {index} sends already");
+        let sending = Sending { descriptor: socket.as_raw_fd(), buffer, sent: 0 };
+        let request = sending.request();
+        self.sending[slot] = Some(sending);
+        self.push(request, SEND, index);
+    }
+
+    /// Tells whenever a descriptor becomes readable, until it cannot.
+    pub(super) fn watch(&mut self, descriptor: BorrowedFd<'_>) {
+        const POLLIN: u32 = 1;
+        self.push(opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), POLLIN).multi(true).build(), WATCH, 0);
+    }
+
+    /// Ends a receive.
+    pub(super) fn cancel_receive(&mut self, index: u32) {
+        self.cancel(RECEIVE, index);
+    }
+
+    /// Ends accepting.
+    pub(super) fn cancel_accept(&mut self) {
+        self.cancel(ACCEPT, 0);
+    }
+
+    /// Ends watching.
+    pub(super) fn cancel_watch(&mut self) {
+        self.cancel(WATCH, 0);
+    }
+
+    /// Whether requests wait for [`Ring::enter`].
+    pub(super) fn has_requests(&mut self) -> bool {
+        !self.waiting.is_empty() || !self.uring.submission().is_empty()
+    }
+
+    /// Whether [`Ring::next`] has something.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.uring.completion().is_empty()
+    }
+
+    /// Requests whose last completion has not been taken.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Passes on all requests, and has the kernel do what is to be done for those in flight. With a time: waits so long
+    /// for a completion if there is none.
+    ///
+    /// # Panics
+    /// If the kernel refuses, which it does for no reason that could pass.
+    pub(super) fn enter(&mut self, wait: Option<Duration>) {
+        while let Some(request) = self.waiting.pop_front() {
+            if !self.try_push(&request) {
+                self.waiting.push_front(request);
+                break;
+            }
+        }
+        let entered = match wait {
+            None => self.poke(),
+            Some(wait) => {
+                let time = Timespec::new().sec(wait.as_secs()).nsec(wait.subsec_nanos());
+                self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
+            }
+        };
+        match entered.map_err(|error| error.raw_os_error().map(Errno::from_raw_os_error)) {
+            Ok(_) => {}
+            // Interrupted, the time is up, or completions have to be taken first. What was not passed on waits.
+            Err(Some(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN | Errno::OVERFLOW | Errno::NOMEM)) => {}
+            Err(error) => panic!("the kernel refuses to enter an io_uring: {error:?}"),
+        }
+    }
+
+    /// The next completion.
+    pub(super) fn next(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.uring.completion().next()?;
+            let more = cqueue::more(entry.flags());
+            if !more {
+                self.in_flight -= 1;
+            }
+            let index = entry.user_data() as u32;
+            let result = match entry.result() {
+                result @ 0.. => Ok(result as u32),
+                error => Err(Errno::from_raw_os_error(-error)),
+            };
+            match entry.user_data() >> KIND_SHIFT {
+                ACCEPT => {
+                    // SAFETY: the kernel opened this descriptor for this request and named it nowhere else, so the
+                    // result alone owns it.
+                    let socket = result.map(|number| unsafe { OwnedFd::from_raw_fd(number as RawFd) });
+                    return Some(Completion::Accepted { socket, more });
+                }
+                RECEIVE => {
+                    let lent = cqueue::buffer_select(entry.flags()).map(|number| self.buffers.lend(number, result));
+                    let bytes = match (result, lent) {
+                        (Ok(1..), lent) => Ok(Some(lent.expect("received bytes lie in a provided buffer"))),
+                        (result, lent) => {
+                            lent.into_iter().for_each(|lent| self.buffers.give_back(lent));
+                            result.map(|_| None)
+                        }
+                    };
+                    return Some(Completion::Received { index, bytes, more });
+                }
+                SEND => match self.sent(index, result) {
+                    Some(completion) => return Some(completion),
+                    None => continue,
+                },
+                WATCH => return Some(Completion::Seen { more }),
+                kind => assert_eq!(kind, CANCEL, "no such request was made"),
+            }
+        }
+    }
+
+    /// What was received.
+    pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
+        self.buffers.bytes(lent)
+    }
+
+    /// Lets the kernel receive into these bytes again.
+    pub(super) fn give_back(&mut self, lent: Lent) {
+        self.buffers.give_back(lent);
+    }
+
+    /// Whether a completion rings [`Ring::event`].
+    pub(super) fn ring_event(&mut self, is_wanted: bool) {
+        let completions = self.uring.completion();
+        if is_wanted {
+            completions.enable_eventfd();
+        } else {
+            completions.disable_eventfd();
+        }
+    }
+
+    /// Readable (8 bytes) after a completion, if [`Ring::ring_event`] says so.
+    pub(super) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Checks every invariant.
+    pub(super) fn validate(&self) {
+        self.buffers.validate();
+        let sending = self.sending.iter().flatten().inspect(|sending| assert!(sending.sent < sending.buffer.len()));
+        assert!(sending.count() <= self.in_flight, "every send is in flight");
+    }
+
+    fn sent(&mut self, index: u32, result: Result<u32, Errno>) -> Option<Completion> {
+        let mut sending = self.sending[index as usize].take().expect("this send is in flight");
+        let result = match result {
+            // The socket is at its end in a way that has no error number.
+            Ok(0) => Err(Errno::PIPE),
+            Ok(bytes) => {
+                sending.sent += bytes as usize;
+                Ok(())
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if result.is_ok() && sending.sent < sending.buffer.len() {
+            let request = sending.request();
+            self.sending[index as usize] = Some(sending);
+            self.push(request, SEND, index);
+            return None;
+        }
+        Some(Completion::Sent { index, buffer: sending.buffer, result })
+    }
+
+    fn cancel(&mut self, kind: u64, index: u32) {
+        self.push(opcode::AsyncCancel::new(kind << KIND_SHIFT | u64::from(index)).build(), CANCEL, index);
+    }
+
+    fn push(&mut self, request: squeue::Entry, kind: u64, index: u32) {
+        let request = request.user_data(kind << KIND_SHIFT | u64::from(index));
+        self.in_flight += 1;
+        if !self.waiting.is_empty() || !self.try_push(&request) {
+            self.waiting.push_back(request);
+            self.enter(None);
+        }
+    }
+
+    fn try_push(&mut self, request: &squeue::Entry) -> bool {
+        // SAFETY: requests are made in this module only. The memory that one names is a buffer in `sending`, which is
+        // neither touched nor let go before the completion of the send has been taken (and leaked by `drop` if that
+        // has not happened), or the provided buffers, which live as long as the kernel has the ring. Moving the `Vec`
+        // that holds a buffer does not move its bytes.
+        unsafe { self.uring.submission().push(request) }.is_ok()
+    }
+
+    fn poke(&mut self) -> io::Result<usize> {
+        let requests = self.uring.submission().len();
+        // SAFETY: no argument is passed, and the number of requests is that of those in the submission queue, each of
+        // which `try_push` vouches for.
+        unsafe { self.uring.submitter().enter::<u64>(requests as u32, 0, EnterFlags::GETEVENTS.bits(), None) }
+    }
+}
+
+const SOCK_CLOEXEC: i32 = 0o2_000_000;
+
+impl Sending {
+    fn request(&self) -> squeue::Entry {
+        let rest = &self.buffer[self.sent..];
+        let bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        opcode::Send::new(Fd(self.descriptor), rest.as_ptr(), bytes).flags(MSG_WAITALL | MSG_NOSIGNAL).build()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel ends what is in flight some time after the ring is closed, and may use the memory until then.
+        if self.in_flight > 0 {
+            std::mem::forget(std::mem::take(&mut self.sending));
+            self.buffers.leak();
+        }
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Ring").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
+
+/// Buffers that the kernel puts into use by itself, and the list by which it is told of them.
+struct Buffers {
+    list: Region,
+    memory: Region,
+    /// The number of buffers that were ever put on the list.
+    tail: u16,
+    count: u16,
+    buffer_bytes: u32,
+    /// Which of them the kernel does not have.
+    lent: Box<[bool]>,
+}
+
+impl Buffers {
+    fn new(count: u16, buffer_bytes: u32) -> Self {
+        assert!(count.is_power_of_two() && count <= 1 << 15, "the kernel takes a power of two up to 32,768");
+        let mut buffers = Self {
+            list: Region::new(usize::from(count) * size_of::<BufRingEntry>()),
+            memory: Region::new(usize::from(count) * buffer_bytes as usize),
+            tail: 0,
+            count,
+            buffer_bytes,
+            lent: vec![true; usize::from(count)].into_boxed_slice(),
+        };
+        (0..count).for_each(|number| buffers.give_back(Lent { number, len: 0 }));
+        buffers
+    }
+
+    fn register(&self, uring: &IoUring) -> io::Result<()> {
+        // SAFETY: the list is a whole number of pages long enough for `count` entries, and lives until the ring is
+        // closed, for `Ring` drops its fields in that order, or for ever.
+        unsafe { uring.submitter().register_buf_ring_with_flags(self.list.start.as_ptr() as u64, self.count, GROUP, 0) }
+    }
+
+    /// The kernel has filled this buffer.
+    fn lend(&mut self, number: u16, len: Result<u32, Errno>) -> Lent {
+        let lent = Lent { number, len: len.unwrap_or(0) };
+        assert!(lent.len <= self.buffer_bytes, "the kernel knows how long a buffer is");
+        assert!(!std::mem::replace(&mut self.lent[usize::from(number)], true), "a buffer is filled once");
+        lent
+    }
+
+    fn bytes(&self, lent: &Lent) -> &[u8] {
+        assert!(self.lent[usize::from(lent.number)], "what is lent is not the kernel's");
+        // SAFETY: the range lies in the region, for `number` is below `count` (it indexes `lent`) and `len` was checked
+        // when the buffer was lent; it is initialised, for the region was zeroed. The kernel does not write to it
+        // before it is on the list again, which takes the `Lent` that is borrowed here.
+        unsafe { std::slice::from_raw_parts(self.start_of(lent.number), lent.len as usize) }
+    }
+
+    fn give_back(&mut self, lent: Lent) {
+        assert!(std::mem::replace(&mut self.lent[usize::from(lent.number)], false), "a buffer is given back once");
+        let address = self.start_of(lent.number) as u64;
+        let list = self.list.start.as_ptr().cast::<BufRingEntry>();
+        let position = usize::from(self.tail & (self.count - 1));
+        // SAFETY: `position` is below `count`, so the entry lies in the region, which is zeroed, and zeroes are an
+        // entry. The kernel reads entries only up to the tail, and has taken this one: at most `count` buffers are on
+        // the list, and this one was not. No reference to another entry exists.
+        let entry = unsafe { &mut *list.add(position) };
+        entry.set_addr(address);
+        entry.set_len(self.buffer_bytes);
+        entry.set_bid(lent.number);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the tail is a field of the first entry that `set_*` do not touch, aligned, and valid as long as the
+        // region. The kernel reads it while this thread alone writes it, both atomically.
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(list).cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn start_of(&self, number: u16) -> *mut u8 {
+        assert!(number < self.count);
+        // SAFETY: the offset is within the region, which has `count` times `buffer_bytes` bytes.
+        unsafe { self.memory.start.as_ptr().add(usize::from(number) * self.buffer_bytes as usize) }
+    }
+
+    fn leak(&mut self) {
+        self.list.is_leaked = true;
+        self.memory.is_leaked = true;
+    }
+
+    fn validate(&self) {
+        let list = self.list.start.as_ptr().cast::<BufRingEntry>();
+        let on_list = self.lent.iter().filter(|lent| !**lent).count();
+        let mut seen = vec![false; usize::from(self.count)];
+        for back in 1..=on_list {
+            let position = usize::from(self.tail.wrapping_sub(back as u16) & (self.count - 1));
+            // SAFETY: as in `give_back`; entries are written by this thread only.
+            let entry = unsafe { &*list.add(position) };
+            assert_eq!(entry.addr(), self.start_of(entry.bid()) as u64, "an entry names its own buffer");
+            assert_eq!(entry.len(), self.buffer_bytes);
+            seen[usize::from(entry.bid())] = true;
+        }
+        // The kernel takes from the front: what it has taken and not filled is at most what is not among the last.
+        assert!(seen.iter().filter(|seen| **seen).count() <= on_list, "the list names no buffer twice");
+    }
+}
+
+/// Zeroed pages at a place that never changes.
+struct Region {
+    start: NonNull<u8>,
+    layout: Layout,
+    is_leaked: bool,
+}
+
+impl Region {
+    fn new(bytes: usize) -> Self {
+        assert!(bytes > 0);
+        let layout = Layout::from_size_align(bytes.next_multiple_of(PAGE_BYTES), PAGE_BYTES).expect("a sane size");
+        // SAFETY: the layout is not of size 0.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Self { start, layout, is_leaked: false }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if !self.is_leaked {
+            // SAFETY: allocated in `new` with this layout, and freed nowhere else.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        }
+    }
+}
+
+/// A descriptor as a file of this thread's executor, which has no safe way to take one.
+pub(super) fn file(descriptor: OwnedFd) -> BufferedFile {
+    let descriptor = descriptor.into_raw_fd();
+    // SAFETY: `into_raw_fd` gave up the ownership of an open descriptor, which is passed on here and nowhere else, so
+    // the result alone owns and closes it.
+    unsafe { BufferedFile::from_raw_fd(descriptor) }
+}

@@ -1,0 +1,429 @@
+//! The sockets of one shard: what the ring completes goes to the reactor, what the reactor has goes to the ring.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+
+use super::accept::Listener;
+use super::control::Admission;
+use super::dialect::Dialect;
+use super::reactor::{ConnectionId, Reactor};
+use super::ring::{Completion, Lent, Ring};
+use crate::limits::{
+    LINGER_MS, LINGER_STOPPING_MS, READ_BYTES, STOP_READ_BYTES_MAX, SWEEP_CONNECTIONS, SWEEP_INTERVAL_MS,
+};
+
+/// How long clients may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A connection over which nothing goes either way is closed after so long; zero: never.
+    pub idle: Duration,
+    /// A connection on which a request has begun, and of which nothing more comes, is closed after so long; zero:
+    /// never.
+    pub half_sent: Duration,
+}
+
+/// A connection's socket.
+struct Socket {
+    id: ConnectionId,
+    descriptor: OwnedFd,
+    phase: Phase,
+    receiving: Receiving,
+    is_sending: bool,
+    /// Among those that [`Sockets::settle`] looks at.
+    is_dirty: bool,
+    /// When bytes went last, either way.
+    active_ms: u64,
+    /// What may still be read after the order to stop.
+    stop_read_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Requests come and answers go.
+    Open,
+    /// Everything is answered, and the peer may be sending still: its unread bytes must not turn the last answers into
+    /// a reset.
+    Lingering { until_ms: u64 },
+    /// Nothing more is read or sent; the ring lets go of it.
+    Closing { is_shut: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiving {
+    No,
+    InFlight,
+    Cancelled,
+}
+
+/// See the module.
+pub(super) struct Sockets {
+    pub(super) reactor: Reactor,
+    pub(super) ring: Ring,
+    listener: Listener,
+    admission: Arc<Admission>,
+    patience: Patience,
+    /// By the index of the connection.
+    sockets: Vec<Option<Socket>>,
+    open: usize,
+    dirty: Vec<u32>,
+    /// When lingering ends, for whom. One that has ended earlier stays until then.
+    lingering: BinaryHeap<Reverse<(u64, u32)>>,
+    next_sweep_ms: u64,
+    swept: usize,
+    is_stopping: bool,
+    is_cut: bool,
+    cut_off: usize,
+    /// Where a stopping shard reads to.
+    last_bytes: Box<[u8]>,
+}
+
+impl Sockets {
+    /// Accepts connections.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(super) fn new(
+        reactor: Reactor,
+        mut ring: Ring,
+        listener: TcpListener,
+        admission: Arc<Admission>,
+        patience: Patience,
+    ) -> std::io::Result<Self> {
+        let listener = Listener::new(listener, &mut ring)?;
+        ring.watch(reactor.port().door().event());
+        Ok(Self {
+            reactor,
+            ring,
+            listener,
+            admission,
+            patience,
+            sockets: Vec::new(),
+            open: 0,
+            dirty: Vec::new(),
+            lingering: BinaryHeap::new(),
+            next_sweep_ms: 0,
+            swept: 0,
+            is_stopping: false,
+            is_cut: false,
+            cut_off: 0,
+            last_bytes: Box::default(),
+        })
+    }
+
+    /// Takes in what the ring has completed. Returns whether there was something.
+    pub(super) fn reap(&mut self, now_ms: u64) -> bool {
+        let mut any = false;
+        while let Some(completion) = self.ring.next() {
+            any = true;
+            match completion {
+                Completion::Received { index, bytes, more } => self.received(index, bytes, more, now_ms),
+                Completion::Sent { index, buffer, result } => self.sent(index, buffer, result, now_ms),
+                Completion::Accepted { socket, more } => {
+                    let error = socket.map(|socket| self.open(socket, now_ms)).err();
+                    self.listener.failed(error, more, &mut self.ring, now_ms);
+                }
+                Completion::Seen { more } => {
+                    if !more && !self.is_cut {
+                        self.ring.watch(self.reactor.port().door().event());
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    /// Connections that a turn of the reactor had something for are to be looked at.
+    pub(super) fn take_listed(&mut self) {
+        while let Some(id) = self.reactor.next_listed() {
+            self.mark(id.index);
+        }
+    }
+
+    /// Asks the ring for what is to be done on the connections with which something has happened.
+    pub(super) fn settle(&mut self, now_ms: u64) {
+        while let Some(index) = self.dirty.pop() {
+            let Some(socket) = &mut self.sockets[index as usize] else { continue };
+            socket.is_dirty = false;
+            match socket.phase {
+                Phase::Open => self.settle_open(index, now_ms),
+                Phase::Lingering { .. } => {
+                    if socket.receiving == Receiving::No {
+                        socket.receiving = Receiving::InFlight;
+                        self.ring.receive(index, socket.descriptor.as_fd());
+                    }
+                }
+                Phase::Closing { is_shut } => self.settle_closing(index, is_shut),
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self, now_ms: u64) {
+        self.listener.retry(&mut self.ring, now_ms);
+        while let Some(Reverse((until_ms, index))) = self.lingering.peek().copied()
+            && until_ms <= now_ms
+        {
+            self.lingering.pop();
+            if let Some(socket) = &mut self.sockets[index as usize]
+                && matches!(socket.phase, Phase::Lingering { until_ms } if until_ms <= now_ms)
+            {
+                self.close(index);
+            }
+        }
+        if self.next_sweep_ms <= now_ms {
+            self.next_sweep_ms = now_ms + SWEEP_INTERVAL_MS;
+            self.sweep(now_ms);
+        }
+    }
+
+    /// When [`Sockets::on_time`] has something to do at the latest.
+    pub(super) fn next_ms(&self) -> u64 {
+        let lingering = self.lingering.peek().map(|Reverse((until_ms, _))| *until_ms);
+        let next_sweep_ms = if self.open == 0 { None } else { Some(self.next_sweep_ms) };
+        [lingering, self.listener.retry_ms(), next_sweep_ms].into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// Accepts nothing more by itself.
+    pub(super) fn close_listener(&mut self) {
+        self.listener.close(&mut self.ring);
+    }
+
+    /// Whether nothing more is accepted.
+    pub(super) fn is_listener_closed(&self) -> bool {
+        self.listener.is_closed()
+    }
+
+    /// From now on each connection is read from as far as its bytes have come, and closed when it is answered.
+    ///
+    /// # Panics
+    /// If the listener is not closed.
+    pub(super) fn stop(&mut self, now_ms: u64) {
+        for socket in self.listener.rest() {
+            self.open(socket, now_ms);
+        }
+        self.is_stopping = true;
+        self.last_bytes = vec![0; READ_BYTES].into_boxed_slice();
+        for index in 0..self.sockets.len() as u32 {
+            if let Some(socket) = &mut self.sockets[index as usize]
+                && let Phase::Lingering { until_ms } = &mut socket.phase
+            {
+                *until_ms = (*until_ms).min(now_ms + LINGER_STOPPING_MS);
+                self.lingering.push(Reverse((*until_ms, index)));
+            }
+            self.mark(index);
+        }
+    }
+
+    /// How many sockets are open, lingering ones too.
+    pub(super) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Closes whatever is open.
+    pub(super) fn cut(&mut self) {
+        self.close_listener();
+        self.ring.cancel_watch();
+        self.is_cut = true;
+        for index in 0..self.sockets.len() as u32 {
+            if let Some(socket) = &self.sockets[index as usize] {
+                self.cut_off += usize::from(socket.phase == Phase::Open);
+                self.close(index);
+            }
+        }
+    }
+
+    /// How many connections were cut off with something to be done for them.
+    pub(super) fn cut_off(&self) -> usize {
+        self.cut_off
+    }
+
+    /// Checks every invariant.
+    pub(super) fn validate(&mut self) {
+        self.reactor.validate();
+        self.ring.validate();
+        assert_eq!(self.sockets.iter().flatten().count(), self.open);
+        assert_eq!(self.reactor.connections(), self.open, "each connection has a socket");
+        for index in &self.dirty {
+            assert!(self.sockets[*index as usize].as_ref().is_none_or(|socket| socket.is_dirty));
+        }
+    }
+
+    fn open(&mut self, descriptor: OwnedFd, now_ms: u64) {
+        if !self.admission.enter() {
+            return;
+        }
+        let id = self.reactor.opened(Dialect::Native);
+        let slot = id.index as usize;
+        if self.sockets.len() <= slot {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        let socket = Socket {
+            id,
+            descriptor,
+            phase: Phase::Open,
+            receiving: Receiving::No,
+            is_sending: false,
+            is_dirty: false,
+            active_ms: now_ms,
+            stop_read_bytes: STOP_READ_BYTES_MAX,
+        };
+        assert!(self.sockets[slot].replace(socket).is_none(), "a connection has one socket");
+        self.open += 1;
+        self.mark(id.index);
+    }
+
+    fn received(&mut self, index: u32, bytes: Result<Option<Lent>, Errno>, more: bool, now_ms: u64) {
+        let socket = self.sockets[index as usize].as_mut().expect("open while something is in flight");
+        if !more {
+            socket.receiving = Receiving::No;
+        }
+        match (socket.phase, bytes) {
+            (Phase::Open, Ok(Some(lent))) => {
+                // Only who sends on while the connection is full is stopped: a client that waits for its answers is
+                // spared the two requests that this takes.
+                let was_full = !self.reactor.wants_input(socket.id);
+                socket.active_ms = now_ms;
+                self.reactor.received(socket.id, self.ring.bytes(&lent), now_ms);
+                self.ring.give_back(lent);
+                if was_full && socket.receiving == Receiving::InFlight {
+                    socket.receiving = Receiving::Cancelled;
+                    self.ring.cancel_receive(index);
+                }
+            }
+            (_, Ok(Some(lent))) => self.ring.give_back(lent),
+            (Phase::Open, Ok(None)) => self.reactor.ended(socket.id),
+            // All buffers were taken, or this side has ended it; it begins again if it is of use.
+            (_, Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN)) => {}
+            // The peer has reset the connection or its host is gone: nothing can be said to it.
+            (Phase::Open, Err(_)) | (Phase::Lingering { .. }, Ok(None) | Err(_)) => self.close(index),
+            (Phase::Closing { .. }, _) => {}
+        }
+        self.mark(index);
+    }
+
+    fn sent(&mut self, index: u32, buffer: Vec<u8>, result: Result<(), Errno>, now_ms: u64) {
+        let socket = self.sockets[index as usize].as_mut().expect("open while something is in flight");
+        socket.is_sending = false;
+        socket.active_ms = now_ms;
+        self.reactor.sent(socket.id, buffer, now_ms);
+        if result.is_err() {
+            self.close(index);
+        }
+        self.mark(index);
+    }
+
+    fn settle_open(&mut self, index: u32, now_ms: u64) {
+        if self.is_stopping {
+            self.read_the_rest(index, now_ms);
+        }
+        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
+        if !socket.is_sending
+            && let Some(buffer) = self.reactor.take_output(socket.id)
+        {
+            socket.is_sending = true;
+            self.ring.send(index, socket.descriptor.as_fd(), buffer);
+        }
+        if self.reactor.is_finished(socket.id) {
+            self.finish(index, now_ms);
+        } else if !self.is_stopping && socket.receiving == Receiving::No && self.reactor.wants_input(socket.id) {
+            socket.receiving = Receiving::InFlight;
+            self.ring.receive(index, socket.descriptor.as_fd());
+        }
+    }
+
+    /// Reads what had come to a socket before the order to stop.
+    fn read_the_rest(&mut self, index: u32, now_ms: u64) {
+        let Self { sockets, reactor, ring, last_bytes, .. } = self;
+        let socket = sockets[index as usize].as_mut().expect("it was there just now");
+        match socket.receiving {
+            Receiving::InFlight => {
+                socket.receiving = Receiving::Cancelled;
+                return ring.cancel_receive(index);
+            }
+            Receiving::Cancelled => return,
+            Receiving::No => {}
+        }
+        while reactor.wants_input(socket.id) {
+            match recv(&socket.descriptor, &mut last_bytes[..], RecvFlags::DONTWAIT) {
+                Ok((bytes @ 1.., _)) => {
+                    reactor.received(socket.id, &last_bytes[..bytes], now_ms);
+                    socket.stop_read_bytes = socket.stop_read_bytes.saturating_sub(bytes);
+                    if socket.stop_read_bytes == 0 {
+                        reactor.ended(socket.id);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                // Its end, all that there was, or an error that sending will meet too.
+                Ok(_) | Err(_) => reactor.ended(socket.id),
+            }
+        }
+    }
+
+    /// Everything is answered and sent, and nothing more will come.
+    fn finish(&mut self, index: u32, now_ms: u64) {
+        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
+        let is_peer_sending = self.is_stopping || self.reactor.is_broken(socket.id);
+        if is_peer_sending && shutdown(&socket.descriptor, Shutdown::Write).is_ok() {
+            let until_ms = now_ms + if self.is_stopping { LINGER_STOPPING_MS } else { LINGER_MS };
+            socket.phase = Phase::Lingering { until_ms };
+            self.lingering.push(Reverse((until_ms, index)));
+        } else {
+            socket.phase = Phase::Closing { is_shut: false };
+        }
+        self.mark(index);
+    }
+
+    fn close(&mut self, index: u32) {
+        let socket = self.sockets[index as usize].as_mut().expect("only what is open is closed");
+        if !matches!(socket.phase, Phase::Closing { .. }) {
+            socket.phase = Phase::Closing { is_shut: false };
+        }
+        self.mark(index);
+    }
+
+    fn settle_closing(&mut self, index: u32, is_shut: bool) {
+        let slot = &mut self.sockets[index as usize];
+        let socket = slot.as_mut().expect("it was there just now");
+        if socket.receiving == Receiving::No && !socket.is_sending {
+            self.reactor.closed(socket.id);
+            *slot = None;
+            self.open -= 1;
+            self.admission.leave();
+        } else if !is_shut {
+            socket.phase = Phase::Closing { is_shut: true };
+            // Ends what is in flight. An error says that the connection has ended already, which does so too.
+            let _ = shutdown(&socket.descriptor, Shutdown::Both);
+        }
+    }
+
+    fn mark(&mut self, index: u32) {
+        if let Some(socket) = &mut self.sockets[index as usize]
+            && !std::mem::replace(&mut socket.is_dirty, true)
+        {
+            self.dirty.push(index);
+        }
+    }
+
+    /// Looks for connections that have been silent for too long, a part of them at a time.
+    fn sweep(&mut self, now_ms: u64) {
+        for _ in 0..SWEEP_CONNECTIONS.min(self.sockets.len()) {
+            self.swept = (self.swept + 1) % self.sockets.len();
+            let Some(socket) = &self.sockets[self.swept] else { continue };
+            let (id, silence_ms) = (socket.id, now_ms.saturating_sub(socket.active_ms));
+            let is_over = |patience: Duration| !patience.is_zero() && u128::from(silence_ms) >= patience.as_millis();
+            if socket.phase == Phase::Open
+                && (is_over(self.patience.half_sent) && self.reactor.is_half_sent(id)
+                    || is_over(self.patience.idle) && !self.reactor.is_pending(id))
+            {
+                self.close(self.swept as u32);
+            }
+        }
+    }
+}
