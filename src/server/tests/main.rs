@@ -5,4 +5,5 @@ mod hostile;
 mod lifecycle;
 mod python;
 mod requests;
+mod silence;
 mod support;

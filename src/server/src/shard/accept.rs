@@ -162,3 +162,78 @@ fn is_of_one_connection(error: Errno) -> bool {
             | Errno::CANCELED
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::RING_SIZE;
+    use crate::shard::ring::Completion;
+
+    fn next(ring: &mut Ring) -> Option<Completion> {
+        ring.enter(Some(Duration::from_millis(200)));
+        ring.next()
+    }
+
+    /// The kernel takes the limit of open files when an accept begins, so that a process cannot be made to meet it at
+    /// will: the error is brought about here, and what follows from it is real.
+    #[test]
+    fn want_of_descriptors_turns_clients_away_waits_and_passes() {
+        let mut ring = Ring::new(RING_SIZE).expect("a ring");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("it is bound");
+        let mut listener = Listener::new(socket, &mut ring).expect("descriptors");
+        ring.cancel_accept();
+        let ended = next(&mut ring);
+        let Some(Completion::Accepted { socket: Err(Errno::CANCELED), more: false }) = ended else {
+            panic!("{ended:?}")
+        };
+        let mut client = TcpStream::connect(address).expect("the kernel accepts");
+        listener.failed(Some(Errno::MFILE), false, &mut ring, 1_000);
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket option");
+        assert_eq!(client.read(&mut [0]).expect("closed in order"), 0, "the client is told");
+        assert!(listener.reserve.is_some(), "the next one can be told too");
+
+        let mut client = TcpStream::connect(address).expect("the kernel accepts");
+        assert_eq!(listener.retry_ms(), Some(1_000 + ACCEPT_BACKOFF_MS));
+        listener.retry(&mut ring, 1_000 + ACCEPT_BACKOFF_MS - 1);
+        assert!(next(&mut ring).is_none(), "it does not try again before it is time");
+        listener.retry(&mut ring, 1_000 + ACCEPT_BACKOFF_MS);
+        let accepted = next(&mut ring);
+        let Some(Completion::Accepted { socket: Ok(socket), more: true }) = accepted else { panic!("{accepted:?}") };
+        assert_eq!(listener.retry_ms(), None);
+        rustix::io::write(&socket, b"x").expect("a connection");
+        client.read_exact(&mut [0]).expect("it is this one");
+    }
+
+    #[test]
+    fn an_error_of_one_connection_delays_nobody() {
+        let mut ring = Ring::new(RING_SIZE).expect("a ring");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut listener = Listener::new(socket, &mut ring).expect("descriptors");
+        listener.failed(Some(Errno::CONNABORTED), true, &mut ring, 1_000);
+        assert_eq!((listener.retry_ms(), ring.in_flight()), (None, 1), "the accept goes on");
+        listener.failed(Some(Errno::CONNABORTED), false, &mut ring, 1_000);
+        assert_eq!((listener.retry_ms(), ring.in_flight()), (None, 2), "it begins anew");
+    }
+
+    #[test]
+    fn what_waited_when_accepting_ended_is_handed_out() {
+        let mut ring = Ring::new(RING_SIZE).expect("a ring");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("it is bound");
+        let mut listener = Listener::new(socket, &mut ring).expect("descriptors");
+        ring.enter(None);
+        listener.close(&mut ring);
+        assert!(!listener.is_closed(), "the kernel may be accepting");
+        while let Some(Completion::Accepted { socket, more }) = next(&mut ring) {
+            listener.failed(socket.err(), more, &mut ring, 1_000);
+        }
+        assert!(listener.is_closed());
+        let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).expect("the kernel accepts")).collect();
+        assert_eq!(listener.rest().count(), clients.len());
+    }
+}

@@ -506,3 +506,127 @@ pub(super) fn file(descriptor: OwnedFd) -> BufferedFile {
     // the result alone owns and closes it.
     unsafe { BufferedFile::from_raw_fd(descriptor) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    const SMALL: RingSize = RingSize { requests: 4, completions: 8, buffers: 8, buffer_bytes: 64 };
+    const PAIRS: usize = 20;
+
+    /// Takes every completion that there is.
+    fn take(ring: &mut Ring, mut each: impl FnMut(&mut Ring, Completion)) {
+        ring.enter(None);
+        while let Some(completion) = ring.next() {
+            each(ring, completion);
+        }
+    }
+
+    /// Bytes go both ways over many sockets, through queues and buffers that are too few, while some buffers are held
+    /// on to: nothing is lost, changed or out of order.
+    #[test]
+    fn random_traffic_arrives_whole_through_too_few_buffers() {
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut ring = Ring::new(SMALL).expect("a ring");
+        let pairs: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().expect("a pair of sockets")).collect();
+        pairs.iter().for_each(|(_, far)| far.set_nonblocking(true).expect("a socket option"));
+        let (mut receiving, mut sending) = (vec![false; PAIRS], vec![false; PAIRS]);
+        // Counted up from 0 on each socket, modulo a prime.
+        let (mut written, mut received) = (vec![0_u64; PAIRS], vec![0_u64; PAIRS]);
+        let (mut sent, mut read) = (vec![0_u64; PAIRS], vec![0_u64; PAIRS]);
+        let byte = |position: u64| (position % 251) as u8;
+        let mut held: Vec<(u32, Lent, u64)> = Vec::new();
+        let mut starved = 0;
+        for round in 0..3_000 {
+            let is_last = round >= 2_900;
+            let pair = random.usize(..PAIRS);
+            let (near, far) = &pairs[pair];
+            let bytes = random.u64(1..400);
+            if !is_last && random.bool() {
+                let bytes: Vec<u8> = (written[pair]..written[pair] + bytes).map(byte).collect();
+                written[pair] += (&mut &*far).write(&bytes).unwrap_or(0) as u64;
+            }
+            if !is_last && !std::mem::replace(&mut sending[pair], true) {
+                ring.send(pair as u32, near.as_fd(), (sent[pair]..sent[pair] + bytes).map(byte).collect());
+                sent[pair] += bytes;
+            }
+            let mut buffer = [0; 300];
+            for pair in 0..PAIRS {
+                if !std::mem::replace(&mut receiving[pair], true) {
+                    ring.receive(pair as u32, pairs[pair].0.as_fd());
+                }
+                while let Ok(bytes @ 1..) = (&mut &pairs[pair].1).read(&mut buffer) {
+                    let expected = (read[pair]..).map(byte);
+                    assert!(expected.zip(&buffer[..bytes]).all(|(expected, got)| expected == *got), "seed {seed}");
+                    read[pair] += bytes as u64;
+                }
+            }
+            take(&mut ring, |_, completion| match completion {
+                Completion::Received { index, bytes: Ok(Some(lent)), more } => {
+                    receiving[index as usize] = more;
+                    let position = received[index as usize];
+                    received[index as usize] += u64::from(lent.len);
+                    held.push((index, lent, position));
+                }
+                Completion::Received { index, bytes: Err(Errno::NOBUFS), more: false } => {
+                    starved += 1;
+                    receiving[index as usize] = false;
+                }
+                Completion::Sent { index, result: Ok(()), .. } => sending[index as usize] = false,
+                other => panic!("seed {seed}: {other:?}"),
+            });
+            while !held.is_empty() && (is_last || random.u8(..4) > 0) {
+                let (_, lent, position) = held.swap_remove(random.usize(..held.len()));
+                let expected = (position..).map(byte);
+                assert!(expected.zip(ring.bytes(&lent)).all(|(expected, got)| expected == *got), "seed {seed}");
+                ring.give_back(lent);
+            }
+            ring.validate();
+        }
+        assert_eq!((received, read), (written, sent), "seed {seed}");
+        assert!(starved > 0, "seed {seed}: buffers ran short");
+    }
+
+    #[test]
+    fn more_completions_than_fit_are_kept() {
+        let mut ring = Ring::new(SMALL).expect("a ring");
+        let pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().expect("a pair of sockets")).collect();
+        for (index, (near, _)) in pairs.iter().enumerate() {
+            ring.send(index as u32, near.as_fd(), vec![1; 10]);
+        }
+        let mut sent = 0;
+        for _ in 0..100 {
+            take(&mut ring, |_, completion| {
+                assert!(matches!(completion, Completion::Sent { result: Ok(()), .. }), "{completion:?}");
+                sent += 1;
+            });
+        }
+        assert_eq!((sent, ring.in_flight()), (100, 0));
+    }
+
+    #[test]
+    fn what_is_in_flight_survives_the_ring_and_ends_when_cancelled() {
+        let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
+        let mut ring = Ring::new(SMALL).expect("a ring");
+        ring.send(0, near.as_fd(), vec![7; 4 << 20]);
+        ring.receive(0, near.as_fd());
+        take(&mut ring, |_, completion| panic!("{completion:?}"));
+        ring.cancel_receive(0);
+        let mut ended = false;
+        take(&mut ring, |_, completion| {
+            let Completion::Received { bytes: Err(Errno::CANCELED), more: false, .. } = completion else {
+                panic!("{completion:?}")
+            };
+            ended = true;
+        });
+        assert!(ended && ring.in_flight() == 1, "the send goes on, for nobody reads");
+        drop((ring, near));
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).expect("what was sent");
+        assert!(all.iter().all(|byte| *byte == 7), "the buffer was not used for anything else");
+    }
+}
