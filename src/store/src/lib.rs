@@ -8,7 +8,7 @@
 //! - An entry is absent from the ms at which it expires, and from the moment its group is invalidated.
 //! - Only an operation that stores evicts, decided by counted charges: the same calls give the same evictions.
 //! - The charges of a group's entries and ghosts never exceed its budget.
-//! - A get allocates nothing and looks into the index once.
+//! - A get allocates nothing and looks into the index once; what it will read can be asked for beforehand.
 //! - Whatever leaves is reported to the [`RemovalHook`] exactly once.
 //!
 //! ```
@@ -33,7 +33,7 @@
 //! ```
 
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
@@ -42,11 +42,13 @@ mod entry;
 mod error;
 mod ghost;
 mod group;
+mod index;
 pub mod limits;
 mod list;
 mod memory;
 mod number;
 mod policy;
+mod prefetch;
 mod removal;
 mod settings;
 mod store;
@@ -55,7 +57,7 @@ mod upkeep;
 mod version;
 
 pub use counters::{GroupCounters, Reclaimed};
-pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Write};
+pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Nearby, Write};
 pub use error::{GroupError, StoreError, VersionAhead};
 pub use removal::{NoHook, Reason, Removal, RemovalHook};
 pub use settings::{Charge, GroupIndex, GroupSettings, PolicyKind, StoreSettings, UnknownPolicy};

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use crate::prefetch;
+
 /// No node.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -38,6 +40,7 @@ impl Nodes {
     }
 
     /// What the node costs.
+    #[inline]
     pub(crate) fn charge(&self, node: u32) -> u32 {
         self.nodes[node as usize].charge
     }
@@ -48,8 +51,15 @@ impl Nodes {
     }
 
     /// The tag of the list that the node is in.
+    #[inline]
     pub(crate) fn list(&self, node: u32) -> u8 {
         self.nodes[node as usize].list
+    }
+
+    /// Asks the processor for a node.
+    #[inline]
+    pub(crate) fn prefetch(&self, node: u32) {
+        prefetch::ends(&self.nodes[node as usize]);
     }
 
     fn node(&mut self, node: u32) -> &mut Node {
