@@ -75,10 +75,6 @@ pub struct Handle {
     pub(crate) hit_before: bool,
 }
 
-/// What [`crate::Store::prefetch_entry`] has asked for: a hint, never wrong to use, however old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nearby(pub(crate) u32);
-
 /// An entry, borrowed from the store's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -57,7 +57,7 @@ mod upkeep;
 mod version;
 
 pub use counters::{GroupCounters, Reclaimed};
-pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Nearby, Write};
+pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Write};
 pub use error::{GroupError, StoreError, VersionAhead};
 pub use removal::{NoHook, Reason, Removal, RemovalHook};
 pub use settings::{Charge, GroupIndex, GroupSettings, PolicyKind, StoreSettings, UnknownPolicy};

@@ -19,12 +19,14 @@ pub const VERSION_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 /// A reclaim says that there is more to do as long as it finds something at one of so many entry numbers.
 pub const SWEEP_YIELD: usize = 16;
 
-/// Lines of an entry's block that are asked for before it is read.
+/// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
+pub const PREFETCH_HASHES: usize = 64;
+/// Lines of an entry's key and value that are asked for.
 pub const PREFETCH_LINES_MAX: usize = 4;
 
 /// What an entry costs beside its key and value, in bytes: item and node (64 + 16, in vectors that grow by eighths),
-/// its place in the index (64/7 bytes at a load that growing by a quarter lets fall to 0.64: at most 14.3), and what a general
-/// allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
+/// its place in the index (64 / 7 at a load that growing by a quarter lets fall to 0.64: at most 14.3), and what a
+/// general allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
 pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
 /// What a ghost costs, in bytes: hash and node (8 + 16, growing by eighths), and its place in the index.
 pub const GHOST_BYTES: u64 = 40;

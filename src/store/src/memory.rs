@@ -109,12 +109,10 @@ impl Memory {
         Some(entry)
     }
 
-    /// Asks for the beginning of the block of an entry, if the number has one.
+    /// Asks for the beginning of the block of an entry.
     #[inline]
     pub(crate) fn prefetch_block(&self, entry: u32) {
-        if let Some(item) = self.items.get(entry as usize) {
-            prefetch::bytes(&item.block, PREFETCH_LINES_MAX);
-        }
+        prefetch::bytes(&self.item(entry).block, PREFETCH_LINES_MAX);
     }
 
     /// Adds an entry for a key that has none. Its node is in no list yet.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::group::Group;
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, PREFETCH_HASHES, VALUE_BYTES_MAX};
 use crate::list::NONE;
 use crate::memory::{Change, Memory, Stamp};
 use crate::number::{self, Decimal};
@@ -11,8 +11,8 @@ use crate::policy::{Departure, Replacement};
 use crate::sweep::Sweep;
 use crate::version::VersionClock;
 use crate::{
-    Condition, Entry, Expiry, GroupCounters, Handle, Key, Marks, Nearby, NoHook, Reason, Removal, RemovalHook,
-    StoreError, StoreSettings, VersionAhead, Write,
+    Condition, Entry, Expiry, GroupCounters, Handle, Key, Marks, NoHook, Reason, Removal, RemovalHook, StoreError,
+    StoreSettings, VersionAhead, Write,
 };
 
 /// One shard's entries, in groups.
@@ -75,24 +75,20 @@ impl<H: RemovalHook> Store<H> {
         }
     }
 
-    /// First of three steps that make operations on several keys faster, if the first is taken for all of them, then
-    /// the second, then the third: asks the processor for the place of a key in the index. The steps change nothing,
-    /// no handle becomes invalid, and what happens between them and the operation matters only to its speed.
-    #[inline]
-    pub fn prefetch_place(&self, hash: u64) {
-        self.memory.prefetch_place(hash);
-    }
-
-    /// Second step: asks for the entry that is probably that of the key, if there is one.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) -> Option<Nearby> {
-        self.memory.prefetch_item(hash).map(Nearby)
-    }
-
-    /// Third step: asks for key and value of the entry.
-    #[inline]
-    pub fn prefetch_value(&self, nearby: Nearby) {
-        self.memory.prefetch_block(nearby.0);
+    /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that
+    /// they wait for memory once instead of once each: first the places in the index, then the entries that are
+    /// probably meant, then their keys and values. Changes nothing; all handles stay valid.
+    pub fn prefetch(&self, hashes: &[u64]) {
+        let mut nearby = [0; PREFETCH_HASHES];
+        for hashes in hashes.chunks(PREFETCH_HASHES) {
+            hashes.iter().for_each(|&hash| self.memory.prefetch_place(hash));
+            let mut found = 0;
+            for entry in hashes.iter().filter_map(|&hash| self.memory.prefetch_item(hash)) {
+                nearby[found] = entry;
+                found += 1;
+            }
+            nearby[..found].iter().for_each(|&entry| self.memory.prefetch_block(entry));
+        }
     }
 
     /// The entry that was found.
