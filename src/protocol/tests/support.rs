@@ -2,7 +2,8 @@
 
 use larder_protocol::native::generated as pb;
 use larder_protocol::native::{
-    Body, Malformed, Response, Scratch, decode_request, decode_response, encode_request, encode_response,
+    Body, Malformed, RequestLimits, Response, Scratch, decode_plain, decode_request, decode_response, encode_request,
+    encode_response,
 };
 use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
 use pb::request::Operation;
@@ -25,6 +26,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn agree_about_request(bytes: &[u8]) -> Result<(), String> {
     let mut scratch = Scratch::default();
     let found = decode_request(bytes, &mut scratch);
+    agree_about_plain(bytes, &found)?;
     match (pb::Request::decode(bytes), found) {
         (Ok(sent), Ok(request)) => {
             let wanted = meaning_of_request(&sent).map_err(|status| format!("accepted, not {status:?}: {sent:?}"))?;
@@ -42,6 +44,36 @@ pub(crate) fn agree_about_request(bytes: &[u8]) -> Result<(), String> {
         (Ok(sent), Err(malformed)) => refused(malformed, sent.id, meaning_of_request(&sent).err()),
         (Err(_), Err(malformed)) if is_refusal(&malformed) => Ok(()),
         (Err(error), found) => Err(format!("prost refuses ({error}), and here it is {found:?}")),
+    }
+}
+
+/// What is decoded ahead is what is decoded otherwise, and what an encoder writes of the usual requests can be.
+fn agree_about_plain(bytes: &[u8], found: &Result<Request<'_>, Malformed>) -> Result<(), String> {
+    let limits = RequestLimits::default();
+    let plain = decode_plain(bytes, &limits).map(|request| format!("{request:?}"));
+    let found = match found {
+        Ok(request) => request,
+        Err(_) if plain.is_none() => return Ok(()),
+        Err(malformed) => return Err(format!("plain, but {malformed:?}")),
+    };
+    let wanted = format!("{found:?}");
+    if plain.is_some_and(|plain| plain != wanted) {
+        return Err(format!("plain is not {wanted}"));
+    }
+    let is_usual = match found.command {
+        Command::Get { .. } => true,
+        Command::Set(write) => {
+            let is_relative = matches!(write.expiry, Expiry::Default | Expiry::Never | Expiry::After(_));
+            write.condition == Condition::Always && is_relative
+        }
+        _ => false,
+    };
+    let mut frame = Vec::new();
+    encode_request(&mut frame, found);
+    match decode_plain(&frame[4..], &limits).map(|request| format!("{request:?}")) {
+        None if is_usual => Err(format!("what an encoder writes of {wanted} is not plain")),
+        Some(plain) if !is_usual || plain != wanted => Err(format!("what an encoder writes of {wanted} is {plain}")),
+        _ => Ok(()),
     }
 }
 

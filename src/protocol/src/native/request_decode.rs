@@ -4,6 +4,7 @@ use super::Malformed;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
 use super::request_fields::{Hello, Item, check_lease_set, check_scan, merge_keys, merge_writes, skip_all};
+use super::request_plain::decode_plain;
 use super::scratch::Scratch;
 use crate::command::{Command, Keys, Request, Write, Writes};
 use crate::limits::FRAME_BYTES_MAX;
@@ -22,10 +23,13 @@ pub fn decode_request<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result
 }
 
 fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>, Fault> {
+    scratch.begin();
+    if let Some(request) = decode_plain(message, &scratch.limits) {
+        return Ok(request);
+    }
     let mut reader = Reader::new(message);
     let (mut id, mut epoch, mut group, mut timeout_ms, mut forwarded) = (0, 0, 0, 0, false);
     let mut draft = Draft::default();
-    scratch.begin();
     while let Some((number, wire)) = reader.field()? {
         match number {
             request::ID => id = reader.uint64(wire)?,
