@@ -14,7 +14,7 @@ use crate::command::Subject;
 use crate::completions::Answer;
 use crate::failures;
 use crate::groups::Groups;
-use crate::limits::EXPIRE_STEPS_MAX;
+use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
 use crate::waiting::Waiting;
@@ -112,6 +112,28 @@ impl<H: RemovalHook> Engine<H> {
             fetched: None,
             timeout_ms_default,
         })
+    }
+
+    /// Asks the processor for the memory that these requests will read, if they are about one key each and it is here.
+    /// Changes nothing: a caller with several requests passes them here, then submits them in their order, and each
+    /// finds in the cache what it would have waited for.
+    pub fn prefetch<'r>(&self, requests: impl Iterator<Item = &'r Request<'r>>) {
+        let (mut hashes, mut len) = ([0; PREFETCH_REQUESTS], 0);
+        for request in requests {
+            let Subject::Key(key) = Subject::of(&request.command) else { continue };
+            let Some(group) = self.local.groups.group(request.group) else { continue };
+            let hash = key_hash(key, group.hash);
+            if self.local.route(hash) != Route::Here {
+                continue;
+            }
+            hashes[len] = hash;
+            len += 1;
+            if len == hashes.len() {
+                self.local.store.prefetch(&hashes);
+                len = 0;
+            }
+        }
+        self.local.store.prefetch(&hashes[..len]);
     }
 
     /// Executes a request, or passes it on to the shard that has to. A request marked as forwarded is executed here or

@@ -39,6 +39,8 @@ pub const WAITING_MAX: usize = 64 << 10;
 pub const GATHER_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Most deadlines that one call of `wake` handles.
 pub const EXPIRE_STEPS_MAX: usize = 1 << 10;
+/// Requests, or keys of one, whose memory is asked for at a time.
+pub const PREFETCH_REQUESTS: usize = larder_store::limits::PREFETCH_HASHES;
 /// When a client that was refused with OVERLOADED should come back, in ms: some turns of a busy shard.
 pub const RETRY_AFTER_MS: u32 = 5;
 /// Most empty batch buffers that are kept for reuse, [`BATCH_BYTES`] each.

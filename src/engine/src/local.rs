@@ -15,6 +15,7 @@ use crate::Counters;
 use crate::command::{Many, Subject};
 use crate::failures;
 use crate::groups::{Group, Groups};
+use crate::limits::PREFETCH_REQUESTS;
 use crate::stats;
 
 /// Where a key belongs.
@@ -183,6 +184,7 @@ impl<H: RemovalHook> Local<H> {
             self.last.found.clear();
             self.last.found_ms = now_ms;
             for position in 0..many.len() {
+                self.prefetch(position);
                 let found = self.find(many, position, group, now_ms);
                 self.last.found.push(found);
             }
@@ -190,10 +192,25 @@ impl<H: RemovalHook> Local<H> {
         }
         self.last.outcomes.clear();
         for position in 0..many.len() {
+            self.prefetch(position);
             let outcome = self.change(many, position, group, now_ms);
             self.last.outcomes.push(outcome);
         }
         Reply::Outcomes(&self.last)
+    }
+
+    /// At the first of every [`PREFETCH_REQUESTS`] placed keys: asks for the memory of those that are here.
+    #[inline]
+    fn prefetch(&self, position: usize) {
+        if position.is_multiple_of(PREFETCH_REQUESTS) {
+            let (mut hashes, mut len) = ([0; PREFETCH_REQUESTS], 0);
+            let next = self.placed[position..].iter().take(PREFETCH_REQUESTS);
+            for placed in next.filter(|placed| placed.route == Route::Here) {
+                hashes[len] = placed.hash;
+                len += 1;
+            }
+            self.store.prefetch(&hashes[..len]);
+        }
     }
 
     /// Looks up one key of a get_many.
