@@ -65,6 +65,8 @@ const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 
 /// Bytes that a stopping shard reads at a time, and those that a connection keeps room for without asking.
 pub const READ_BYTES: usize = 64 << 10;
+/// Requests of one read that are decoded, and their memory asked for, before the first of them is executed.
+pub const AHEAD_MAX: usize = larder_engine::limits::PREFETCH_REQUESTS;
 /// A connection with this many bytes to be sent is not read from, and its further requests wait: the client reads
 /// first.
 pub const OUTPUT_BYTES_PAUSE: usize = 256 << 10;

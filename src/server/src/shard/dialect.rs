@@ -1,8 +1,10 @@
 //! The protocols that a connection may speak.
 
-use larder_protocol::native::{self, Scratch};
+use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::{Failure, Reply, Request, Status};
 use std::borrow::Cow;
+
+use crate::limits::AHEAD_MAX;
 
 /// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
 /// come in the order of the requests numbers them in `next` and holds early ones back in
@@ -33,7 +35,48 @@ pub(super) enum Step<'a> {
     Broken(Failure),
 }
 
+/// Requests at the beginning of a connection's input that can be there at the same time, because each borrows from
+/// the input alone, and where each ends in it. Their memory is reused from read to read.
+#[derive(Debug, Default)]
+pub(super) struct Ahead<'a> {
+    pub(super) requests: Vec<(Request<'a>, usize)>,
+}
+
+impl Ahead<'_> {
+    /// The memory without the requests, for those of another input: an empty vector of one lifetime becomes one of
+    /// another in place.
+    pub(super) fn recycled<'b>(mut self) -> Ahead<'b> {
+        self.requests.clear();
+        Ahead { requests: self.requests.into_iter().map(|_| unreachable!("it was cleared")).collect() }
+    }
+}
+
 impl Dialect {
+    /// The requests in `input` that can be decoded ahead of their execution, up to the first that cannot and to
+    /// [`AHEAD_MAX`]. None of them says anything about those that follow; [`Dialect::next`] is for all others.
+    #[inline]
+    pub(super) fn ahead<'a>(
+        &mut self,
+        input: &'a [u8],
+        limits: &RequestLimits,
+        frame_bytes_max: usize,
+        ahead: &mut Ahead<'a>,
+    ) {
+        ahead.requests.clear();
+        match self {
+            Dialect::Native => {
+                let mut end = 0;
+                while ahead.requests.len() < AHEAD_MAX
+                    && let Ok(Some(frame)) = native::frame(&input[end..], frame_bytes_max)
+                    && let Some(request) = native::decode_plain(frame.message, limits)
+                {
+                    end += frame.consumed;
+                    ahead.requests.push((request, end));
+                }
+            }
+        }
+    }
+
     /// The first request in `input`.
     #[inline]
     pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: usize) -> Step<'a> {

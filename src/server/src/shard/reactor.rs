@@ -10,10 +10,10 @@ use larder_store::NoHook;
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections};
-use super::dialect::{Dialect, Step};
+use super::dialect::{Ahead, Dialect, Step};
 use super::hello::Welcome;
 use super::waiters::Waiters;
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::limits::{AHEAD_MAX, OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::mesh::Port;
 
 pub use super::connections::ConnectionId;
@@ -34,6 +34,8 @@ pub struct Reactor {
     connections: Connections,
     waiters: Waiters,
     scratch: Scratch,
+    /// Memory for requests that are decoded ahead; empty between two calls.
+    ahead: Ahead<'static>,
     buffers: Buffers,
     /// Connections that a turn had something for.
     listed: Vec<ConnectionId>,
@@ -70,6 +72,7 @@ impl Reactor {
             connections: Connections::default(),
             waiters: Waiters::default(),
             scratch,
+            ahead: Ahead::default(),
             buffers: Buffers::default(),
             listed: Vec::new(),
             unsent: false,
@@ -264,11 +267,13 @@ impl Reactor {
     fn process(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) -> usize {
         let Self { engine, welcome, waiters, scratch, unsent, .. } = self;
         let mut parts = Parts { engine, welcome, waiters, scratch, unsent };
+        let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);
         if connection.output.capacity() == 0 {
             connection.output = self.buffers.take();
         }
-        let consumed = parts.process(id, connection, bytes, now_ms);
+        let consumed = parts.process(id, connection, bytes, &mut ahead, now_ms);
+        self.ahead = ahead.recycled();
         if connection.output.is_empty() {
             self.buffers.give(core::mem::take(&mut connection.output));
         }
@@ -318,42 +323,103 @@ impl Reactor {
 }
 
 impl Parts<'_> {
-    fn process(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8], now_ms: u64) -> usize {
+    /// Executes requests in their order. Runs of those that can be decoded ahead are: then the memory of all is asked
+    /// for before the first is executed.
+    fn process<'a>(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        bytes: &'a [u8],
+        ahead: &mut Ahead<'a>,
+        now_ms: u64,
+    ) -> usize {
         let mut consumed = 0;
         let epoch = self.engine.epoch();
+        let (limits, frame_bytes_max) = (self.scratch.limits(), self.welcome.frame_bytes_max());
         while !connection.is_paused() {
-            let Connection { dialect, output, .. } = connection;
-            match dialect.next(&bytes[consumed..], self.scratch, self.welcome.frame_bytes_max()) {
-                Step::More => break,
-                Step::Request(request, taken) => {
-                    consumed += taken;
-                    if let Command::Hello { protocol, shard, .. } = request.command {
-                        self.welcome.answer(output, request.id, self.engine, protocol, shard);
-                        continue;
-                    }
-                    match self.engine.submit(&request, now_ms) {
-                        Submission::Done(reply) => dialect.answer(output, request.id, epoch, &reply),
-                        Submission::Pending(ticket) => {
-                            *self.unsent = true;
-                            self.waiters.insert(ticket, id, connection, request.id, reads_only(&request));
-                        }
-                    }
+            connection.dialect.ahead(&bytes[consumed..], &limits, frame_bytes_max, ahead);
+            if ahead.requests.len() > 1 {
+                self.engine.prefetch(ahead.requests.iter().map(|(request, _)| request));
+            }
+            let begin = consumed;
+            for (request, end) in &ahead.requests {
+                if connection.is_paused() {
+                    return consumed;
                 }
-                Step::Malformed { id, failure, consumed: taken } => {
-                    consumed += taken;
-                    self.engine.counters_mut().malformed += 1;
-                    dialect.answer(output, id, epoch, &Reply::Failed(&failure));
-                }
-                Step::Broken(failure) => {
-                    self.engine.counters_mut().malformed += 1;
-                    dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
-                    connection.broken = true;
-                    connection.input = Vec::new();
-                    return bytes.len();
-                }
+                self.submit(id, connection, request, epoch, now_ms);
+                consumed = begin + end;
+            }
+            if ahead.requests.len() == AHEAD_MAX {
+                continue;
+            }
+            if consumed == bytes.len() || connection.is_paused() {
+                break;
+            }
+            match self.process_one(id, connection, &bytes[consumed..], epoch, now_ms) {
+                0 => break,
+                taken => consumed += taken,
             }
         }
         consumed
+    }
+
+    /// Processes what `bytes` begin with, whatever it is; returns how many bytes it takes, 0: it is not there as a
+    /// whole.
+    fn process_one(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        bytes: &[u8],
+        epoch: u64,
+        now_ms: u64,
+    ) -> usize {
+        let Connection { dialect, output, .. } = connection;
+        // Out of `self` for as long as the request borrows it.
+        let mut scratch = std::mem::take(self.scratch);
+        let taken = match dialect.next(bytes, &mut scratch, self.welcome.frame_bytes_max()) {
+            Step::More => 0,
+            Step::Request(request, taken) => {
+                if let Command::Hello { protocol, shard, .. } = request.command {
+                    self.welcome.answer(output, request.id, self.engine, protocol, shard);
+                } else {
+                    self.submit(id, connection, &request, epoch, now_ms);
+                }
+                taken
+            }
+            Step::Malformed { id, failure, consumed } => {
+                self.engine.counters_mut().malformed += 1;
+                dialect.answer(output, id, epoch, &Reply::Failed(&failure));
+                consumed
+            }
+            Step::Broken(failure) => {
+                self.engine.counters_mut().malformed += 1;
+                dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
+                connection.broken = true;
+                connection.input = Vec::new();
+                bytes.len()
+            }
+        };
+        *self.scratch = scratch;
+        taken
+    }
+
+    /// Executes a request and answers it, or remembers who waits for it.
+    #[inline]
+    fn submit(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        request: &Request<'_>,
+        epoch: u64,
+        now_ms: u64,
+    ) {
+        match self.engine.submit(request, now_ms) {
+            Submission::Done(reply) => connection.dialect.answer(&mut connection.output, request.id, epoch, &reply),
+            Submission::Pending(ticket) => {
+                *self.unsent = true;
+                self.waiters.insert(ticket, id, connection, request.id, reads_only(request));
+            }
+        }
     }
 }
 
