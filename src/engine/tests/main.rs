@@ -1,5 +1,6 @@
 //! Engines as a node has them, in one thread: with lanes that delay, shards that stall, and a plain model beside them.
 
+mod ahead;
 mod allocations;
 mod deadlines;
 mod harness;

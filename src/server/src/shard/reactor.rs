@@ -427,3 +427,81 @@ impl Parts<'_> {
 fn reads_only(request: &Request<'_>) -> bool {
     matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW_MS, reactors};
+    use super::*;
+    use larder_protocol::native::encode_request;
+    use larder_protocol::{Condition, Expiry, Keys, Span, Write};
+
+    /// Frames of any kind of request, and some that are none.
+    fn frames(random: &mut fastrand::Rng, next_id: &mut u64) -> Vec<Vec<u8>> {
+        let frame = |_| {
+            let names = format!("{:02}{:02}", random.u32(0..40), random.u32(0..40));
+            let (key, value) = (&names.as_bytes()[..2], vec![random.u8(..); random.usize(0..200)]);
+            let spans = [Span { start: 0, len: 2 }, Span { start: 2, len: 2 }];
+            let expiry = if random.bool() { Expiry::Default } else { Expiry::After(random.u64(1..20)) };
+            let condition = if random.u8(0..5) == 0 { Condition::Present } else { Condition::Always };
+            let command = match random.u8(0..20) {
+                0..9 => Command::Get { key },
+                9..14 => Command::Set(Write { key, value: &value, flags: 1, condition, expiry }),
+                14 => Command::Delete { key, version: 0 },
+                15 => Command::Touch { key, expiry },
+                16 => Command::Append { key, value: &value },
+                17 => Command::GetMany { keys: Keys::new(names.as_bytes(), &spans) },
+                18 => return vec![0, 0, 0, 2, 0x08, random.u8(..)],
+                _ => Command::Hello { client: "c", protocol: 1, credentials: &[], shard: None },
+            };
+            *next_id += 1;
+            let group = if random.u8(0..20) == 0 { 0xBAD } else { 0 };
+            let mut frame = Vec::new();
+            let forwarded = random.u8(0..10) == 0;
+            encode_request(&mut frame, &Request { id: *next_id, epoch: 0, group, timeout_ms: 0, forwarded, command });
+            frame
+        };
+        (0..150).map(frame).collect()
+    }
+
+    /// All that a connection is answered, if its reads have these frames together or each by itself.
+    fn answers(shards: u16, seed: u64, is_ahead: bool) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut reactors, mut answers, mut next_id) = (reactors(shards), Vec::new(), 0);
+        let id = reactors[0].opened(Dialect::Native);
+        for round in 0..20 {
+            let frames = frames(&mut random, &mut next_id);
+            let now_ms = NOW_MS + 7 * round;
+            if is_ahead {
+                let bytes = frames.concat();
+                let cut = random.usize(0..bytes.len());
+                reactors[0].received(id, &bytes[..cut], now_ms);
+                reactors[0].received(id, &bytes[cut..], now_ms);
+            } else {
+                random.usize(0..frames.concat().len());
+                frames.iter().for_each(|frame| reactors[0].received(id, frame, now_ms));
+            }
+            while reactors.iter_mut().map(|reactor| reactor.turn(now_ms)).fold(false, |any, turn| any | turn.worked) {}
+            let output = reactors[0].output(id).to_vec();
+            reactors[0].sent(id, output.len(), now_ms);
+            answers.extend_from_slice(&output);
+            reactors.iter_mut().for_each(Reactor::validate);
+        }
+        let stats = Request { id: 1, epoch: 0, group: 0, timeout_ms: 0, forwarded: true, command: Command::Stats };
+        let mut frame = Vec::new();
+        encode_request(&mut frame, &stats);
+        reactors[0].received(id, &frame, NOW_MS + 1000);
+        answers.extend_from_slice(reactors[0].output(id));
+        answers
+    }
+
+    #[test]
+    fn requests_of_one_read_are_answered_like_requests_of_many() {
+        for seed in 0..40 {
+            for shards in [1, 2] {
+                let (ahead, alone) = (answers(shards, seed, true), answers(shards, seed, false));
+                assert!(ahead.len() > 20_000, "seed {seed}: {} bytes of answers", ahead.len());
+                assert!(ahead == alone, "seed {seed}, {shards} shards: the answers differ");
+            }
+        }
+    }
+}

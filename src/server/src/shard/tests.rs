@@ -15,10 +15,10 @@ use super::{ConnectionId, Dialect, Reactor, Welcome};
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PAUSE};
 use crate::mesh::mesh;
 
-const NOW_MS: u64 = 1_700_000_000_000;
+pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
-fn reactors(shards: u16) -> Vec<Reactor> {
+pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
     let node = Node { id: "node".into(), address: "127.0.0.1:1".into(), shards, points: 1024, incarnation: 1 };
     let topology = Arc::new(Topology::new(0, 1, vec![node]).expect("one node makes a ring"));
     let ports = mesh(shards, LANE_BATCHES_MAX).expect("descriptors for the doors");
