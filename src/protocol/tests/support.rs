@@ -314,7 +314,13 @@ impl Outcomes for Results<u64> {
 pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (id, epoch) = (response.id, response.epoch);
-    let mut encode = |reply: Reply<'_>| encode_response(&mut out, id, epoch, &reply);
+    let mut encode = |reply: Reply<'_>| {
+        encode_response(&mut out, id, epoch, &reply);
+        let (mut roomy, before) = (Vec::with_capacity(1 << 20), b"before");
+        roomy.extend_from_slice(before);
+        encode_response(&mut roomy, id, epoch, &reply);
+        assert_eq!(roomy[before.len()..], out, "a buffer with room gets the same");
+    };
     let bare = response.message.is_empty() && response.retry_after_ms == 0;
     match (response.status, &response.body) {
         (Status::Ok, Body::None) if bare => encode(Reply::Done),

@@ -20,12 +20,12 @@ const LOAD_MAX: usize = 8;
 /// Buckets of the smallest table that has any.
 const BUCKETS_MIN: usize = 4;
 
-/// One line: places below `len` are taken.
+/// One line: places below [`Bucket::len`] are taken.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 struct Bucket {
-    tags: [u32; WIDTH],
-    len: u32,
+    /// Tags, and in the last place how many there are: so all are compared in two steps of four.
+    tags: [u32; WIDTH + 1],
     numbers: [u32; WIDTH],
     /// Entries that belong to this bucket or one before it and lie behind it.
     passed: u32,
@@ -85,14 +85,14 @@ impl Index {
         }
         self.len += 1;
         let mut at = self.home(tag).expect("a table that may hold something has buckets");
-        while self.buckets[at].len as usize == WIDTH {
+        while self.buckets[at].len() == WIDTH {
             self.buckets[at].passed += 1;
             at = self.next(at);
         }
         let bucket = &mut self.buckets[at];
-        let place = bucket.len as usize;
+        let place = bucket.len();
         (bucket.tags[place], bucket.numbers[place]) = (tag, number);
-        bucket.len += 1;
+        bucket.tags[WIDTH] += 1;
     }
 
     /// Removes a number, and says whether it was there.
@@ -100,8 +100,8 @@ impl Index {
         let Some(home) = self.home(tag) else { return false };
         let Some((at, place)) = self.place(home, tag, number) else { return false };
         let bucket = &mut self.buckets[at];
-        bucket.len -= 1;
-        let last = bucket.len as usize;
+        bucket.tags[WIDTH] -= 1;
+        let last = bucket.len();
         (bucket.tags[place], bucket.numbers[place]) = (bucket.tags[last], bucket.numbers[last]);
         let mut passed = home;
         while passed != at {
@@ -136,7 +136,7 @@ impl Index {
         let mut passed = alloc::vec![0; self.buckets.len()];
         let mut len = 0;
         for (at, bucket) in self.buckets.iter().enumerate() {
-            for &tag in &bucket.tags[..bucket.len as usize] {
+            for &tag in &bucket.tags[..bucket.len()] {
                 let mut before = self.home(tag).expect("there are buckets");
                 while before != at {
                     passed[before] += 1;
@@ -169,7 +169,7 @@ impl Index {
         let mut at = home;
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            if let Some(place) = bucket.numbers[..bucket.len as usize].iter().position(|&other| other == number) {
+            if let Some(place) = bucket.numbers[..bucket.len()].iter().position(|&other| other == number) {
                 debug_assert_eq!(bucket.tags[place], tag, "a number keeps its tag");
                 return Some((at, place));
             }
@@ -191,7 +191,7 @@ impl Index {
         let old = core::mem::replace(&mut self.buckets, buckets);
         (self.len, self.len_max) = (0, count * WIDTH * LOAD_MAX / LOAD_OF);
         for bucket in &old {
-            for place in 0..bucket.len as usize {
+            for place in 0..bucket.len() {
                 self.insert(bucket.tags[place], bucket.numbers[place]);
             }
         }
@@ -206,7 +206,13 @@ impl Bucket {
         for (place, &other) in self.tags.iter().enumerate() {
             matching |= u32::from(other == tag) << place;
         }
-        matching & ((1 << self.len) - 1)
+        matching & ((1 << self.len()) - 1)
+    }
+
+    /// How many places are taken.
+    #[inline]
+    fn len(&self) -> usize {
+        self.tags[WIDTH] as usize
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod frame;
 mod numbers;
+mod piece;
 mod reader;
 mod request_decode;
 mod request_encode;

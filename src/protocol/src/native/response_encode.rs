@@ -6,8 +6,11 @@ use prost::Message;
 
 use super::generated::{HelloResult, TopologyResult};
 use super::numbers::{entry, item, outcome, response, result};
+use super::piece::Piece;
 use super::writer::{Writer, size, zigzag};
-use crate::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, RESULT_ENVELOPE_BYTES_MAX};
+use crate::limits::{
+    COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, RESULT_ENVELOPE_BYTES_MAX,
+};
 use crate::reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
@@ -19,11 +22,13 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
     match *reply {
         Reply::Done => envelope.alone(out),
         Reply::Miss => Envelope { status: Status::NotFound, ..envelope }.alone(out),
+        Reply::Entry(found) if put_found(out, id, epoch, found) => {}
         Reply::Entry(found) => {
             let mut writer = envelope.begin(out, result::ENTRY, entry_bytes(Ok(found)));
             put_entry(&mut writer, Ok(found));
         }
         Reply::Entries(entries) => put_entries(out, envelope, entries),
+        Reply::Stored { version } if put_stored(out, id, epoch, version) => {}
         Reply::Stored { version } => {
             let len = size::fixed64(outcome::STORED_VERSION, version);
             let mut writer = envelope.begin(out, result::STORED, len);
@@ -47,6 +52,48 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
         }
         Reply::Failed(failure) => envelope.failed(out, failure),
     }
+}
+
+/// Appends the answer of a get if `out` has room for it and some more: all but the value is put together aside and
+/// copied in pieces of constant length. Says whether it did; else nothing happened.
+#[inline]
+fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Entry<'_>) -> bool {
+    let len = found.value.len();
+    if out.capacity() - out.len() < len.saturating_add(2 * Piece::BYTES) || len == 0 {
+        return false;
+    }
+    let mut tail = Piece::default();
+    tail.uint(entry::FLAGS, u64::from(found.flags));
+    tail.fixed64(entry::VERSION, found.version);
+    tail.uint(entry::TTL_MS, found.ttl_ms);
+    let mut head = Piece::default();
+    head.skip(FRAME_PREFIX_BYTES);
+    head.uint(response::ID, id);
+    head.uint(response::EPOCH, epoch);
+    head.message(result::ENTRY, size::bytes(entry::VALUE, len) + tail.len());
+    head.message(entry::VALUE, len);
+    head.prefix(head.len() - FRAME_PREFIX_BYTES + len + tail.len());
+    head.append_to(out);
+    out.extend_from_slice(found.value);
+    tail.append_to(out);
+    true
+}
+
+/// Like [`put_found`], for the answer of a set.
+#[inline]
+fn put_stored(out: &mut Vec<u8>, id: u64, epoch: u64, version: u64) -> bool {
+    if out.capacity() - out.len() < Piece::BYTES {
+        return false;
+    }
+    let mut all = Piece::default();
+    all.skip(FRAME_PREFIX_BYTES);
+    all.uint(response::ID, id);
+    all.uint(response::EPOCH, epoch);
+    all.message(result::STORED, size::fixed64(outcome::STORED_VERSION, version));
+    all.fixed64(outcome::STORED_VERSION, version);
+    all.prefix(all.len() - FRAME_PREFIX_BYTES);
+    all.append_to(out);
+    true
 }
 
 /// Appends the frame of the answer to a Hello. Like [`encode_response`], with prost.
