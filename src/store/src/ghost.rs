@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 
 use crate::list::{List, Nodes, push_by_eighths};
+use crate::memory::index_hash;
 
 /// A bounded queue of ghosts that are found by hash.
 #[derive(Debug)]
@@ -107,12 +108,6 @@ impl Ghosts {
             assert_eq!(found, Some(&ghost), "ghost {ghost} is not found by its hash");
         }
     }
-}
-
-/// The hash as hashbrown wants it, which takes buckets from the low bits and tags from the top 7. On one shard the top
-/// bits are all alike, since they chose its slots; multiplying brings the others there.
-fn index_hash(hash: u64) -> u64 {
-    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]

@@ -42,7 +42,6 @@ mod entry;
 mod error;
 mod ghost;
 mod group;
-mod index;
 pub mod limits;
 mod list;
 mod memory;

@@ -25,8 +25,8 @@ pub const PREFETCH_HASHES: usize = 64;
 pub const PREFETCH_LINES_MAX: usize = 4;
 
 /// What an entry costs beside its key and value, in bytes: item and node (64 + 16, in vectors that grow by eighths),
-/// its place in the index (64 / 7 at a load that growing by a quarter lets fall to 0.64: at most 14.3), and what a
-/// general allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
+/// its place in the index (5 bytes at a load that doubling lets fall to 7/16: at most 11.5), and what a general
+/// allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
 pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
 /// What a ghost costs, in bytes: hash and node (8 + 16, growing by eighths), and its place in the index.
 pub const GHOST_BYTES: u64 = 40;

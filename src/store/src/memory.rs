@@ -8,7 +8,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::index::{Index, tag};
+use hashbrown::HashTable;
+
 use crate::limits::PREFETCH_LINES_MAX;
 use crate::list::{List, Nodes, push_by_eighths};
 use crate::prefetch;
@@ -17,7 +18,7 @@ use crate::{GroupIndex, Key, Marks};
 /// Entries of all groups of a shard, by number.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    index: Index,
+    index: HashTable<u32>,
     items: Vec<Item>,
     /// The policies' view of the entries.
     pub(crate) nodes: Nodes,
@@ -81,29 +82,25 @@ impl Memory {
     /// No entries; allocates nothing.
     pub(crate) fn new() -> Self {
         let (items, nodes) = (Vec::new(), Nodes::default());
-        Self { index: Index::default(), items, nodes, vacant: List::new(VACANT) }
+        Self { index: HashTable::new(), items, nodes, vacant: List::new(VACANT) }
     }
 
     /// The entry of a key, in one look into the index.
     #[inline]
     pub(crate) fn find(&self, key: Key<'_>) -> Option<u32> {
-        let is_it = |entry: u32| {
+        let is_it = |&entry: &u32| {
             let item = &self.items[entry as usize];
             item.hash == key.hash && item.group == key.group.0 && item.key() == key.bytes
         };
-        self.index.find(tag(key.hash), is_it)
+        self.index.find(index_hash(key.hash), is_it).copied()
     }
 
-    /// Asks the processor for what [`Memory::find`] of a key with this hash reads first.
-    #[inline]
-    pub(crate) fn prefetch_place(&self, hash: u64) {
-        self.index.prefetch(tag(hash));
-    }
-
-    /// Asks for the item and the node of the entry that a key with this hash probably has.
+    /// Asks the processor for the item and the node of the entry that a key with this hash probably has: the first
+    /// whose 7 bits of tag are the same. The index itself is read for that; several such calls in a row do not wait for
+    /// each other, since none depends on what another finds.
     #[inline]
     pub(crate) fn prefetch_item(&self, hash: u64) -> Option<u32> {
-        let entry = self.index.likely(tag(hash))?;
+        let entry = *self.index.find(index_hash(hash), |_| true)?;
         prefetch::ends(&self.items[entry as usize]);
         self.nodes.prefetch(entry);
         Some(entry)
@@ -143,7 +140,8 @@ impl Memory {
             }
         };
         self.nodes.set_charge(entry, charge);
-        self.index.insert(tag(key.hash), entry);
+        let items = &self.items;
+        self.index.insert_unique(index_hash(key.hash), entry, |&entry| index_hash(items[entry as usize].hash));
         entry
     }
 
@@ -165,7 +163,8 @@ impl Memory {
     /// Removes an entry whose node is in no list any more.
     pub(crate) fn remove(&mut self, entry: u32) {
         let item = &mut self.items[entry as usize];
-        assert!(self.index.remove(tag(item.hash), entry), "entry {entry} is in the index");
+        let found = self.index.find_entry(index_hash(item.hash), |&other| other == entry);
+        found.expect("an entry is in the index").remove();
         (item.block, item.group) = (Box::default(), NO_GROUP);
         self.nodes.set_charge(entry, 0);
         self.vacant.push_head(&mut self.nodes, entry);
@@ -204,7 +203,6 @@ impl Memory {
     /// If anything is wrong.
     pub(crate) fn validate(&self) {
         self.vacant.validate(&self.nodes);
-        self.index.validate();
         assert_eq!(self.items.len(), self.nodes.len(), "items and nodes come in pairs");
         assert_eq!(self.items.len(), self.len() + self.vacant.len() as usize, "a number is neither used nor vacant");
         for entry in self.vacant.iter(&self.nodes) {
@@ -247,6 +245,12 @@ impl Item {
     pub(crate) fn group(&self) -> Option<GroupIndex> {
         (self.group != NO_GROUP).then_some(GroupIndex(self.group))
     }
+}
+
+/// The hash as the index wants it, which takes buckets from the low bits and tags from the top 7. On one shard the top
+/// bits are all alike, since they chose its slots; multiplying brings the others there.
+pub(crate) fn index_hash(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// One block with all the parts, in one allocation of just that size.
@@ -307,5 +311,12 @@ mod tests {
             assert_eq!((memory.item(entry).key(), memory.item(entry).value()), (&b"key"[..], value));
             assert!(!memory.item(entry).hit, "another value was not read yet");
         }
+    }
+
+    #[test]
+    fn tags_of_the_index_differ_where_only_low_bits_do() {
+        let tags: std::collections::HashSet<u64> =
+            (0..1000_u64).map(|low| index_hash(0xABCD_E000_0000_0000 | low) >> 57).collect();
+        assert_eq!(tags.len(), 128);
     }
 }

@@ -76,12 +76,11 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that
-    /// they wait for memory once instead of once each: first the places in the index, then the entries that are
-    /// probably meant, then their keys and values. Changes nothing; all handles stay valid.
+    /// they wait for memory once instead of once each: first the entries that are probably meant, then their keys and
+    /// values. Changes nothing; all handles stay valid.
     pub fn prefetch(&self, hashes: &[u64]) {
         let mut nearby = [0; PREFETCH_HASHES];
         for hashes in hashes.chunks(PREFETCH_HASHES) {
-            hashes.iter().for_each(|&hash| self.memory.prefetch_place(hash));
             let mut found = 0;
             for entry in hashes.iter().filter_map(|&hash| self.memory.prefetch_item(hash)) {
                 nearby[found] = entry;
