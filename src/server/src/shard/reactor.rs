@@ -481,16 +481,17 @@ mod tests {
                 frames.iter().for_each(|frame| reactors[0].received(id, frame, now_ms));
             }
             while reactors.iter_mut().map(|reactor| reactor.turn(now_ms)).fold(false, |any, turn| any | turn.worked) {}
-            let output = reactors[0].output(id).to_vec();
-            reactors[0].sent(id, output.len(), now_ms);
-            answers.extend_from_slice(&output);
+            while let Some(output) = reactors[0].take_output(id) {
+                answers.extend_from_slice(&output);
+                reactors[0].sent(id, output, now_ms);
+            }
             reactors.iter_mut().for_each(Reactor::validate);
         }
         let stats = Request { id: 1, epoch: 0, group: 0, timeout_ms: 0, forwarded: true, command: Command::Stats };
         let mut frame = Vec::new();
         encode_request(&mut frame, &stats);
         reactors[0].received(id, &frame, NOW_MS + 1000);
-        answers.extend_from_slice(reactors[0].output(id));
+        answers.extend(reactors[0].take_output(id).expect("statistics are answered at once"));
         answers
     }
 
