@@ -360,7 +360,8 @@ mod tests {
             (&["--requests", "1", "--duration", "1s"], "--duration"),
             (&["--key-bytes", "4"], "--key-bytes 4"),
             (&["--addr", "nowhere"], "--addr nowhere"),
-            (&["--protocol", "resp"], "native"),
+            (&["--protocol", "http"], "native, resp, memcache"),
+            (&["--protocol", "resp", "--mix", "get=1,gat=1"], "has no gat"),
             (&["--verify", "--values", "49"], "--values 49"),
         ] {
             let error = plan(arguments).expect_err(expected);

@@ -18,6 +18,12 @@ pub const KEYS_MAX: u64 = 1 << 40;
 pub const VERIFY_KEYS_MAX: u64 = 1 << 28;
 /// Most keys that one multi-get asks for.
 pub const MULTI_GET_MAX: usize = protocol::KEYS_MAX;
+/// Longest key of memcached, in bytes.
+pub const MEMCACHE_KEY_BYTES_MAX: u64 = 250;
+/// Longest expiry that memcached takes for a time to live; a longer one would be a date.
+pub const MEMCACHE_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest line of an answer in a text protocol, and of the first answer as a whole. Values are not in lines.
+pub const LINE_BYTES_MAX: usize = 8 << 10;
 /// Most sizes in a list of value sizes.
 pub const VALUE_SIZES_MAX: usize = 256;
 /// Highest rate of an open loop, in requests per second.

@@ -24,7 +24,9 @@ use crate::error::LoadError;
 use crate::fleet::{Call, Fleet, FleetSettings, Flight, Place, Workload};
 use crate::limits::{PIPELINE_MAX, REPLAY_LANE_REQUESTS_MAX, REPLAY_LANES_MAX, RETRIES_MAX, SLEEP_MAX};
 use crate::progress::{self, percent, thousands};
-use crate::protocol::{AnswerOf, LoadProtocol, ProtocolName, ServerFacts, connect_native};
+use crate::protocol::{
+    AnswerOf, LoadProtocol, ProtocolName, ServerFacts, connect_memcache, connect_native, connect_resp,
+};
 use crate::report::{ErrorReport, Latency, Row, write_errors, write_latencies, write_line};
 use crate::stats::{Live, Recorder};
 use crate::system;
@@ -151,6 +153,14 @@ pub fn replay(plan: &ReplayPlan) -> Result<ReplayReport, LoadError> {
     let result = match plan.protocol {
         ProtocolName::Native => {
             let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+            replay_with(plan, trace, &protocol, &facts)
+        }
+        ProtocolName::Resp => {
+            let (protocol, facts) = connect_resp(plan.address, &plan.group)?;
+            replay_with(plan, trace, &protocol, &facts)
+        }
+        ProtocolName::Memcache => {
+            let (protocol, facts) = connect_memcache(plan.address, &plan.group)?;
             replay_with(plan, trace, &protocol, &facts)
         }
     };

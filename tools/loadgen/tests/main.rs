@@ -1,6 +1,7 @@
 //! The load generator against a small server in the test, which can misbehave as real ones seldom do.
 
 mod faults;
+mod peers;
 mod program;
 mod real;
 mod replays;

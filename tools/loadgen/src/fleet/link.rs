@@ -216,7 +216,9 @@ impl<P: LoadProtocol> Link<P> {
         load: &mut W,
     ) -> Result<usize, Fault> {
         let mut consumed = 0;
-        while let Some((answer, len)) = self.protocol.decode(&bytes[consumed..]).map_err(Fault::Protocol)? {
+        loop {
+            let decoded = self.protocol.decode(&bytes[consumed..]).map_err(Fault::Protocol)?;
+            let Some((answer, len)) = decoded else { return Ok(consumed) };
             consumed += len;
             let number = answer.id.wrapping_sub(1);
             let slot = (number & ((1 << self.slot_bits) - 1)) as usize;
@@ -237,7 +239,6 @@ impl<P: LoadProtocol> Link<P> {
             self.attempts = 0;
             self.heard_ns = now_ns;
         }
-        Ok(consumed)
     }
 
     /// Writes what is there, as far as the operating system takes it.

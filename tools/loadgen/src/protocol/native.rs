@@ -54,7 +54,7 @@ impl LoadProtocol for Native {
         native::encode_request(out, &request);
     }
 
-    fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(AnswerOf<'a, Self>, usize)>, String> {
+    fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Option<(AnswerOf<'a, Self>, usize)>, String> {
         // Answers to a multi-get have no bound of their own but the frame's.
         let Some(frame) = native::frame(bytes, FRAME_BYTES_MAX).map_err(|error| error.to_string())? else {
             return Ok(None);

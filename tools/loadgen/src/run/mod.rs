@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::clock::{Clock, ns};
 use crate::error::LoadError;
 use crate::progress::{self, percent, thousands};
-use crate::protocol::{LoadProtocol, ProtocolName, ServerFacts, connect_native};
+use crate::protocol::{LoadProtocol, ProtocolName, ServerFacts, connect_memcache, connect_native, connect_resp};
 use crate::stats::{Live, Recorder};
 use crate::system;
 use crate::verify::Ledger;
@@ -80,6 +80,14 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     match plan.protocol {
         ProtocolName::Native => {
             let (protocol, facts) = connect_native(plan.address, &plan.group)?;
+            run_with(plan, &protocol, &facts)
+        }
+        ProtocolName::Resp => {
+            let (protocol, facts) = connect_resp(plan.address, &plan.group)?;
+            run_with(plan, &protocol, &facts)
+        }
+        ProtocolName::Memcache => {
+            let (protocol, facts) = connect_memcache(plan.address, &plan.group)?;
             run_with(plan, &protocol, &facts)
         }
     }

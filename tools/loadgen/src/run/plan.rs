@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::error::LoadError;
 use crate::limits::{
-    CONNECTIONS_MAX, IN_FLIGHT_BYTES_MAX, MULTI_GET_MAX, PIPELINE_MAX, RATE_MAX, REOPENS_MAX, REQUESTS_MAX,
-    RUN_TIME_MAX, THREADS_MAX, VERIFY_KEYS_MAX,
+    CONNECTIONS_MAX, IN_FLIGHT_BYTES_MAX, MEMCACHE_TTL_MAX, MULTI_GET_MAX, PIPELINE_MAX, RATE_MAX, REOPENS_MAX,
+    REQUESTS_MAX, RUN_TIME_MAX, THREADS_MAX, VERIFY_KEYS_MAX,
 };
 use crate::protocol::{ProtocolName, ServerFacts};
 use crate::verify::{HEADER_BYTES, Writers};
@@ -111,6 +111,7 @@ impl Plan {
     /// What contradicts itself or is above a limit.
     pub fn check(&self) -> Result<(), LoadError> {
         self.check_threads()?;
+        self.check_protocol()?;
         self.check_verify()?;
         if let Pace::Open { per_second, .. } = self.pace
             && !(per_second > 0.0 && per_second <= RATE_MAX)
@@ -179,6 +180,28 @@ impl Plan {
         if self.threads > self.connections {
             let remedy = format!("there are only {} connections; each thread needs one", self.connections);
             return Err(LoadError::option("--threads", self.threads, remedy));
+        }
+        Ok(())
+    }
+
+    fn check_protocol(&self) -> Result<(), LoadError> {
+        let protocol = self.protocol;
+        if let Some(operation) = Operation::ALL.into_iter().find(|&one| self.mix.has(one) && !protocol.has(one)) {
+            let remedy = format!("--protocol {} has no {}; leave it out", protocol.name(), operation.name());
+            return Err(LoadError::option("--mix", self.mix, remedy));
+        }
+        if protocol != ProtocolName::Memcache {
+            return Ok(());
+        }
+        if let Some(ttl) = self.ttl
+            && (ttl > MEMCACHE_TTL_MAX || ttl.subsec_nanos() > 0)
+        {
+            let remedy = format!("--protocol memcache takes whole seconds up to {MEMCACHE_TTL_MAX:?}");
+            return Err(LoadError::option("--ttl", format!("{ttl:?}"), remedy));
+        }
+        if self.keys.prefix().bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            let remedy = "--protocol memcache has keys without spaces and control characters";
+            return Err(LoadError::option("--key-prefix", format!("{:?}", self.keys.prefix()), remedy));
         }
         Ok(())
     }
@@ -283,7 +306,20 @@ pub(crate) mod tests {
     #[test]
     fn plans_that_cannot_be_are_refused_by_name() {
         assert!(plan().check().is_ok());
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 18] = [
+            ("--mix incr=1: --protocol resp has no incr", |plan| {
+                (plan.protocol, plan.mix) = (ProtocolName::Resp, "incr=1".parse().unwrap());
+            }),
+            ("--ttl 1.5s: --protocol memcache", |plan| {
+                (plan.protocol, plan.ttl) = (ProtocolName::Memcache, Some(Duration::from_millis(1500)));
+            }),
+            ("--ttl 2592001s", |plan| {
+                (plan.protocol, plan.ttl) = (ProtocolName::Memcache, Some(Duration::from_secs(2_592_001)));
+            }),
+            ("--key-prefix \"a b\"", |plan| {
+                plan.protocol = ProtocolName::Memcache;
+                plan.keys = KeySpace::new(1000, "a b", 16, true).unwrap();
+            }),
             ("--threads 0", |plan| plan.threads = 0),
             ("--threads 5", |plan| plan.threads = 5),
             ("--connections 0", |plan| plan.connections = 0),

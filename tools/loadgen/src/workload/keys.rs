@@ -56,6 +56,11 @@ impl KeySpace {
         self.count
     }
 
+    /// What each key begins with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Length of each key.
     pub fn key_bytes(&self) -> usize {
         self.key_bytes
