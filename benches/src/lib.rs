@@ -7,3 +7,4 @@
 #![forbid(unsafe_code)]
 
 pub mod hit_ratio;
+pub mod peers;

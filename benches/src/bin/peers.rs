@@ -1,0 +1,228 @@
+//! `peers`: Larder, redis-server and memcached under the same load, one core each.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use larder_benches::peers::case::{DATA_SETS, DataSet, P16, Target};
+use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
+use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport};
+use larder_benches::peers::server::{Kind, Server, larder_beside};
+
+/// What --quick divides the numbers of keys by.
+const QUICK_KEYS_DIVISOR: u64 = 20;
+/// Most rounds.
+const ROUNDS_MAX: usize = 1000;
+/// Shares of its peak that each server gets in open loops.
+const OPEN_SHARES: [f64; 2] = [0.5, 0.8];
+
+/// Measures Larder beside redis-server and memcached: server CPU per operation, throughput, latency, memory.
+#[derive(Debug, Parser)]
+#[command(
+    name = "peers",
+    after_help = "\
+Each server runs alone on one core and is asked by the same load generator on another one: Larder by its native
+protocol, the others by their own. Rounds go over all servers in turn; figures are medians over rounds, and ratios
+(larder/ = Larder's CPU per operation as a share of the other's) medians of the ratios within rounds. Where the
+generator was over 90 % busy (generator-limited) throughput and latency say nothing, CPU per operation does.
+
+Examples:
+  peers --json > peers.json
+  peers --quick --cases p16,p64
+  peers --servers larder,redis --rounds 15 --seconds 3"
+)]
+struct Options {
+    /// Print one JSON object to standard output, and the table to standard error.
+    #[arg(long)]
+    json: bool,
+    /// How often each case is measured on each server.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    rounds: usize,
+    /// Length of each measurement, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    seconds: f64,
+    /// Few keys, three rounds of 0.2 s: to see that it works, not what it measures.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
+    /// Cases; all if absent: p1, p16, p64, p64x200, mget50, 1x1, p16-1KiB, p16-16KiB.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Servers beside larder; all if absent: redis, memcached.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    servers: Vec<String>,
+    /// Core of the servers.
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    server_core: usize,
+    /// Core of the load generator.
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    generator_core: usize,
+    /// The server program; the one beside this program if absent.
+    #[arg(long, value_name = "PATH")]
+    larder: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match execute(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(options: Options) -> Result<()> {
+    let bench = Bench::new(options)?;
+    let mut report = PeersReport {
+        command: "peers",
+        machine: machine()?,
+        rounds: bench.rounds,
+        seconds: bench.time.as_secs_f64(),
+        server_core: bench.options.server_core,
+        generator_core: bench.options.generator_core,
+        ..PeersReport::default()
+    };
+    for data in &DATA_SETS {
+        bench.measure(data, &mut report)?;
+    }
+    if bench.kinds.contains(&Kind::Memcached) {
+        report.notes.push("memcached up to 1.6.18 sends a packet for each get, so pipelining does not help it".into());
+    }
+    if bench.options.json {
+        eprint!("{report}");
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+struct Bench {
+    options: Options,
+    kinds: Vec<Kind>,
+    larder: PathBuf,
+    rounds: usize,
+    time: Duration,
+    keys_divisor: u64,
+}
+
+impl Bench {
+    fn new(options: Options) -> Result<Bench> {
+        let (rounds, seconds, keys_divisor) =
+            if options.quick { (3, 0.2, QUICK_KEYS_DIVISOR) } else { (options.rounds, options.seconds, 1) };
+        ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: expected 1 to {ROUNDS_MAX}");
+        ensure!(seconds > 0.0 && seconds <= 3600.0, "--seconds {seconds}: expected above 0 and up to 3600");
+        let peers = [Kind::Redis, Kind::Memcached];
+        for name in &options.servers {
+            let known = name == "larder" || peers.iter().any(|kind| kind.name() == name);
+            ensure!(known, "--servers {name}: there are larder, redis and memcached");
+        }
+        for name in &options.cases {
+            let known = DATA_SETS.iter().any(|data| data.cases.iter().any(|case| case.name == name));
+            ensure!(known, "--cases {name}: see --help for the names");
+        }
+        ensure!(
+            options.server_core != options.generator_core,
+            "--generator-core {}: the servers are on that core; the load generator needs another one",
+            options.generator_core
+        );
+        let wanted = |kind: &Kind| options.servers.is_empty() || options.servers.iter().any(|name| name == kind.name());
+        let kinds = [Kind::Larder].into_iter().chain(peers.into_iter().filter(wanted)).collect();
+        let larder = options.larder.clone().map_or_else(larder_beside, Ok)?;
+        Ok(Bench { kinds, larder, rounds, time: Duration::from_secs_f64(seconds), keys_divisor, options })
+    }
+
+    fn wants(&self, case: &str) -> bool {
+        self.options.cases.is_empty() || self.options.cases.iter().any(|name| name == case)
+    }
+
+    fn target(&self, server: &Server) -> Target {
+        Target { address: server.address, protocol: server.kind.protocol(), core: self.options.generator_core }
+    }
+
+    /// Measures all cases of a data set that are wanted.
+    fn measure(&self, data: &DataSet, report: &mut PeersReport) -> Result<()> {
+        let cases: Vec<_> = data.cases.iter().filter(|case| self.wants(case.name)).collect();
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let mut servers = Vec::new();
+        for &kind in &self.kinds {
+            let server = Server::start(kind, &self.options.server_core.to_string(), &self.larder)?;
+            eprintln!("peers: loading {} with values of {} bytes", kind.name(), data.value_bytes);
+            preload(&data.plan(&P16, self.target(&server), self.time, self.keys_divisor)?)?;
+            let resident_bytes = server.resident_bytes()?;
+            servers.push((server, resident_bytes));
+        }
+        for case in cases {
+            eprintln!("peers: {}", case.name);
+            let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];
+            for round in 0..self.rounds {
+                for place in order(round, servers.len()) {
+                    let server = &servers[place].0;
+                    let plan = data.plan(case, self.target(server), self.time, self.keys_divisor)?;
+                    samples[place].push(sample(server, &plan)?);
+                }
+            }
+            if report.servers.is_empty() {
+                report.servers = samples.iter().map(|samples| samples[0].report.server.clone()).collect();
+            }
+            let servers_report = servers.iter().zip(&samples).map(|((server, resident_bytes), theirs)| CaseServer {
+                server: server.kind.name(),
+                medians: Medians::of(theirs),
+                larder_cpu_ratio: (server.kind != Kind::Larder).then(|| ratio(&samples[0], theirs)),
+                resident_bytes: *resident_bytes,
+            });
+            let servers_report: Vec<CaseServer> = servers_report.collect();
+            if case.name == P16.name {
+                self.open_loops(data, &servers, &servers_report, report)?;
+            }
+            report.cases.push(CaseReport {
+                name: case.name,
+                pipeline: case.pipeline,
+                connections: case.connections,
+                multi_get: case.multi_get,
+                value_bytes: data.value_bytes,
+                servers: servers_report,
+            });
+        }
+        Ok(())
+    }
+
+    /// Latency at shares of the throughput that each server just had.
+    fn open_loops(
+        &self,
+        data: &DataSet,
+        servers: &[(Server, u64)],
+        peaks: &[CaseServer],
+        report: &mut PeersReport,
+    ) -> Result<()> {
+        for share_of_peak in OPEN_SHARES {
+            for ((server, _), peak) in servers.iter().zip(peaks) {
+                let plan = data.plan(&P16, self.target(server), self.time, self.keys_divisor)?;
+                let rate_per_s = peak.medians.ops_per_s * share_of_peak;
+                // As long as all rounds of a case, because rare latencies need many requests.
+                let time = self.time * self.rounds as u32;
+                let result = open_loop(server, &plan, rate_per_s, time)?;
+                report.open_loops.push(OpenReport { server: server.kind.name(), share_of_peak, result });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each round begins with another server, so that none is always behind the same one.
+fn order(round: usize, servers: usize) -> impl Iterator<Item = usize> {
+    (0..servers).map(move |place| (place + round) % servers)
+}
+
+fn machine() -> Result<String> {
+    let path = Path::new("/proc/cpuinfo");
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let cores = text.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{}, {cores} cores, Linux {}", name.unwrap_or("unknown processor"), kernel.trim()))
+}

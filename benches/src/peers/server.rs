@@ -1,0 +1,188 @@
+//! The servers: started on loopback, bound to cores, measured by `/proc`, and gone when they are dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use loadgen::protocol::ProtocolName;
+
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Memory of every server: what is preloaded fits well.
+const MEMORY_MIB: u32 = 1024;
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `larder serve`, by the native protocol.
+    Larder,
+    /// `redis-server`.
+    Redis,
+    /// `memcached`.
+    Memcached,
+}
+
+impl Kind {
+    /// In the order of the report: the first one is what the others are compared with.
+    pub const ALL: [Kind; 3] = [Kind::Larder, Kind::Redis, Kind::Memcached];
+
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Larder => "larder",
+            Kind::Redis => "redis",
+            Kind::Memcached => "memcached",
+        }
+    }
+
+    /// What it is asked by.
+    pub fn protocol(self) -> ProtocolName {
+        match self {
+            Kind::Larder => ProtocolName::Native,
+            Kind::Redis => ProtocolName::Resp,
+            Kind::Memcached => ProtocolName::Memcache,
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Which one.
+    pub kind: Kind,
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server on `cores` (such as `0` or `0-1`); `larder` is the path of that program.
+    ///
+    /// # Errors
+    /// A program that is not there or does not listen in time.
+    pub fn start(kind: Kind, cores: &str, larder: &Path) -> Result<Server> {
+        match kind {
+            Kind::Larder => start_larder(cores, larder),
+            Kind::Redis => start_peer(kind, cores, |port| {
+                let memory = format!("{MEMORY_MIB}mb");
+                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+                    .into_iter()
+                    .chain(["--io-threads", "1", "--loglevel", "warning", "--maxmemory", &memory])
+                    .map(str::to_string)
+                    .collect()
+            }),
+            Kind::Memcached => start_peer(kind, cores, |port| {
+                let memory = MEMORY_MIB.to_string();
+                // As root it insists on another user to run as.
+                ["memcached", "-t", "1", "-m", &memory, "-l", "127.0.0.1", "-p", port, "-U", "0", "-u", "nobody"]
+                    .map(str::to_string)
+                    .to_vec()
+            }),
+        }
+    }
+
+    /// CPU time of all its threads since it started.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let mut total_ns = 0;
+        for task in fs::read_dir(&tasks).with_context(|| format!("{} has ended", self.kind.name()))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let running_ns = text.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            total_ns += running_ns.with_context(|| format!("{tasks}/*/schedstat says {text:?}"))?;
+        }
+        Ok(Duration::from_nanos(total_ns))
+    }
+
+    /// Memory that is resident, in bytes.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("{} has ended", self.kind.name()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>().with_context(|| format!("{path}: {line}"))? << 10)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `larder` beside this program.
+///
+/// # Errors
+/// It was not built.
+pub fn larder_beside() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("larder");
+    if !path.is_file() {
+        bail!("{} is not built; run `cargo build --release` first, or give --larder PATH", path.display());
+    }
+    Ok(path)
+}
+
+fn spawn(cores: &str, arguments: &[String], stdout: Stdio) -> Result<Child> {
+    let program = &arguments[0];
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        bail!("there is no {program}; run tools/scripts/setup test, or leave it out with --servers");
+    }
+    // taskset becomes the program, so that the child is the server itself.
+    Command::new("taskset")
+        .args(["-c", cores])
+        .args(arguments)
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .spawn()
+        .context("taskset does not start; it is in the package util-linux")
+}
+
+fn start_larder(cores: &str, larder: &Path) -> Result<Server> {
+    let memory = format!("{MEMORY_MIB}MiB");
+    let larder = fs::canonicalize(larder).with_context(|| format!("--larder {}", larder.display()))?;
+    let larder = larder.to_str().context("the path of larder is no text")?;
+    let arguments = [larder, "serve", "--cores", cores, "--memory", &memory, "--listen", "127.0.0.1:0"];
+    let mut child = spawn(cores, &arguments.map(str::to_string), Stdio::piped())?;
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let mut server = Server { kind: Kind::Larder, address: SocketAddr::from(([127, 0, 0, 1], 0)), child };
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let ready: serde_json::Value =
+        serde_json::from_str(&line).with_context(|| format!("larder is not ready; it says {line:?}"))?;
+    let address = ready["listen"]["native"].as_str().context("larder does not say where it listens")?;
+    server.address = address.parse().with_context(|| format!("larder listens on {address:?}"))?;
+    Ok(server)
+}
+
+fn start_peer(kind: Kind, cores: &str, arguments: impl Fn(&str) -> Vec<String>) -> Result<Server> {
+    let begun = Instant::now();
+    loop {
+        // Another process may take the port before the server does; it then ends, and another port is tried.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = spawn(cores, &arguments(&address.port().to_string()), Stdio::null())?;
+        let mut server = Server { kind, address, child };
+        while server.child.try_wait()?.is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(server);
+            }
+            if begun.elapsed() > START_TIMEOUT {
+                bail!("{} does not listen on {address} within {START_TIMEOUT:?}", kind.name());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        if begun.elapsed() > START_TIMEOUT {
+            bail!("{} ends instead of listening on {address}", kind.name());
+        }
+    }
+}
