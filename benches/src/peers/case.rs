@@ -103,6 +103,7 @@ impl DataSet {
             reconnects: 0,
             timeout: ANSWER_TIMEOUT,
             progress: false,
+            shard_aware: false,
         })
     }
 }

@@ -160,6 +160,9 @@ pub struct RunArgs {
     /// With --verify: any connection writes any key, and the order of versions is not checked.
     #[arg(long, requires = "verify")]
     pub shared_writes: bool,
+    /// Each connection names a shard of the node in its Hello, in turn, and asks for the keys of that shard alone.
+    #[arg(long)]
+    pub shard_aware: bool,
     /// Attempts in a row to open a lost connection again, before the run fails.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub reconnects: u32,
@@ -261,6 +264,7 @@ impl RunArgs {
             reconnects: self.reconnects,
             timeout: self.common.timeout,
             progress: !self.common.quiet,
+            shard_aware: self.shard_aware,
         };
         plan.check()?;
         Ok(plan)

@@ -16,6 +16,10 @@ pub const IN_FLIGHT_BYTES_MAX: u64 = 4 << 30;
 pub const KEYS_MAX: u64 = 1 << 40;
 /// Most keys with `--verify`, which remembers eight bytes for each.
 pub const VERIFY_KEYS_MAX: u64 = 1 << 28;
+/// Most keys with `--shard-aware`, which remembers one byte for each.
+pub const SHARD_AWARE_KEYS_MAX: u64 = 1 << 28;
+/// How often a key is drawn again for a shard, per shard, before the nearest one is taken.
+pub const REDRAWS_PER_SHARD_MAX: usize = 64;
 /// Most keys that one multi-get asks for.
 pub const MULTI_GET_MAX: usize = protocol::KEYS_MAX;
 /// Longest key of memcached, in bytes.

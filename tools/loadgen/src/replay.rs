@@ -191,6 +191,7 @@ fn replay_with<P: LoadProtocol>(
     let clock = Clock::start();
     let settings = FleetSettings {
         address: plan.address,
+        first_connection: 0,
         connections: plan.connections,
         depth: plan.pipeline,
         reopens_max: 0,

@@ -30,6 +30,30 @@ fn a_small_server_under_heavy_load_gives_right_values() {
     }
 }
 
+/// Each connection asks for the keys of the shard that it named; what matters is that all answers come.
+#[test]
+fn shard_aware_load_is_answered_by_a_server_of_several_shards() {
+    let server = Server::start(&["--shards", "3", "--memory", "64MiB"]);
+    let mut plan = TestServer::start(Faults::default()).plan();
+    (plan.address, plan.threads, plan.connections, plan.pipeline) = (server.address(), 2, 16, 8);
+    (plan.shard_aware, plan.preload, plan.verify) = (true, true, Some(Writers::Many));
+    plan.length = Length::Requests(100_000);
+    for multi_get in [1, 7] {
+        plan.multi_get = multi_get;
+        let report = run(&plan).unwrap();
+        assert_eq!((report.requests, report.misses, report.errors_total), (100_000, 0, 0), "{:?}", report.errors);
+        let aware = report.shard_aware.unwrap();
+        assert_eq!(aware.shards, 3);
+        // 16 of the run, 4 of the preload of each thread.
+        assert!(aware.connections_elsewhere <= 24, "{aware:?}");
+    }
+    plan.connections = 2;
+    assert!(run(&plan).unwrap_err().to_string().contains("--connections 3"));
+    plan.connections = 16;
+    plan.address = TestServer::start(Faults::default()).address;
+    assert!(run(&plan).unwrap_err().to_string().contains("--shard-aware"), "it has no topology");
+}
+
 #[test]
 fn an_open_loop_at_a_low_rate_is_answered_in_time() {
     let server = Server::start(&["--shards", "2", "--memory", "16MiB"]);

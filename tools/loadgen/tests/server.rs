@@ -128,6 +128,7 @@ impl TestServer {
             reconnects: 0,
             timeout: Duration::from_secs(10),
             progress: false,
+            shard_aware: false,
         }
     }
 }

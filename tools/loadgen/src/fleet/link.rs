@@ -7,7 +7,7 @@ use larder_protocol::Command;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::{Flight, Place, Workload};
+use super::{FleetSettings, Flight, Place, Workload};
 use crate::clock::ns;
 use crate::error::LoadError;
 use crate::limits::{CONNECT_TIMEOUT, IDLE_BUFFER_BYTES_MAX, PIPELINE_MAX};
@@ -52,6 +52,8 @@ pub(super) enum Fault {
 pub(super) struct Link<P> {
     state: State,
     socket: Option<TcpStream>,
+    /// Its number among the connections of the run.
+    number: usize,
     /// As it was before the first request; a reopened connection starts with a copy.
     fresh: P,
     protocol: P,
@@ -82,7 +84,13 @@ struct Slot {
 
 impl<P: LoadProtocol> Link<P> {
     /// Connects, and waits until it is done.
-    pub(super) fn open(address: SocketAddr, depth: usize, protocol: &P, now_ns: u64) -> Result<Link<P>, LoadError> {
+    pub(super) fn open(
+        settings: &FleetSettings,
+        number: usize,
+        protocol: &P,
+        now_ns: u64,
+    ) -> Result<Link<P>, LoadError> {
+        let FleetSettings { address, depth, .. } = *settings;
         assert!((1..=PIPELINE_MAX).contains(&depth), "{depth} slots");
         let connected = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|socket| {
             socket.set_nodelay(true)?;
@@ -92,13 +100,16 @@ impl<P: LoadProtocol> Link<P> {
         let socket = connected.map_err(|source| LoadError::Connect { address, source })?;
         let call = super::Call { operation: Operation::Get, key: 0, version: 0, value_bytes: 0, fill: false };
         let slot = Slot { flight: Flight { call, intended_ns: 0, sent_ns: 0 }, generation: 0, busy: false };
+        let (mut greeted, mut out) = (protocol.clone(), Vec::new());
+        greeted.greet(&mut out, number);
         Ok(Link {
             state: State::Open,
+            number,
             socket: Some(TcpStream::from_std(socket)),
             fresh: protocol.clone(),
-            protocol: protocol.clone(),
+            protocol: greeted,
             partial: Vec::new(),
-            out: Vec::new(),
+            out,
             written: 0,
             closing: false,
             listed: false,
@@ -286,6 +297,7 @@ impl<P: LoadProtocol> Link<P> {
         self.protocol = self.fresh.clone();
         self.partial = Vec::new();
         self.out.clear();
+        self.protocol.greet(&mut self.out, self.number);
         self.written = 0;
     }
 

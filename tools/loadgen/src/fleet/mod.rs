@@ -82,6 +82,8 @@ pub trait Workload<P: LoadProtocol> {
 pub struct FleetSettings {
     /// Where to.
     pub address: SocketAddr,
+    /// Number of the first connection among those of the run.
+    pub first_connection: usize,
     /// How many connections.
     pub connections: usize,
     /// Slots of each.
@@ -145,7 +147,7 @@ impl<P: LoadProtocol> Fleet<P> {
         let poll = Poll::new().map_err(system)?;
         let mut links = Vec::with_capacity(settings.connections);
         for number in 0..settings.connections {
-            let mut link = Link::open(settings.address, settings.depth, protocol, clock.now_ns())?;
+            let mut link = Link::open(&settings, settings.first_connection + number, protocol, clock.now_ns())?;
             link.register(poll.registry(), Token(number)).map_err(system)?;
             links.push(link);
         }

@@ -191,6 +191,7 @@ pub fn connect(address: SocketAddr, group: &str) -> Result<(Memcache, ServerFact
         value_bytes_max: VALUE_BYTES_MAX as u64,
         keys_max: MULTI_GET_MAX as u64,
         pipeline_max: PIPELINE_MAX as u64,
+        placement: None,
     };
     Ok((Memcache::default(), facts))
 }

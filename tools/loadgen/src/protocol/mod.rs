@@ -54,6 +54,10 @@ pub trait LoadProtocol: Clone + Send {
     where
         Self: 'a;
 
+    /// Appends what opens a connection, before its first request. `connection` is its number in the run. An answer to
+    /// it is not reported by [`LoadProtocol::decode`].
+    fn greet(&mut self, _out: &mut Vec<u8>, _connection: usize) {}
+
     /// Appends one request.
     fn encode(&mut self, out: &mut Vec<u8>, id: u32, command: &Command<'_>);
 
@@ -112,6 +116,17 @@ pub struct ServerFacts {
     pub keys_max: u64,
     /// Most requests of one connection that wait for an answer.
     pub pipeline_max: u64,
+    /// How it deals keys to shards, if it is a single node that says so.
+    pub placement: Option<Placement>,
+}
+
+/// How a single node deals keys to its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// What the hash of keys starts from.
+    pub group_hash: u64,
+    /// How many shards there are.
+    pub shards: u16,
 }
 
 #[cfg(test)]

@@ -2,26 +2,70 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use larder_protocol::native::generated::HelloResult;
 use larder_protocol::native::{self, Body, EntriesView};
 use larder_protocol::{Command, Request, Status};
 
-use super::{Answer, AnswerBody, AnswerOf, LoadProtocol, ServerFacts, Values};
+use super::{Answer, AnswerBody, AnswerOf, LoadProtocol, Placement, ServerFacts, Values};
 use crate::error::LoadError;
 use crate::limits::CONNECT_TIMEOUT;
 
 /// One connection's side of the native protocol.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Native {
     group: u64,
+    /// Each connection names a shard in its Hello.
+    aware: Option<Aware>,
+    /// Shard that was named in a Hello whose answer has not come.
+    greeted: Option<u16>,
 }
+
+/// What the connections of a shard-aware run share.
+#[derive(Clone, Debug)]
+struct Aware {
+    shards: u16,
+    /// How many Hellos were answered by another shard than the one named.
+    elsewhere: Arc<AtomicU64>,
+}
+
+/// Id of a Hello that opens a connection. Those of requests are far below.
+const GREETING_ID: u32 = u32::MAX;
+const CLIENT: &str = concat!("loadgen/", env!("CARGO_PKG_VERSION"));
 
 impl Native {
     /// Requests for the group with this hash; 0: the default group.
     pub fn new(group: u64) -> Native {
-        Native { group }
+        Native { group, aware: None, greeted: None }
+    }
+
+    /// Connections of this protocol name one of so many shards, by turns.
+    pub fn name_shards(&mut self, shards: u16) {
+        self.aware = Some(Aware { shards, elsewhere: Arc::default() });
+    }
+
+    /// How many connections are served by another shard than they wanted.
+    pub fn elsewhere(&self) -> u64 {
+        self.aware.as_ref().map_or(0, |aware| aware.elsewhere.load(Ordering::Relaxed))
+    }
+
+    /// The greeting's answer at the front of `bytes`: how many bytes it takes, and the shard that gave it.
+    fn greeting(bytes: &[u8], wanted: u16) -> Result<Option<(usize, u32)>, String> {
+        let Some(frame) = native::frame(bytes, FRAME_BYTES_MAX).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let response = native::decode_response(frame.message).map_err(|error| error.to_string())?;
+        match response.body {
+            Body::Hello(hello) if response.id == u64::from(GREETING_ID) => Ok(Some((frame.consumed, hello.shard))),
+            _ => Err(format!(
+                "a Hello for shard {wanted} is answered with {} {}",
+                crate::stats::status_name(response.status),
+                response.message
+            )),
+        }
     }
 }
 
@@ -42,6 +86,13 @@ impl<'a> Values<'a> for NativeValues<'a> {
 impl LoadProtocol for Native {
     type Values<'a> = NativeValues<'a>;
 
+    fn greet(&mut self, out: &mut Vec<u8>, connection: usize) {
+        let Some(aware) = &self.aware else { return };
+        let shard = (connection % usize::from(aware.shards)) as u16;
+        self.greeted = Some(shard);
+        self.encode(out, GREETING_ID, &hello(Some(shard)));
+    }
+
     fn encode(&mut self, out: &mut Vec<u8>, id: u32, command: &Command<'_>) {
         let request = Request {
             id: u64::from(id),
@@ -55,6 +106,20 @@ impl LoadProtocol for Native {
     }
 
     fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Option<(AnswerOf<'a, Self>, usize)>, String> {
+        let mut greeting_len = 0;
+        if let Some(wanted) = self.greeted {
+            let Some((len, served_by)) = Native::greeting(bytes, wanted)? else { return Ok(None) };
+            // It goes together with the first answer behind it.
+            if native::frame(&bytes[len..], FRAME_BYTES_MAX).map_err(|error| error.to_string())?.is_none() {
+                return Ok(None);
+            }
+            greeting_len = len;
+            self.greeted = None;
+            if let Some(aware) = self.aware.as_ref().filter(|_| served_by != u32::from(wanted)) {
+                aware.elsewhere.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let bytes = &bytes[greeting_len..];
         // Answers to a multi-get have no bound of their own but the frame's.
         let Some(frame) = native::frame(bytes, FRAME_BYTES_MAX).map_err(|error| error.to_string())? else {
             return Ok(None);
@@ -66,7 +131,10 @@ impl LoadProtocol for Native {
             Body::Entries(entries) => AnswerBody::Values(NativeValues(entries)),
             _ => AnswerBody::None,
         };
-        Ok(Some((Answer { id, status: response.status, message: response.message, body }, frame.consumed)))
+        Ok(Some((
+            Answer { id, status: response.status, message: response.message, body },
+            greeting_len + frame.consumed,
+        )))
     }
 }
 
@@ -79,14 +147,8 @@ pub fn connect(address: SocketAddr, group: &str) -> Result<(Native, ServerFacts)
     let mut socket = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(refused)?;
     socket.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(refused)?;
     socket.set_write_timeout(Some(CONNECT_TIMEOUT)).map_err(refused)?;
-    let command = Command::Hello {
-        client: concat!("loadgen/", env!("CARGO_PKG_VERSION")),
-        protocol: native::PROTOCOL,
-        credentials: &[],
-        shard: None,
-    };
     let mut bytes = Vec::new();
-    Native::new(0).encode(&mut bytes, 1, &command);
+    Native::new(0).encode(&mut bytes, 1, &hello(None));
     socket.write_all(&bytes).map_err(refused)?;
     let hello = read_hello(&mut socket, address)?;
     let hash = match (group, hello.groups.iter().find(|known| known.name == group)) {
@@ -106,8 +168,15 @@ pub fn connect(address: SocketAddr, group: &str) -> Result<(Native, ServerFacts)
             .min(limits.frame_bytes_max.saturating_sub((KEY_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX) as u64)),
         keys_max: limits.keys_max,
         pipeline_max: limits.pipeline_max,
+        placement: hello.topology.filter(|topology| topology.nodes.len() == 1).and_then(|topology| {
+            Some(Placement { group_hash: hash, shards: u16::try_from(topology.nodes[0].shards).ok()? })
+        }),
     };
     Ok((Native::new(hash), facts))
+}
+
+fn hello(shard: Option<u16>) -> Command<'static> {
+    Command::Hello { client: CLIENT, protocol: native::PROTOCOL, credentials: &[], shard: shard.map(u32::from) }
 }
 
 fn read_hello(socket: &mut TcpStream, address: SocketAddr) -> Result<HelloResult, LoadError> {
@@ -131,5 +200,49 @@ fn read_hello(socket: &mut TcpStream, address: SocketAddr) -> Result<HelloResult
             Ok(read) => bytes.extend_from_slice(&chunk[..read]),
             Err(error) => return Err(broken(format!("no answer to Hello: {error}; is this the native port?"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_protocol::Reply;
+
+    use super::*;
+
+    #[test]
+    fn connections_name_shards_by_turns_and_count_who_answers() {
+        for (connection, served_by, elsewhere) in [(0, 0, 0), (1, 1, 0), (3, 0, 1)] {
+            let mut answers = Vec::new();
+            let result = HelloResult { shard: served_by, ..HelloResult::default() };
+            native::encode_hello(&mut answers, u64::from(GREETING_ID), 1, &result);
+            native::encode_response(&mut answers, 1, 1, &Reply::Miss);
+            for cut in 0..=answers.len() {
+                let mut protocol = Native::new(0);
+                protocol.name_shards(2);
+                let mut out = Vec::new();
+                protocol.greet(&mut out, connection);
+                let frame = native::frame(&out, FRAME_BYTES_MAX).unwrap().unwrap();
+                let mut scratch = native::Scratch::default();
+                let request = native::decode_request(frame.message, &mut scratch).unwrap();
+                let Command::Hello { shard, .. } = request.command else { panic!("{request:?} is no Hello") };
+                assert_eq!(shard, Some(connection as u32 % 2));
+                assert!(cut == answers.len() || protocol.decode(&answers[..cut]).unwrap().is_none());
+                let (answer, len) = protocol.decode(&answers).unwrap().unwrap();
+                assert_eq!((answer.id, answer.status, len), (1, Status::NotFound, answers.len()));
+                assert_eq!(protocol.elsewhere(), elsewhere, "connection {connection}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_greeting_is_named() {
+        let mut protocol = Native::new(0);
+        protocol.name_shards(2);
+        protocol.greet(&mut Vec::new(), 1);
+        let mut answers = Vec::new();
+        native::encode_response(&mut answers, u64::from(GREETING_ID), 1, &Reply::Miss);
+        native::encode_response(&mut answers, 1, 1, &Reply::Miss);
+        let reason = protocol.decode(&answers).unwrap_err();
+        assert!(reason.contains("Hello for shard 1"), "{reason}");
     }
 }

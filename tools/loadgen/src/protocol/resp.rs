@@ -173,6 +173,7 @@ pub fn connect(address: SocketAddr, group: &str) -> Result<(Resp, ServerFacts), 
         value_bytes_max: VALUE_BYTES_MAX as u64,
         keys_max: MULTI_GET_MAX as u64,
         pipeline_max: PIPELINE_MAX as u64,
+        placement: None,
     };
     Ok((Resp::default(), facts))
 }

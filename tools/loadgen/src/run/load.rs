@@ -11,7 +11,7 @@ use crate::fleet::{Call, Fleet, Flight, Place, Workload};
 use crate::protocol::{AnswerBody, AnswerOf, LoadProtocol, Values};
 use crate::stats::{Live, Recorder};
 use crate::verify::{Origin, Writers};
-use crate::workload::{KeySampler, Operation};
+use crate::workload::{KeySampler, Operation, ShardMap};
 
 /// When there is something to do again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Load<'a> {
     sender: Sender,
     rng: fastrand::Rng,
     sampler: KeySampler,
+    /// Shard-aware: where keys are.
+    shards: Option<&'a ShardMap>,
     window: Window,
     /// Requests that may still be sent in the measurement.
     budget: u64,
@@ -58,7 +60,13 @@ struct Outcome {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(plan: &'a Plan, thread: usize, material: Material, window: Window) -> Load<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        thread: usize,
+        material: Material,
+        shards: Option<&'a ShardMap>,
+        window: Window,
+    ) -> Load<'a> {
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ (thread as u64) << 48);
         let schedule = match plan.pace {
             Pace::Closed => None,
@@ -81,6 +89,7 @@ impl<'a> Load<'a> {
             sender: Sender::new(plan, material),
             sampler: KeySampler::new(plan.distribution, plan.keys.count()),
             rng,
+            shards,
             window,
             budget,
             schedule,
@@ -208,7 +217,7 @@ impl<'a> Load<'a> {
             self.budget = self.budget.saturating_sub(1);
         }
         let operation = self.plan.mix.sample(&mut self.rng);
-        let mut key = self.sampler.sample(&mut self.rng);
+        let mut key = self.sample_key(connection);
         let (mut version, mut value_bytes) = (0, 0);
         if operation == Operation::Set {
             value_bytes = self.plan.values.sample(&mut self.rng);
@@ -226,6 +235,17 @@ impl<'a> Load<'a> {
             }
         }
         Call { operation, key, version, value_bytes, fill: false }
+    }
+
+    /// The next key that this connection may ask for.
+    fn sample_key(&mut self, connection: usize) -> u64 {
+        match self.shards {
+            None => self.sampler.sample(&mut self.rng),
+            Some(map) => {
+                let shard = map.of_connection(self.first_connection + connection);
+                map.sample(shard, &self.sampler, &mut self.rng)
+            }
+        }
     }
 
     /// The key nearest to `key` that this connection may write.
@@ -361,9 +381,9 @@ impl<P: LoadProtocol> Workload<P> for Load<'_> {
         if call.operation != Operation::Get || self.plan.multi_get == 1 {
             return self.sender.command(call, self.first_connection + place.connection);
         }
-        let keys = self.multi_of(place);
+        let (connection, keys) = (place.connection, self.multi_of(place));
         for place in keys.clone() {
-            let key = self.sampler.sample(&mut self.rng);
+            let key = self.sample_key(connection);
             self.multi_keys[place] = key;
             self.multi_floors[place] = self.sender.ledger().map_or(0, |ledger| ledger.floor(key));
         }

@@ -16,17 +16,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::clock::{Clock, ns};
 use crate::error::LoadError;
 use crate::progress::{self, percent, thousands};
-use crate::protocol::{LoadProtocol, ProtocolName, ServerFacts, connect_memcache, connect_native, connect_resp};
+use crate::protocol::{
+    LoadProtocol, Placement, ProtocolName, ServerFacts, connect_memcache, connect_native, connect_resp,
+};
 use crate::stats::{Live, Recorder};
 use crate::system;
 use crate::verify::Ledger;
-use crate::workload::Content;
+use crate::workload::{Content, ShardMap};
 use gate::Gate;
 use sender::Material;
 use thread::ThreadResult;
 
 pub use plan::{Arrivals, Length, Pace, Plan};
-pub use report::Report;
+pub use report::{Report, ShardAwareReport};
 
 /// When load is made, and when it counts, in ns of the run's clock.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,7 @@ struct Stage<'a, P> {
     protocol: &'a P,
     facts: &'a ServerFacts,
     material: Material,
+    shards: Option<&'a ShardMap>,
     clock: Clock,
     gate: &'a Gate,
     /// Keys that were set before the run.
@@ -79,21 +82,46 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     system::allow_files(plan.connections + plan.threads * crate::limits::PRELOAD_CONNECTIONS)?;
     match plan.protocol {
         ProtocolName::Native => {
-            let (protocol, facts) = connect_native(plan.address, &plan.group)?;
-            run_with(plan, &protocol, &facts)
+            let (mut protocol, facts) = connect_native(plan.address, &plan.group)?;
+            let shards = if plan.shard_aware { Some(shard_map(plan, &facts)?) } else { None };
+            if let Some(Placement { shards, .. }) = facts.placement.filter(|_| plan.shard_aware) {
+                protocol.name_shards(shards);
+            }
+            let mut report = run_with(plan, &protocol, &facts, shards.as_ref())?;
+            report.shard_aware = facts.placement.filter(|_| plan.shard_aware).map(|Placement { shards, .. }| {
+                ShardAwareReport { shards, connections_elsewhere: protocol.elsewhere() }
+            });
+            Ok(report)
         }
         ProtocolName::Resp => {
             let (protocol, facts) = connect_resp(plan.address, &plan.group)?;
-            run_with(plan, &protocol, &facts)
+            run_with(plan, &protocol, &facts, None)
         }
         ProtocolName::Memcache => {
             let (protocol, facts) = connect_memcache(plan.address, &plan.group)?;
-            run_with(plan, &protocol, &facts)
+            run_with(plan, &protocol, &facts, None)
         }
     }
 }
 
-fn run_with<P: LoadProtocol + Sync>(plan: &Plan, protocol: &P, facts: &ServerFacts) -> Result<Report, LoadError> {
+/// Where each key is.
+fn shard_map(plan: &Plan, facts: &ServerFacts) -> Result<ShardMap, LoadError> {
+    let wrong = |remedy: String| LoadError::option("--shard-aware", "", remedy);
+    let Some(Placement { group_hash, shards }) = facts.placement else {
+        return Err(wrong("this server does not say that it is a single node, and how many shards it has".into()));
+    };
+    if plan.connections < usize::from(shards) {
+        return Err(wrong(format!("this server has {shards} shards; give --connections {shards} or more")));
+    }
+    ShardMap::new(&plan.keys, group_hash, shards)
+}
+
+fn run_with<P: LoadProtocol + Sync>(
+    plan: &Plan,
+    protocol: &P,
+    facts: &ServerFacts,
+    shards: Option<&ShardMap>,
+) -> Result<Report, LoadError> {
     plan.check_server(facts)?;
     let gate = Gate::new(plan.threads);
     let ledger = plan.verify.map(|writers| Arc::new(Ledger::new(run_number(plan.seed), writers, plan.keys.count())));
@@ -102,6 +130,7 @@ fn run_with<P: LoadProtocol + Sync>(plan: &Plan, protocol: &P, facts: &ServerFac
         protocol,
         facts,
         material: Material { content: Arc::new(Content::new(plan.values.most(), plan.seed)), ledger },
+        shards,
         clock: Clock::start(),
         gate: &gate,
         preloaded: AtomicU64::new(0),

@@ -104,6 +104,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// Whether a line each second tells how it goes.
     pub progress: bool,
+    /// Whether each connection names a shard, and asks for the keys of that shard alone.
+    pub shard_aware: bool,
 }
 
 impl Plan {
@@ -189,6 +191,20 @@ impl Plan {
         if let Some(operation) = Operation::ALL.into_iter().find(|&one| self.mix.has(one) && !protocol.has(one)) {
             let remedy = format!("--protocol {} has no {}; leave it out", protocol.name(), operation.name());
             return Err(LoadError::option("--mix", self.mix, remedy));
+        }
+        if self.shard_aware && protocol != ProtocolName::Native {
+            return Err(LoadError::option("--shard-aware", "", "is for --protocol native alone"));
+        }
+        if self.shard_aware && self.mix.has(Operation::Increment) {
+            return Err(LoadError::option(
+                "--mix",
+                self.mix,
+                "--shard-aware has no incr, whose counters have other keys",
+            ));
+        }
+        if self.shard_aware && self.verify == Some(Writers::OnePerKey) {
+            let remedy = "--verify deals keys to connections in its own way; add --shared-writes";
+            return Err(LoadError::option("--shard-aware", "with --verify", remedy));
         }
         if protocol != ProtocolName::Memcache {
             return Ok(());
@@ -298,6 +314,7 @@ pub(crate) mod tests {
             reconnects: 0,
             timeout: Duration::from_secs(5),
             progress: false,
+            shard_aware: false,
         }
     }
 
@@ -306,7 +323,16 @@ pub(crate) mod tests {
     #[test]
     fn plans_that_cannot_be_are_refused_by_name() {
         assert!(plan().check().is_ok());
-        let cases: [(&str, Change); 18] = [
+        let cases: [(&str, Change); 21] = [
+            ("--shard-aware : is for --protocol native", |plan| {
+                (plan.shard_aware, plan.protocol) = (true, ProtocolName::Resp);
+            }),
+            ("--mix incr=1: --shard-aware", |plan| {
+                (plan.shard_aware, plan.mix) = (true, "incr=1".parse().unwrap());
+            }),
+            ("--shard-aware with --verify", |plan| {
+                (plan.shard_aware, plan.verify) = (true, Some(Writers::OnePerKey));
+            }),
             ("--mix incr=1: --protocol resp has no incr", |plan| {
                 (plan.protocol, plan.mix) = (ProtocolName::Resp, "incr=1".parse().unwrap());
             }),
@@ -352,6 +378,7 @@ pub(crate) mod tests {
             value_bytes_max: 64,
             keys_max: 10,
             pipeline_max: 8,
+            placement: None,
         };
         assert!(plan().check_server(&facts).is_ok());
         let cases: [(&str, Change); 3] = [

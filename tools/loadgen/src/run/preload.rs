@@ -23,6 +23,7 @@ pub(super) fn preload<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> R
     let depth = fitting.min(facts.pipeline_max).clamp(1, PRELOAD_PIPELINE as u64) as usize;
     let settings = FleetSettings {
         address: plan.address,
+        first_connection: 0,
         connections: PRELOAD_CONNECTIONS,
         depth,
         reopens_max: 0,

@@ -81,8 +81,20 @@ pub struct Report {
     pub operations: BTreeMap<&'static str, OperationReport>,
     /// What was checked, with `--verify`.
     pub verify: Option<VerifyReport>,
+    /// With `--shard-aware`: what came of it.
+    pub shard_aware: Option<ShardAwareReport>,
     /// How the generator did.
     pub generator: GeneratorReport,
+}
+
+/// Connections that named a shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ShardAwareReport {
+    /// Shards of the server.
+    pub shards: u16,
+    /// Connections, those of the preload included, that another shard serves than the one they named. Their requests
+    /// cross cores.
+    pub connections_elsewhere: u64,
 }
 
 /// The options of a run, as they were understood.
@@ -193,6 +205,7 @@ impl Report {
                 .map(|(operation, stats)| (operation.name(), OperationReport::of(stats)))
                 .collect(),
             verify: plan.verify.map(|writers| VerifyReport::of(writers, recorder)),
+            shard_aware: None,
             generator: GeneratorReport::of(threads),
         }
     }
@@ -312,6 +325,15 @@ impl Report {
             let [checked, foreign] = [checked, foreign].map(thousands);
             let text = format!("{checked} values, all right ({foreign} of other runs, writers {writers})");
             write_line(f, "verified", &text)?;
+        }
+        if let Some(ShardAwareReport { shards, connections_elsewhere }) = self.shard_aware {
+            let note = match connections_elsewhere {
+                0 => "every connection is served by the shard it named".into(),
+                count => {
+                    format!("{count} connections are served by another shard than they named; requests cross cores")
+                }
+            };
+            write_line(f, "shards", &format!("{shards}; {note}"))?;
         }
         let limited =
             if self.generator.limited { "; GENERATOR-LIMITED: more threads or cores may show more" } else { "" };

@@ -47,9 +47,11 @@ pub(super) fn run<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> Resul
     if !plan.cores.is_empty() {
         system::pin(plan.cores[thread % plan.cores.len()])?;
     }
+    let (first_connection, connections) = plan.share_of(thread);
     let settings = FleetSettings {
         address: plan.address,
-        connections: plan.share_of(thread).1,
+        first_connection,
+        connections,
         depth: plan.pipeline,
         reopens_max: plan.reconnects,
         answer_timeout: plan.timeout,
@@ -61,7 +63,7 @@ pub(super) fn run<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> Resul
     let begin_ns = stage.gate.pass(stage.clock)?;
     stage.began_ns.store(begin_ns, Ordering::Release);
     let window = Window::new(plan, begin_ns);
-    let mut load = Load::new(plan, thread, stage.material.clone(), window);
+    let mut load = Load::new(plan, thread, stage.material.clone(), stage.shards, window);
     let (started, ended) = drive(stage, thread, &mut fleet, &mut load, window)?;
     let traffic = Traffic {
         bytes_sent: ended.traffic.bytes_sent - started.traffic.bytes_sent,
