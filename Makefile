@@ -1,7 +1,7 @@
 # The commands that everybody uses. `make help` lists them.
 
 CARGO ?= cargo
-# For `make run`: more flags of `larder serve`, such as ARGS="--cores 0-3 --memory 4GiB".
+# For `make run`: more flags of `larder serve`, such as ARGS="--cores 0-3 --memory 4GiB"; for `make bench`: of `peers`.
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -23,8 +23,8 @@ test: ## Everything that has to hold: format, lints, docs, all tests (large size
 test-full: ## The same with the large sizes whole
 	@tools/scripts/test --full
 
-bench: build ## Measure a server on one core with the load generator on another
-	@tools/scripts/bench
+bench: build ## Measure Larder beside redis-server and memcached (ARGS="--quick" for a short one)
+	@tools/scripts/bench $(ARGS)
 
 demo: build ## Start a server and watch ten seconds of Zipf load
 	@tools/scripts/demo

@@ -10,7 +10,7 @@ fn peers(arguments: &[&str]) -> Output {
 
 #[test]
 fn a_short_comparison_measures_all_servers() {
-    let output = peers(&["--quick", "--cases", "p16", "--json"]);
+    let output = peers(&["--quick", "--cases", "p16,two_shards", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is one JSON object");
     let case = &report["cases"][0];
@@ -25,6 +25,7 @@ fn a_short_comparison_measures_all_servers() {
         assert!((0.01..1.5).contains(&cpu_s), "{name} used {cpu_s} s of CPU in a second: {report}");
         assert_eq!(server["larder_cpu_ratio"].is_f64(), name != "larder", "{report}");
     }
+    assert!(report["two_shards"]["plain_cpu_ratio"].as_f64().unwrap() > 0.3, "{report}");
     assert_eq!(report["open_loops"].as_array().unwrap().len(), 6);
     assert!(report["open_loops"][0]["generator_lag_p99_us"].is_f64(), "{report}");
 }

@@ -8,13 +8,16 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use larder_benches::peers::case::{DATA_SETS, DataSet, P16, Target};
 use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
-use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport};
+use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport, TwoShards};
 use larder_benches::peers::server::{Kind, Server, larder_beside};
+use loadgen::run::Plan;
 
 /// What --quick divides the numbers of keys by.
 const QUICK_KEYS_DIVISOR: u64 = 20;
 /// Most rounds.
 const ROUNDS_MAX: usize = 1000;
+/// Name of the case with two shards and two kinds of client.
+const TWO_SHARDS: &str = "two_shards";
 /// Shares of its peak that each server gets in open loops.
 const OPEN_SHARES: [f64; 2] = [0.5, 0.8];
 
@@ -46,7 +49,7 @@ struct Options {
     /// Few keys, three rounds of 0.2 s: to see that it works, not what it measures.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
-    /// Cases; all if absent: p1, p16, p64, p64x200, mget50, 1x1, p16-1KiB, p16-16KiB.
+    /// Cases; all if absent: p1, p16, p64, p64x200, mget50, 1x1, p16-1KiB, p16-16KiB, two_shards.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     cases: Vec<String>,
     /// Servers beside larder; all if absent: redis, memcached.
@@ -58,6 +61,9 @@ struct Options {
     /// Core of the load generator.
     #[arg(long, value_name = "CORE", default_value_t = 1)]
     generator_core: usize,
+    /// Core of the second shard, where Larder has two.
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    second_core: usize,
     /// The server program; the one beside this program if absent.
     #[arg(long, value_name = "PATH")]
     larder: Option<PathBuf>,
@@ -86,6 +92,9 @@ fn execute(options: Options) -> Result<()> {
     };
     for data in &DATA_SETS {
         bench.measure(data, &mut report)?;
+    }
+    if bench.wants(TWO_SHARDS) {
+        bench.two_shards(&DATA_SETS[0], &mut report)?;
     }
     if bench.kinds.contains(&Kind::Memcached) {
         report.notes.push("memcached up to 1.6.18 sends a packet for each get, so pipelining does not help it".into());
@@ -120,7 +129,8 @@ impl Bench {
             ensure!(known, "--servers {name}: there are larder, redis and memcached");
         }
         for name in &options.cases {
-            let known = DATA_SETS.iter().any(|data| data.cases.iter().any(|case| case.name == name));
+            let known =
+                name == TWO_SHARDS || DATA_SETS.iter().any(|data| data.cases.iter().any(|case| case.name == name));
             ensure!(known, "--cases {name}: see --help for the names");
         }
         ensure!(
@@ -188,6 +198,40 @@ impl Bench {
                 servers: servers_report,
             });
         }
+        Ok(())
+    }
+
+    /// P16 on two shards, by a client that knows them and by one that does not, round by round.
+    fn two_shards(&self, data: &DataSet, report: &mut PeersReport) -> Result<()> {
+        eprintln!("peers: {TWO_SHARDS}");
+        let Options { server_core, generator_core, second_core, .. } = self.options;
+        let server = Server::start(Kind::Larder, &format!("{server_core},{second_core}"), &self.larder)?;
+        let plain = data.plan(&P16, self.target(&server), self.time, self.keys_divisor)?;
+        preload(&plain)?;
+        let aware = Plan { shard_aware: true, ..plain.clone() };
+        let mut samples = [Vec::new(), Vec::new()];
+        for round in 0..self.rounds {
+            for place in order(round, 2) {
+                samples[place].push(sample(&server, [&plain, &aware][place])?);
+            }
+        }
+        let elsewhere = samples[1].iter().filter_map(|sample| sample.report.shard_aware);
+        let connections_elsewhere = elsewhere.map(|aware| aware.connections_elsewhere).max().unwrap_or(0);
+        if connections_elsewhere > 0 {
+            report.notes.push(format!(
+                "of the {} shard-aware connections {connections_elsewhere} are served by another shard than they named",
+                P16.connections
+            ));
+        }
+        if second_core == generator_core {
+            report.notes.push("the load generator shares a core with the second shard; give --second-core".into());
+        }
+        report.two_shards = Some(TwoShards {
+            plain: Medians::of(&samples[0]),
+            shard_aware: Medians::of(&samples[1]),
+            plain_cpu_ratio: ratio(&samples[0], &samples[1]),
+            connections_elsewhere,
+        });
         Ok(())
     }
 

@@ -73,6 +73,8 @@ pub struct TwoShards {
     pub shard_aware: Medians,
     /// CPU per request of the plain client as a multiple of that of the shard-aware one.
     pub plain_cpu_ratio: f64,
+    /// Most connections of a round that another shard serves than the one they named.
+    pub connections_elsewhere: u64,
 }
 
 /// One server at one share of its peak.
@@ -110,8 +112,8 @@ impl fmt::Display for PeersReport {
         }
         if let Some(shards) = &self.two_shards {
             for (name, client, medians, ratio) in [
-                ("2 shards", "plain", &shards.plain, None),
-                ("", "aware", &shards.shard_aware, Some(shards.plain_cpu_ratio)),
+                ("two_shards", "plain", &shards.plain, None),
+                ("/plain", "aware", &shards.shard_aware, Some(1.0 / shards.plain_cpu_ratio)),
             ] {
                 f.write_str(&row(name, client, medians, ratio))?;
                 writeln!(f, " {:>8}  {}", "", busy(medians))?;
