@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::ceiling::CeilingPlan;
 use crate::error::LoadError;
 use crate::parse;
 use crate::protocol::ProtocolName;
@@ -37,6 +38,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Replay a trace as a read-through cache: get, and on a miss set.
     Replay(Box<ReplayArgs>),
+    /// Measure the generator itself, against a built-in server that does nothing.
+    Ceiling(CeilingArgs),
 }
 
 /// Options that all commands have.
@@ -271,6 +274,67 @@ impl RunArgs {
     }
 }
 
+/// `loadgen ceiling`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The server answers every get with the same value and stores nothing. Where the generator is more than 90 % busy the
+throughput is its ceiling; else the server was the slower one, and the ceiling is what the generator did per second of
+its own CPU time. A run of `loadgen run` that comes near says 'generator-limited': then only the server's CPU time per
+operation says something about the server.
+
+EXAMPLES
+  loadgen ceiling --pipeline 64 --server-core 0 --core 1
+  loadgen ceiling --protocol resp --pipeline 16 --json -")]
+pub struct CeilingArgs {
+    /// Protocol to speak.
+    #[arg(long, value_enum, default_value = "native")]
+    pub protocol: ProtocolName,
+    /// Connections.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub connections: usize,
+    /// Requests of one connection that wait for an answer, at most.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub pipeline: usize,
+    /// Bytes of each value.
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = value_bytes)]
+    pub values: u32,
+    /// Weights of the operations, as those of `loadgen run`.
+    #[arg(long, value_name = "WEIGHTS", default_value = "10:1")]
+    pub mix: Mix,
+    /// Each get asks for so many keys with one request.
+    #[arg(long, value_name = "KEYS", default_value_t = 1)]
+    pub multi_get: usize,
+    /// Core of the generator; not pinned if absent.
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<usize>,
+    /// Core of the server; not pinned if absent.
+    #[arg(long, value_name = "CORE")]
+    pub server_core: Option<usize>,
+    /// Length of the measurement.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration)]
+    pub duration: Duration,
+    /// Write the result there, as one JSON object; `-` is the standard output (the table then goes to standard error).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl CeilingArgs {
+    /// The plan that follows from the options.
+    pub fn plan(&self) -> CeilingPlan {
+        CeilingPlan {
+            protocol: self.protocol,
+            connections: self.connections,
+            pipeline: self.pipeline,
+            value_bytes: self.values,
+            mix: self.mix,
+            multi_get: self.multi_get,
+            core: self.core,
+            server_core: self.server_core,
+            duration: self.duration,
+        }
+    }
+}
+
 impl ReplayArgs {
     /// The plan that follows from the options.
     ///
@@ -324,7 +388,7 @@ mod tests {
         let cli = Cli::try_parse_from([&["loadgen", "run"], arguments].concat()).map_err(|error| error.to_string())?;
         match cli.command {
             Command::Run(run) => run.plan().map_err(|error| error.to_string()),
-            Command::Replay(_) => unreachable!("the command is run"),
+            Command::Replay(_) | Command::Ceiling(_) => unreachable!("the command is run"),
         }
     }
 

@@ -11,6 +11,7 @@
 //! - know the store or the engine: it sees a server from outside.
 #![forbid(unsafe_code)]
 
+pub mod ceiling;
 pub mod cli;
 mod clock;
 mod error;

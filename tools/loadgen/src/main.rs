@@ -38,6 +38,11 @@ fn execute(command: &Command) -> Result<u8, LoadError> {
             }
             Ok(if refused { REFUSED } else { 0 })
         }
+        Command::Ceiling(args) => {
+            let output = Output::open(args.json.as_deref())?;
+            output.write(&loadgen::ceiling::ceiling(&args.plan())?)?;
+            Ok(0)
+        }
         Command::Replay(args) => {
             let plan = args.plan()?;
             let output = Output::open(args.common.json.as_deref())?;

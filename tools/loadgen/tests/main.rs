@@ -1,5 +1,6 @@
 //! The load generator against a small server in the test, which can misbehave as real ones seldom do.
 
+mod ceilings;
 mod faults;
 mod peers;
 mod program;

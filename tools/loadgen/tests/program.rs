@@ -72,7 +72,7 @@ fn exit_codes_tell_what_is_wrong() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["run", "replay"] {
+    for command in ["run", "replay", "ceiling"] {
         let output = loadgen(&[command, "--help"]);
         assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{output:?}");
     }

@@ -5,7 +5,7 @@
 mod memcache;
 mod native;
 mod resp;
-mod text;
+pub(crate) mod text;
 
 use larder_protocol::{Command, Status};
 

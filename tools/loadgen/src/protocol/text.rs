@@ -90,7 +90,7 @@ impl<'a> Iterator for AskedKeys<'a> {
 }
 
 /// The first line of `bytes`, without its end, and how many bytes it takes with it. `None`: its end has not come.
-pub(super) fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
+pub(crate) fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
     let window = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     match window.iter().position(|&byte| byte == b'\n') {
         Some(end) if end > 0 && window[end - 1] == b'\r' => Ok(Some((&window[..end - 1], end + 1))),
@@ -103,7 +103,7 @@ pub(super) fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
 }
 
 /// `len` bytes and the end of a line behind them: the bytes, and how many bytes both take.
-pub(super) fn block(bytes: &[u8], len: usize) -> Result<Option<(&[u8], usize)>, String> {
+pub(crate) fn block(bytes: &[u8], len: usize) -> Result<Option<(&[u8], usize)>, String> {
     let Some(end) = bytes.get(len..len + 2) else { return Ok(None) };
     if end != b"\r\n" {
         return Err(format!("no line ends behind a value of {len} bytes, but {} follows", shown(end)));
@@ -112,7 +112,7 @@ pub(super) fn block(bytes: &[u8], len: usize) -> Result<Option<(&[u8], usize)>, 
 }
 
 /// A length or count of up to nine digits.
-pub(super) fn number(digits: &[u8]) -> Result<usize, String> {
+pub(crate) fn number(digits: &[u8]) -> Result<usize, String> {
     if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(format!("{} is no length", shown(digits)));
     }
@@ -120,7 +120,7 @@ pub(super) fn number(digits: &[u8]) -> Result<usize, String> {
 }
 
 /// Appends a number in decimal.
-pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     loop {
@@ -135,7 +135,7 @@ pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Received bytes for an error message.
-pub(super) fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..bytes.len().min(80)].escape_ascii())
 }
 
