@@ -6,5 +6,6 @@
 //!   comparison would compare nothing.
 #![forbid(unsafe_code)]
 
+pub mod harness;
 pub mod hit_ratio;
 pub mod peers;
