@@ -1,7 +1,7 @@
 //! A shard: an engine, the connections whose sockets it serves, and its ends of the mesh, on an executor that is pinned
 //! to a core.
 //!
-//! [`Reactor`] is all of it without I/O. `ring` is an io_uring and the one place with `unsafe`, `sockets` moves bytes
+//! [`Reactor`] is all of it without I/O. `ring` is an io_uring, and with its `provided` buffers the one place with `unsafe`, `sockets` moves bytes
 //! between the two, and `driver` is the task that turns around them. glommio pins the thread and has the timers.
 
 mod accept;
@@ -13,6 +13,7 @@ mod dialect;
 mod driver;
 mod executor;
 mod hello;
+mod provided;
 mod reactor;
 mod ring;
 mod sockets;

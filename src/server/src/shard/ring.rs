@@ -9,24 +9,19 @@
 //! descriptor stays open until both are over.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 
-/// The one group of provided buffers of a ring.
-const GROUP: u16 = 0;
-/// Alignment that the kernel wants for the list of buffers.
-const PAGE_BYTES: usize = 4096;
+use super::provided::{Buffers, GROUP, Lent};
+
 const MSG_WAITALL: i32 = 0x100;
 const MSG_NOSIGNAL: i32 = 0x4000;
 
@@ -70,14 +65,6 @@ struct Sending {
     descriptor: RawFd,
     buffer: Vec<u8>,
     sent: usize,
-}
-
-/// Bytes that were received. To be given back with [`Ring::give_back`].
-#[derive(Debug)]
-#[must_use]
-pub(super) struct Lent {
-    number: u16,
-    len: u32,
 }
 
 /// What has happened.
@@ -248,7 +235,8 @@ impl Ring {
                     return Some(Completion::Accepted { socket, more });
                 }
                 RECEIVE => {
-                    let lent = cqueue::buffer_select(entry.flags()).map(|number| self.buffers.lend(number, result));
+                    let lent = cqueue::buffer_select(entry.flags())
+                        .map(|number| self.buffers.lend(number, result.unwrap_or(0)));
                     let bytes = match (result, lent) {
                         (Ok(1..), lent) => Ok(Some(lent.expect("received bytes lie in a provided buffer"))),
                         (result, lent) => {
@@ -376,129 +364,6 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// Buffers that the kernel puts into use by itself, and the list by which it is told of them.
-struct Buffers {
-    list: Region,
-    memory: Region,
-    /// The number of buffers that were ever put on the list.
-    tail: u16,
-    count: u16,
-    buffer_bytes: u32,
-    /// Which of them the kernel does not have.
-    lent: Box<[bool]>,
-}
-
-impl Buffers {
-    fn new(count: u16, buffer_bytes: u32) -> Self {
-        assert!(count.is_power_of_two() && count <= 1 << 15, "the kernel takes a power of two up to 32,768");
-        let mut buffers = Self {
-            list: Region::new(usize::from(count) * size_of::<BufRingEntry>()),
-            memory: Region::new(usize::from(count) * buffer_bytes as usize),
-            tail: 0,
-            count,
-            buffer_bytes,
-            lent: vec![true; usize::from(count)].into_boxed_slice(),
-        };
-        (0..count).for_each(|number| buffers.give_back(Lent { number, len: 0 }));
-        buffers
-    }
-
-    fn register(&self, uring: &IoUring) -> io::Result<()> {
-        // SAFETY: the list is a whole number of pages long enough for `count` entries, and lives until the ring is
-        // closed, for `Ring` drops its fields in that order, or for ever.
-        unsafe { uring.submitter().register_buf_ring_with_flags(self.list.start.as_ptr() as u64, self.count, GROUP, 0) }
-    }
-
-    /// The kernel has filled this buffer.
-    fn lend(&mut self, number: u16, len: Result<u32, Errno>) -> Lent {
-        let lent = Lent { number, len: len.unwrap_or(0) };
-        assert!(lent.len <= self.buffer_bytes, "the kernel knows how long a buffer is");
-        assert!(!std::mem::replace(&mut self.lent[usize::from(number)], true), "a buffer is filled once");
-        lent
-    }
-
-    fn bytes(&self, lent: &Lent) -> &[u8] {
-        assert!(self.lent[usize::from(lent.number)], "what is lent is not the kernel's");
-        // SAFETY: the range lies in the region, for `number` is below `count` (it indexes `lent`) and `len` was checked
-        // when the buffer was lent; it is initialised, for the region was zeroed. The kernel does not write to it
-        // before it is on the list again, which takes the `Lent` that is borrowed here.
-        unsafe { std::slice::from_raw_parts(self.start_of(lent.number), lent.len as usize) }
-    }
-
-    fn give_back(&mut self, lent: Lent) {
-        assert!(std::mem::replace(&mut self.lent[usize::from(lent.number)], false), "a buffer is given back once");
-        let address = self.start_of(lent.number) as u64;
-        let list = self.list.start.as_ptr().cast::<BufRingEntry>();
-        let position = usize::from(self.tail & (self.count - 1));
-        // SAFETY: `position` is below `count`, so the entry lies in the region, which is zeroed, and zeroes are an
-        // entry. The kernel reads entries only up to the tail, and has taken this one: at most `count` buffers are on
-        // the list, and this one was not. No reference to another entry exists.
-        let entry = unsafe { &mut *list.add(position) };
-        entry.set_addr(address);
-        entry.set_len(self.buffer_bytes);
-        entry.set_bid(lent.number);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the tail is a field of the first entry that `set_*` do not touch, aligned, and valid as long as the
-        // region. The kernel reads it while this thread alone writes it, both atomically.
-        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(list).cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
-    }
-
-    fn start_of(&self, number: u16) -> *mut u8 {
-        assert!(number < self.count);
-        // SAFETY: the offset is within the region, which has `count` times `buffer_bytes` bytes.
-        unsafe { self.memory.start.as_ptr().add(usize::from(number) * self.buffer_bytes as usize) }
-    }
-
-    fn leak(&mut self) {
-        self.list.is_leaked = true;
-        self.memory.is_leaked = true;
-    }
-
-    fn validate(&self) {
-        let list = self.list.start.as_ptr().cast::<BufRingEntry>();
-        let on_list = self.lent.iter().filter(|lent| !**lent).count();
-        let mut seen = vec![false; usize::from(self.count)];
-        for back in 1..=on_list {
-            let position = usize::from(self.tail.wrapping_sub(back as u16) & (self.count - 1));
-            // SAFETY: as in `give_back`; entries are written by this thread only.
-            let entry = unsafe { &*list.add(position) };
-            assert_eq!(entry.addr(), self.start_of(entry.bid()) as u64, "an entry names its own buffer");
-            assert_eq!(entry.len(), self.buffer_bytes);
-            seen[usize::from(entry.bid())] = true;
-        }
-        // The kernel takes from the front: what it has taken and not filled is at most what is not among the last.
-        assert!(seen.iter().filter(|seen| **seen).count() <= on_list, "the list names no buffer twice");
-    }
-}
-
-/// Zeroed pages at a place that never changes.
-struct Region {
-    start: NonNull<u8>,
-    layout: Layout,
-    is_leaked: bool,
-}
-
-impl Region {
-    fn new(bytes: usize) -> Self {
-        assert!(bytes > 0);
-        let layout = Layout::from_size_align(bytes.next_multiple_of(PAGE_BYTES), PAGE_BYTES).expect("a sane size");
-        // SAFETY: the layout is not of size 0.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, layout, is_leaked: false }
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        if !self.is_leaked {
-            // SAFETY: allocated in `new` with this layout, and freed nowhere else.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) };
-        }
-    }
-}
-
 /// A descriptor as a file of this thread's executor, which has no safe way to take one.
 pub(super) fn file(descriptor: OwnedFd) -> BufferedFile {
     let descriptor = descriptor.into_raw_fd();
@@ -565,11 +430,11 @@ mod tests {
                     read[pair] += bytes as u64;
                 }
             }
-            take(&mut ring, |_, completion| match completion {
+            take(&mut ring, |ring, completion| match completion {
                 Completion::Received { index, bytes: Ok(Some(lent)), more } => {
                     receiving[index as usize] = more;
                     let position = received[index as usize];
-                    received[index as usize] += u64::from(lent.len);
+                    received[index as usize] += ring.bytes(&lent).len() as u64;
                     held.push((index, lent, position));
                 }
                 Completion::Received { index, bytes: Err(Errno::NOBUFS), more: false } => {

@@ -13,8 +13,9 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use super::accept::Listener;
 use super::control::Admission;
 use super::dialect::Dialect;
+use super::provided::Lent;
 use super::reactor::{ConnectionId, Reactor};
-use super::ring::{Completion, Lent, Ring};
+use super::ring::{Completion, Ring};
 use crate::limits::{
     LINGER_MS, LINGER_STOPPING_MS, READ_BYTES, STOP_READ_BYTES_MAX, SWEEP_CONNECTIONS, SWEEP_INTERVAL_MS,
 };
