@@ -15,7 +15,7 @@ pub(super) const GROUP: u16 = 0;
 /// Alignment that the kernel wants for the list of buffers.
 const PAGE_BYTES: usize = 4096;
 
-/// Bytes that were received. To be given back with [`Ring::give_back`].
+/// Bytes that were received. To be given back to the ring.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Lent {
