@@ -134,6 +134,9 @@ pub const ACCEPT_BACKOFF_MS: u64 = 100;
 pub const LINGER_MS: u64 = 1_000;
 /// The same when the server stops.
 pub const LINGER_STOPPING_MS: u64 = 100;
+/// Connections on their way to one shard; further ones are served where they are. A sender holds at most one read of
+/// input for each, so that they hold no more than their sockets would.
+pub const HANDOVERS_MAX: usize = 256;
 /// What a stopping server still reads from one connection, in bytes: what had come before is at most a socket buffer.
 pub const STOP_READ_BYTES_MAX: usize = 4 << 20;
 /// How long all executors may take to get ready, in milliseconds.

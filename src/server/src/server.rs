@@ -18,7 +18,7 @@ use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
 use crate::listen::{ListenError, listen};
 use crate::mesh::{Port, mesh};
 use crate::preflight::{self, PreflightError};
-use crate::shard::{self, Admission, ControlLane, Executor, Patience, Plan, Reactor, Reporter, Welcome};
+use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 
 /// Name and version, as clients and operators see them.
@@ -118,6 +118,7 @@ fn start(
     let ports = mesh(config.shards, LANE_BATCHES_MAX).map_err(system("open the doors of the shards"))?;
     let (sender, reports) = mpsc::channel(REPORTS_PER_SHARD_MAX * usize::from(config.shards));
     let admission = Arc::new(Admission::new(config.connections_max));
+    let handover = Handover::new(ports[0].doors().clone());
     let has_own_core = usize::from(config.shards) <= config.cores.len();
     let (mut plans, mut controls, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
     for (port, listener) in ports.into_iter().zip(listeners) {
@@ -131,6 +132,7 @@ fn start(
             listener,
             clock,
             admission: admission.clone(),
+            handover: handover.clone(),
             controls: lane,
             reporter: Reporter::new(shard, sender.clone()),
             turns: heartbeat,

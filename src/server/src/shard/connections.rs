@@ -11,6 +11,17 @@ pub struct ConnectionId {
     generation: u32,
 }
 
+/// Where a connection is served. Its first request decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// Nothing was processed yet.
+    Undecided,
+    /// Here, to its end.
+    Here,
+    /// By this shard of the node: to be handed over, with the request that says so as the first of its input.
+    Elsewhere(u16),
+}
+
 /// No waiter.
 pub(super) const NO_WAITER: u32 = u32::MAX;
 
@@ -18,6 +29,7 @@ pub(super) const NO_WAITER: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) dialect: Dialect,
+    pub(super) home: Home,
     /// The beginning of a frame of which more is to come, or whole frames that wait because the connection is paused.
     pub(super) input: Vec<u8>,
     /// Answers.
@@ -39,6 +51,7 @@ impl Connection {
     fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
+            home: Home::Undecided,
             input: Vec::new(),
             output: Vec::new(),
             sending: 0,
@@ -55,9 +68,16 @@ impl Connection {
         self.sending + self.output.len()
     }
 
-    /// Whether requests wait until answers are sent or come in.
+    /// Whether requests wait until answers are sent or come in, or for another shard.
     pub(super) fn is_paused(&self) -> bool {
-        self.backlog() >= OUTPUT_BYTES_PAUSE || self.pending as usize >= larder_protocol::limits::PIPELINE_MAX
+        self.backlog() >= OUTPUT_BYTES_PAUSE
+            || self.pending as usize >= larder_protocol::limits::PIPELINE_MAX
+            || self.is_moving()
+    }
+
+    /// Whether it is to be handed over.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.home, Home::Elsewhere(_))
     }
 
     /// Whether bytes from the peer are of use.
@@ -68,7 +88,7 @@ impl Connection {
     /// Whether there is nothing left to do but to close.
     pub(super) fn is_finished(&self) -> bool {
         // With no backlog and nothing pending it is not paused, so every whole frame has been processed.
-        (self.ended || self.broken) && self.pending == 0 && self.backlog() == 0
+        (self.ended || self.broken) && self.pending == 0 && self.backlog() == 0 && !self.is_moving()
     }
 
     /// Keeps what could not be processed yet. Grows as bytes arrive, whatever length the frame claims, and not past
@@ -83,6 +103,8 @@ impl Connection {
     }
 
     fn validate(&self) {
+        let is_untouched = self.pending == 0 && self.backlog() == 0 && !self.broken;
+        assert!(self.home == Home::Here || is_untouched, "what has begun to be served stays");
         assert!(!self.broken || self.input.is_empty(), "a broken connection keeps no input");
         assert_eq!(self.pending == 0, self.first_waiter == NO_WAITER, "what is pending is in the list of waiters");
     }

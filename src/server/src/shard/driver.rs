@@ -14,6 +14,7 @@ use glommio::timer::sleep;
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
+use super::handover::Handover;
 use super::reactor::Reactor;
 use super::ring::Ring;
 use super::sockets::{Patience, Sockets};
@@ -33,6 +34,8 @@ pub struct Plan {
     pub clock: Clock,
     /// The bound on connections, shared by all shards.
     pub admission: Arc<Admission>,
+    /// How connections move between shards, shared by all.
+    pub handover: Arc<Handover>,
     /// Where orders come from.
     pub controls: Arc<ControlLane>,
     /// Where news goes.
@@ -49,11 +52,22 @@ pub struct Plan {
 
 /// Runs a shard until it is told to exit. On its executor.
 pub(super) async fn run(plan: Plan) {
-    let Plan { reactor, listener, clock, admission, controls, mut reporter, turns, has_own_core, patience, spin } =
-        plan;
+    let Plan {
+        reactor,
+        listener,
+        clock,
+        admission,
+        handover,
+        controls,
+        mut reporter,
+        turns,
+        has_own_core,
+        patience,
+        spin,
+    } = plan;
     let opened = Ring::new(RING_SIZE).and_then(|ring| {
         let bell = Bell::new(&ring, reactor.port().door())?;
-        Ok((bell, Sockets::new(reactor, ring, listener, admission, patience)?))
+        Ok((bell, Sockets::new(reactor, ring, listener, admission, handover, patience)?))
     });
     let (bell, sockets) = match opened {
         Ok(opened) => opened,
@@ -152,7 +166,10 @@ impl Shard {
             let turn = reactor.turn(now_ms);
             messages = turn.worked;
             self.sockets.take_listed();
-            exit = turn.control && self.obey();
+            if turn.control {
+                self.sockets.take_in(now_ms);
+                exit = self.obey(now_ms);
+            }
         }
         if self.sockets.next_ms() <= now_ms {
             self.sockets.on_time(now_ms);
@@ -167,10 +184,11 @@ impl Shard {
     }
 
     /// Follows the orders that have come. Returns whether the shard is to exit.
-    fn obey(&mut self) -> bool {
+    fn obey(&mut self, now_ms: u64) -> bool {
         while let Some(control) = self.controls.receive() {
             match control {
                 Control::Stop if self.stop == Stop::No => {
+                    self.sockets.close_handover(now_ms);
                     self.sockets.close_listener();
                     self.stop = Stop::Asked;
                 }
@@ -248,6 +266,7 @@ impl Shard {
     }
 
     async fn exit(mut self) {
+        self.sockets.close_handover(self.clock.now_ms());
         self.sockets.cut();
         let mut turns = 0;
         while self.sockets.ring.in_flight() > 0 && turns < EXIT_TURNS_MAX {

@@ -52,6 +52,12 @@ impl Welcome {
         }
     }
 
+    /// The other shard that a Hello asks for, if it is one that can be had.
+    pub(super) fn elsewhere(&self, protocol: u32, wanted_shard: Option<u32>) -> Option<u16> {
+        let shard = u16::try_from(wanted_shard?).ok()?;
+        (self.refusal(protocol, wanted_shard).is_none() && shard != self.shard).then_some(shard)
+    }
+
     fn refusal(&self, protocol: u32, wanted_shard: Option<u32>) -> Option<Failure> {
         let (status, message) = match wanted_shard {
             _ if protocol != PROTOCOL => (

@@ -1,8 +1,9 @@
 //! A shard: an engine, the connections whose sockets it serves, and its ends of the mesh, on an executor that is pinned
 //! to a core.
 //!
-//! [`Reactor`] is all of it without I/O. `ring` is an io_uring, and with its `provided` buffers the one place with `unsafe`, `sockets` moves bytes
-//! between the two, and `driver` is the task that turns around them. glommio pins the thread and has the timers.
+//! [`Reactor`] is all of it without I/O. `ring` is an io_uring, and with its `provided` buffers the one place with
+//! `unsafe`; `sockets` moves bytes between the two, and `driver` is the task that turns around them. glommio pins the
+//! thread and has the timers.
 
 mod accept;
 mod bell;
@@ -12,7 +13,10 @@ mod control;
 mod dialect;
 mod driver;
 mod executor;
+mod handover;
 mod hello;
+#[cfg(test)]
+mod moves;
 mod provided;
 mod reactor;
 mod ring;
@@ -25,7 +29,8 @@ pub use control::{Admission, Control, ControlLane, News, Report, Reporter};
 pub use dialect::Dialect;
 pub use driver::Plan;
 pub use executor::{Executor, spawn};
+pub use handover::{Handover, Moved};
 pub use hello::Welcome;
-pub use reactor::{ConnectionId, Reactor, Turn};
+pub use reactor::{ConnectionId, Parcel, Reactor, Turn};
 pub(crate) use ring::RingSize;
 pub use sockets::Patience;

@@ -9,7 +9,7 @@ use larder_protocol::{Command, Failure, Reply, Request, Status};
 use larder_store::NoHook;
 
 use super::buffers::Buffers;
-use super::connections::{Connection, Connections};
+use super::connections::{Connection, Connections, Home};
 use super::dialect::{Ahead, Dialect, Step};
 use super::hello::Welcome;
 use super::waiters::Waiters;
@@ -52,6 +52,14 @@ pub struct Turn {
     pub control: bool,
 }
 
+/// A connection without its socket, between two shards.
+#[derive(Debug)]
+pub struct Parcel {
+    dialect: Dialect,
+    input: Vec<u8>,
+    ended: bool,
+}
+
 /// What one engine and one connection need at the same time.
 struct Parts<'r> {
     engine: &'r mut Engine<NoHook>,
@@ -59,6 +67,18 @@ struct Parts<'r> {
     waiters: &'r mut Waiters,
     scratch: &'r mut Scratch,
     unsent: &'r mut bool,
+}
+
+impl Parcel {
+    /// A connection that has sent `input`, of which nothing was processed.
+    pub fn new(dialect: Dialect, input: Vec<u8>) -> Self {
+        Self { dialect, input, ended: false }
+    }
+
+    /// What was received and not processed.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
 }
 
 impl Reactor {
@@ -88,13 +108,48 @@ impl Reactor {
 
     /// A connection is gone, or is to be: whatever it waits for is forgotten.
     pub fn closed(&mut self, id: ConnectionId) {
-        let mut connection = self.connections.remove(id);
-        while let Some(waiter) = self.waiters.take_first(&mut connection) {
-            self.engine.cancel(waiter.ticket);
+        self.remove(id);
+    }
+
+    /// The shard that this connection is to be handed over to: its first request was a Hello that asks for that shard.
+    /// Nothing of it was processed, and nothing will be before [`Reactor::detach`] or [`Reactor::stay`]. To be asked
+    /// after [`Reactor::received`].
+    pub fn destination(&mut self, id: ConnectionId) -> Option<u16> {
+        match self.connections.at(id).home {
+            Home::Elsewhere(shard) => Some(shard),
+            Home::Here | Home::Undecided => None,
         }
-        self.listed.retain(|listed| *listed != id);
-        self.buffers.give(connection.output);
-        self.engine.counters_mut().connections = self.connections.len() as u64;
+    }
+
+    /// Whether the connection is served here to its end, so that more than one receive may be under way. Before, a
+    /// receive could take bytes that another shard is to see.
+    pub fn is_settled(&mut self, id: ConnectionId) -> bool {
+        self.connections.at(id).home == Home::Here
+    }
+
+    /// A connection leaves for the shard of its [`Reactor::destination`].
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn detach(&mut self, id: ConnectionId) -> Parcel {
+        let Connection { home, dialect, input, ended, .. } = self.remove(id);
+        assert!(matches!(home, Home::Elsewhere(_)), "only a connection that asked for another shard leaves");
+        Parcel { dialect, input, ended }
+    }
+
+    /// A connection that should move cannot: it is served here, and its Hello is told so.
+    pub fn stay(&mut self, id: ConnectionId, now_ms: u64) {
+        self.connections.at(id).home = Home::Here;
+        self.resume(id, now_ms);
+    }
+
+    /// Takes in a connection from another shard and processes what it brings. It stays, whatever shard it asked for.
+    pub fn adopt(&mut self, parcel: Parcel, now_ms: u64) -> ConnectionId {
+        let id = self.opened(parcel.dialect);
+        let connection = self.connections.at(id);
+        (connection.home, connection.input, connection.ended) = (Home::Here, parcel.input, parcel.ended);
+        self.resume(id, now_ms);
+        id
     }
 
     /// Bytes came. Every whole request in them is executed or passed on, up to the connection's limits; the rest waits.
@@ -243,6 +298,17 @@ impl Reactor {
         assert_eq!(pending, self.waiters.len(), "every waiter has a connection");
     }
 
+    fn remove(&mut self, id: ConnectionId) -> Connection {
+        let mut connection = self.connections.remove(id);
+        while let Some(waiter) = self.waiters.take_first(&mut connection) {
+            self.engine.cancel(waiter.ticket);
+        }
+        self.listed.retain(|listed| *listed != id);
+        self.buffers.give(core::mem::take(&mut connection.output));
+        self.engine.counters_mut().connections = self.connections.len() as u64;
+        connection
+    }
+
     /// Processes what waited, if the connection is not paused any more.
     fn resume(&mut self, id: ConnectionId, now_ms: u64) {
         let connection = self.connections.at(id);
@@ -343,6 +409,7 @@ impl Parts<'_> {
             }
             let begin = consumed;
             for (request, end) in &ahead.requests {
+                connection.home = Home::Here;
                 if connection.is_paused() {
                     return consumed;
                 }
@@ -373,25 +440,38 @@ impl Parts<'_> {
         epoch: u64,
         now_ms: u64,
     ) -> usize {
-        let Connection { dialect, output, .. } = connection;
+        let Connection { dialect, output, home, .. } = connection;
         // Out of `self` for as long as the request borrows it.
         let mut scratch = std::mem::take(self.scratch);
         let taken = match dialect.next(bytes, &mut scratch, self.welcome.frame_bytes_max()) {
             Step::More => 0,
             Step::Request(request, taken) => {
                 if let Command::Hello { protocol, shard, .. } = request.command {
-                    self.welcome.answer(output, request.id, self.engine, protocol, shard);
+                    match self.welcome.elsewhere(protocol, shard) {
+                        Some(elsewhere) if *home == Home::Undecided => {
+                            *home = Home::Elsewhere(elsewhere);
+                            0
+                        }
+                        _ => {
+                            *home = Home::Here;
+                            self.welcome.answer(output, request.id, self.engine, protocol, shard);
+                            taken
+                        }
+                    }
                 } else {
+                    *home = Home::Here;
                     self.submit(id, connection, &request, epoch, now_ms);
+                    taken
                 }
-                taken
             }
             Step::Malformed { id, failure, consumed } => {
+                *home = Home::Here;
                 self.engine.counters_mut().malformed += 1;
                 dialect.answer(output, id, epoch, &Reply::Failed(&failure));
                 consumed
             }
             Step::Broken(failure) => {
+                *home = Home::Here;
                 self.engine.counters_mut().malformed += 1;
                 dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
                 connection.broken = true;

@@ -13,6 +13,7 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use super::accept::Listener;
 use super::control::Admission;
 use super::dialect::Dialect;
+use super::handover::{Handover, Moved};
 use super::provided::Lent;
 use super::reactor::{ConnectionId, Reactor};
 use super::ring::{Completion, Ring};
@@ -69,6 +70,7 @@ pub(super) struct Sockets {
     pub(super) ring: Ring,
     listener: Listener,
     admission: Arc<Admission>,
+    handover: Arc<Handover>,
     patience: Patience,
     /// By the index of the connection.
     sockets: Vec<Option<Socket>>,
@@ -95,6 +97,7 @@ impl Sockets {
         mut ring: Ring,
         listener: TcpListener,
         admission: Arc<Admission>,
+        handover: Arc<Handover>,
         patience: Patience,
     ) -> std::io::Result<Self> {
         let listener = Listener::new(listener, &mut ring)?;
@@ -104,6 +107,7 @@ impl Sockets {
             ring,
             listener,
             admission,
+            handover,
             patience,
             sockets: Vec::new(),
             open: 0,
@@ -191,6 +195,20 @@ impl Sockets {
         [lingering, self.listener.retry_ms(), next_sweep_ms].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
+    /// Serves the connections that other shards have handed over.
+    pub(super) fn take_in(&mut self, now_ms: u64) {
+        let shard = self.reactor.port().shard();
+        while let Some(moved) = self.handover.next(shard) {
+            self.adopt(moved, now_ms);
+        }
+    }
+
+    /// Lets no more connections come from other shards; those that are under way are served.
+    pub(super) fn close_handover(&mut self, now_ms: u64) {
+        self.handover.close(self.reactor.port().shard());
+        self.take_in(now_ms);
+    }
+
     /// Accepts nothing more by itself.
     pub(super) fn close_listener(&mut self) {
         self.listener.close(&mut self.ring);
@@ -261,6 +279,16 @@ impl Sockets {
             return;
         }
         let id = self.reactor.opened(Dialect::Native);
+        self.insert(id, descriptor, now_ms);
+    }
+
+    /// Serves a connection that comes from another shard, or that could not go there; it is admitted already.
+    fn adopt(&mut self, moved: Moved, now_ms: u64) {
+        let id = self.reactor.adopt(moved.parcel, now_ms);
+        self.insert(id, moved.socket, now_ms);
+    }
+
+    fn insert(&mut self, id: ConnectionId, descriptor: OwnedFd, now_ms: u64) {
         let slot = id.index as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -321,6 +349,13 @@ impl Sockets {
     }
 
     fn settle_open(&mut self, index: u32, now_ms: u64) {
+        let id = self.sockets[index as usize].as_ref().expect("it was there just now").id;
+        if let Some(to) = self.reactor.destination(id) {
+            if !self.is_stopping {
+                return self.hand_over(index, to, now_ms);
+            }
+            self.reactor.stay(id, now_ms);
+        }
         if self.is_stopping {
             self.read_the_rest(index, now_ms);
         }
@@ -336,6 +371,28 @@ impl Sockets {
         } else if !self.is_stopping && socket.receiving == Receiving::No && self.reactor.wants_input(socket.id) {
             socket.receiving = Receiving::InFlight;
             self.ring.receive(index, socket.descriptor.as_fd());
+        }
+    }
+
+    /// Hands a connection over to the shard that it has asked for, as soon as the ring does not receive from it any
+    /// more. What has come until then goes along.
+    fn hand_over(&mut self, index: u32, to: u16, now_ms: u64) {
+        let slot = &mut self.sockets[index as usize];
+        let socket = slot.as_mut().expect("it was there just now");
+        match socket.receiving {
+            Receiving::InFlight => {
+                socket.receiving = Receiving::Cancelled;
+                return self.ring.cancel_receive(index);
+            }
+            Receiving::Cancelled => return,
+            Receiving::No => {}
+        }
+        let Socket { id, descriptor, is_sending, .. } = slot.take().expect("it was there just now");
+        assert!(!is_sending, "nothing is answered before it is known which shard answers");
+        self.open -= 1;
+        let moved = Moved { socket: descriptor, parcel: self.reactor.detach(id) };
+        if let Err(back) = self.handover.send(to, moved) {
+            self.adopt(back, now_ms);
         }
     }
 

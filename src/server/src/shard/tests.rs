@@ -250,7 +250,7 @@ fn random_clients_get_each_answer_once_and_right() {
     }
 }
 
-fn set_of(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(super) fn set_of(key: &[u8], value: &[u8]) -> Vec<u8> {
     let write = Write { key, value, flags: 0, condition: Condition::Always, expiry: Expiry::Default };
     encoded(Command::Set(write))
 }
@@ -317,7 +317,7 @@ fn what_was_passed_on_for_a_client_that_does_not_read_is_bounded() {
     reactors.iter_mut().for_each(Reactor::validate);
 }
 
-fn run_until_quiet(reactors: &mut [Reactor]) {
+pub(super) fn run_until_quiet(reactors: &mut [Reactor]) {
     while reactors.iter_mut().map(|reactor| reactor.turn(NOW_MS)).fold(false, |any, turn| any | turn.worked) {}
 }
 
