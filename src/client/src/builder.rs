@@ -9,9 +9,10 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::limits::{
-    ADDRESSES_MAX, ATTEMPT_TIMEOUT_DEFAULT, ATTEMPTS_MAX, CONNECT_TIMEOUT_DEFAULT, CONNECTIONS_PER_NODE_MAX,
-    DEADLINE_DEFAULT, IN_FLIGHT_DEFAULT, RECONNECT_PAUSE_MAX_DEFAULT, RECONNECT_PAUSE_MIN_DEFAULT, RETRY_BURST_MAX,
-    STALL_ATTEMPTS, TIMEOUT_MAX, WRITE_QUEUE_BYTES_DEFAULT, WRITE_QUEUE_BYTES_MAX,
+    ADDRESSES_MAX, ATTEMPT_TIMEOUT_DEFAULT, ATTEMPTS_MAX, CONNECT_TIMEOUT_DEFAULT, CONNECTIONS_PER_NODE_DEFAULT,
+    CONNECTIONS_PER_NODE_MAX, DEADLINE_DEFAULT, IN_FLIGHT_DEFAULT, RECONNECT_PAUSE_MAX_DEFAULT,
+    RECONNECT_PAUSE_MIN_DEFAULT, RETRY_BURST_MAX, STALL_ATTEMPTS, TIMEOUT_MAX, WRITE_QUEUE_BYTES_DEFAULT,
+    WRITE_QUEUE_BYTES_MAX,
 };
 use crate::network::ConnectSettings;
 use crate::policies::{Backoff, RetryPolicy};
@@ -47,7 +48,7 @@ pub struct Builder {
     client_name: String,
     credentials: Vec<u8>,
     cluster_seed: Option<u64>,
-    connections_per_node: usize,
+    connections_per_node_max: usize,
     in_flight_max: usize,
     write_queue_bytes: usize,
     connect_timeout: Duration,
@@ -64,7 +65,7 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<String>,
     pub(crate) connect: ConnectSettings,
     pub(crate) cluster_seed: Option<u64>,
-    pub(crate) connections_per_node: usize,
+    pub(crate) connections_per_node_max: usize,
     pub(crate) attempt_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) reconnect: Backoff,
@@ -79,7 +80,7 @@ impl Default for Builder {
             client_name: concat!("larder-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: Vec::new(),
             cluster_seed: None,
-            connections_per_node: 1,
+            connections_per_node_max: CONNECTIONS_PER_NODE_DEFAULT,
             in_flight_max: IN_FLIGHT_DEFAULT,
             write_queue_bytes: WRITE_QUEUE_BYTES_DEFAULT,
             connect_timeout: CONNECT_TIMEOUT_DEFAULT,
@@ -134,9 +135,11 @@ impl Builder {
         self
     }
 
-    /// Connections to each node. Default: 1, which suits most; more help when one core cannot keep up with the bytes.
-    pub fn connections_per_node(mut self, connections: usize) -> Self {
-        self.connections_per_node = connections;
+    /// Most connections to each node. A node gets one for each of its shards, made when the shard is first needed, and
+    /// each key goes straight to the core that owns it. With fewer than shards the server passes the rest of the
+    /// requests on, which costs it more. Default: [`CONNECTIONS_PER_NODE_DEFAULT`].
+    pub fn connections_per_node_max(mut self, connections: usize) -> Self {
+        self.connections_per_node_max = connections;
         self
     }
 
@@ -209,7 +212,7 @@ impl Builder {
         check_addresses(&self.addresses)?;
         check_range("client_name (bytes)", self.client_name.len(), 0, CLIENT_NAME_BYTES_MAX)?;
         check_range("credentials (bytes)", self.credentials.len(), 0, CLIENT_NAME_BYTES_MAX)?;
-        check_range("connections_per_node", self.connections_per_node, 1, CONNECTIONS_PER_NODE_MAX)?;
+        check_range("connections_per_node_max", self.connections_per_node_max, 1, CONNECTIONS_PER_NODE_MAX)?;
         check_range("in_flight_max", self.in_flight_max, 1, PIPELINE_MAX)?;
         check_range("write_queue_bytes", self.write_queue_bytes, 1, WRITE_QUEUE_BYTES_MAX)?;
         check_time("connect_timeout", self.connect_timeout)?;
@@ -226,7 +229,7 @@ impl Builder {
                 write_queue_bytes: self.write_queue_bytes,
             },
             cluster_seed: self.cluster_seed,
-            connections_per_node: self.connections_per_node,
+            connections_per_node_max: self.connections_per_node_max,
             attempt_timeout: self.attempt_timeout,
             retry: self.retry,
             reconnect: self.reconnect,
@@ -338,7 +341,7 @@ mod tests {
             (good().address("host:70000"), "address"),
             (good().client_name("n".repeat(2_000)), "client_name (bytes)"),
             (good().credentials(vec![0; 2_000]), "credentials (bytes)"),
-            (good().connections_per_node(0), "connections_per_node"),
+            (good().connections_per_node_max(0), "connections_per_node_max"),
             (good().in_flight_max(0), "in_flight_max"),
             (good().in_flight_max(usize::MAX), "in_flight_max"),
             (good().write_queue_bytes(0), "write_queue_bytes"),

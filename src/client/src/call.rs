@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use larder_protocol::{Command, Request, Status, native};
-use larder_ring::{DEFAULT_GROUP, Place, group_hash};
+use larder_ring::{DEFAULT_GROUP, group_hash};
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
@@ -117,7 +117,7 @@ impl Client {
                 let left =
                     || Error::Unreachable { address: id.to_owned(), reason: "the node has left the ring".into() };
                 let node = view.topology.index_of(id).ok_or_else(left).map_err(Failed::definite)?;
-                Place { node, shard: 0 }
+                view.place_on(node)
             }
             Target::Any => view.any_place(),
         };

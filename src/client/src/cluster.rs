@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 use crate::builder::Settings;
 use crate::error::Error;
 use crate::limits::REFRESH_INTERVAL;
-use crate::network::{Endpoint, EndpointSettings, Established, Greeting, HandshakeError, Link, Observer, Payload};
+use crate::network::{EndpointSettings, Established, Greeting, HandshakeError, Link, Observer, Payload};
+use crate::node::Node;
 use crate::policies::Budget;
-use crate::routing;
 use crate::server::{Group, Limits};
 
 /// What all clones of a client share.
@@ -39,15 +39,6 @@ pub(crate) struct View {
     pub(crate) limits: Limits,
     /// As the nodes of the topology.
     nodes: Vec<Arc<Node>>,
-}
-
-/// One node and the connections to it.
-#[derive(Debug)]
-struct Node {
-    id: String,
-    /// Its address in the topology; connections may go elsewhere, to the address that it was found by.
-    advertised: String,
-    endpoints: Vec<Endpoint>,
 }
 
 impl Cluster {
@@ -97,6 +88,7 @@ impl Cluster {
             backoff: self.settings.reconnect,
             stall: self.settings.stall(),
             seed: self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..),
+            shard: 0,
         }
     }
 
@@ -104,19 +96,15 @@ impl Cluster {
     fn adopt(&self, news: News<'_>, mut first: Option<Established>) {
         let before = self.view();
         let nodes = news.topology.nodes().iter().map(|node| {
-            let known = before.nodes.iter().find(|known| known.id == node.id && known.advertised == node.address);
-            if let Some(known) = known {
+            if let Some(known) = before.nodes.iter().find(|known| known.is(node)) {
                 return known.clone();
             }
             // The node that speaks is where it was reached, whatever address it gives itself.
             let reached = news.speaker.filter(|speaker| speaker.node == node.id);
             let dialled = reached.map_or(&*node.address, |speaker| speaker.address);
-            let endpoints = (0..self.settings.connections_per_node).map(|_| {
-                let first = if reached.is_some() { first.take() } else { None };
-                Endpoint::start(dialled.to_owned(), self.endpoint_settings(), self.me.clone(), first)
-            });
-            let endpoints = endpoints.collect();
-            Arc::new(Node { id: node.id.clone(), advertised: node.address.clone(), endpoints })
+            let first = if reached.is_some() { first.take() } else { None };
+            let connections_max = self.settings.connections_per_node_max;
+            Arc::new(Node::new(node, dialled, connections_max, self.endpoint_settings(), self.me.clone(), first))
         });
         let view = View {
             nodes: nodes.collect(),
@@ -213,29 +201,32 @@ impl Drop for Cluster {
 }
 
 impl View {
-    /// The connection for `place`; waits as [`Endpoint::link`] does.
+    /// The connection for `place`, or for want of it another one to its node; waits if none is up.
     pub(crate) async fn link(&self, place: Place, until: Instant) -> Result<Arc<Link>, Error> {
-        let endpoints = &self.nodes[usize::from(place.node.0)].endpoints;
-        endpoints[routing::connection(place.shard, endpoints.len())].link(until).await
+        self.nodes[usize::from(place.node.0)].link(place.shard, until).await
     }
 
     /// A connection that is up, whichever.
     pub(crate) fn any_link(&self) -> Option<Arc<Link>> {
-        self.nodes.iter().flat_map(|node| &node.endpoints).find_map(Endpoint::current)
+        self.nodes.iter().find_map(|node| node.any_link())
     }
 
-    /// The first shard of the first node that is connected, else of the first node.
+    /// The first node that is connected, else the first.
     pub(crate) fn any_place(&self) -> Place {
-        let connected = |node: &Arc<Node>| node.endpoints.iter().any(|endpoint| endpoint.current().is_some());
-        let node = self.nodes.iter().position(connected).unwrap_or(0);
-        Place { node: NodeIndex(node as u16), shard: 0 }
+        let node = self.nodes.iter().position(|node| node.any_link().is_some()).unwrap_or(0);
+        self.place_on(NodeIndex(node as u16))
+    }
+
+    /// A shard of this node that costs no further connection.
+    pub(crate) fn place_on(&self, node: NodeIndex) -> Place {
+        Place { node, shard: self.nodes[usize::from(node.0)].first_shard() }
     }
 
     fn validate(&self) {
         assert_eq!(self.nodes.len(), self.topology.nodes().len(), "as many nodes as the topology has");
         for (node, record) in self.nodes.iter().zip(self.topology.nodes()) {
-            assert_eq!(node.id, record.id, "nodes are in the order of the topology");
-            assert!(!node.endpoints.is_empty(), "node {} has no connection", node.id);
+            assert!(node.is(record), "nodes are those of the topology, in its order: {node:?}, {record:?}");
+            node.validate();
         }
     }
 }
@@ -243,7 +234,7 @@ impl View {
 async fn first_connection(settings: &Settings) -> Result<(String, Established), Error> {
     let mut errors = Vec::new();
     for address in &settings.addresses {
-        match crate::network::establish(address, &settings.connect).await {
+        match crate::network::establish(address, &settings.connect, None).await {
             Ok(established) => match check_seed(settings, &established.link.greeting) {
                 Ok(()) => return Ok((address.clone(), established)),
                 Err(error) => errors.push(error.at(address)),

@@ -38,6 +38,7 @@ mod error;
 mod join;
 pub mod limits;
 mod network;
+mod node;
 mod policies;
 mod routing;
 mod server;

@@ -6,8 +6,10 @@ use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, KEYS_MAX, PIP
 
 /// Most addresses that a builder takes.
 pub const ADDRESSES_MAX: usize = 1024;
-/// Most connections to one node.
-pub const CONNECTIONS_PER_NODE_MAX: usize = 256;
+/// Most connections to one node that may be set: one for each shard that a node can have.
+pub const CONNECTIONS_PER_NODE_MAX: usize = larder_ring::SHARDS_MAX as usize;
+/// Most connections to one node, unless set.
+pub const CONNECTIONS_PER_NODE_DEFAULT: usize = 64;
 
 /// Requests of one connection that wait for an answer, unless set or limited further by the server.
 pub const IN_FLIGHT_DEFAULT: usize = PIPELINE_MAX;
@@ -78,6 +80,7 @@ pub const RETRY_PAUSE_MIN_DEFAULT: Duration = Duration::from_millis(2);
 pub const RETRY_PAUSE_MAX_DEFAULT: Duration = Duration::from_millis(200);
 
 const _: () = assert!(IN_FLIGHT_DEFAULT <= CALLS_MAX, "each request in flight is a call");
+const _: () = assert!(CONNECTIONS_PER_NODE_DEFAULT <= CONNECTIONS_PER_NODE_MAX);
 const _: () = assert!(PIPELINE_MAX <= CALLS_MAX, "each request in flight is a call");
 const _: () = assert!(SHARED_FRAME_BYTES_MAX < WRITE_BUFFER_KEEP_BYTES, "a shared buffer takes several frames");
 const _: () = assert!(BATCH_FRAME_BYTES <= FRAME_BYTES_MAX, "a batch frame is a frame");

@@ -1,18 +1,10 @@
-//! Which node and shard a key belongs to, and which connection goes there.
-//!
-//! A node of this version serves any key on any connection. Keys of one shard share a connection all the same, so that
-//! connections which are bound to a shard only change [`connection`].
+//! Which node and shard a key belongs to.
 
 use larder_ring::{Place, Topology, key_hash};
 
 /// The place of `key` in the group with `group_hash`.
 pub(crate) fn place(topology: &Topology, group_hash: u64, key: &[u8]) -> Place {
     topology.place(key_hash(key, group_hash))
-}
-
-/// Which of a node's `connections` (at least 1) is used for `shard`.
-pub(crate) fn connection(shard: u16, connections: usize) -> usize {
-    usize::from(shard) % connections
 }
 
 /// Keys of a batch that go to one shard in one frame.
@@ -96,11 +88,5 @@ mod tests {
         let parts = split(keys, FrameBounds { keys_max: 1_000, bytes_max: 10_000 });
         assert_eq!(parts.len(), 4);
         assert!(parts.iter().all(|part| part.indices.len() == 25));
-    }
-
-    #[test]
-    fn shards_share_the_connections_evenly() {
-        let used: Vec<usize> = (0..6).map(|shard| connection(shard, 3)).collect();
-        assert_eq!(used, [0, 1, 2, 0, 1, 2]);
     }
 }

@@ -11,14 +11,16 @@ mod operations;
 mod real;
 mod reconnect;
 mod retries;
+mod shards;
 
 use std::time::Duration;
 
 use larder_client::{Builder, Client};
 
-/// A builder whose jitter is the same each time.
+/// A builder whose jitter is the same each time, and with one connection to a node, so that what happens to a connection
+/// happens to the client.
 fn builder(server: &fake::Server) -> Builder {
-    Client::builder().address(server.address()).seed(42)
+    Client::builder().address(server.address()).seed(42).connections_per_node_max(1)
 }
 
 /// Long enough that a machine under load does not fail a test that waits for something to happen.

@@ -40,6 +40,8 @@ pub(crate) struct EndpointSettings {
     pub(crate) stall: Duration,
     /// Of the jitter.
     pub(crate) seed: u64,
+    /// The shard that is asked for. The server may give another one, or know nothing of it: all serve all keys.
+    pub(crate) shard: u16,
 }
 
 /// One place for a connection. Dropped, it closes the connection.
@@ -156,7 +158,7 @@ impl Supervisor {
     }
 
     async fn connect(&self) -> Result<Established, HandshakeError> {
-        let established = establish(&self.address, &self.settings.connect).await?;
+        let established = establish(&self.address, &self.settings.connect, Some(self.settings.shard)).await?;
         match self.observer.upgrade() {
             Some(observer) => observer.greeted(&self.address, &established.link.greeting)?,
             None => return Err(HandshakeError::Transport("the client is gone".into())),

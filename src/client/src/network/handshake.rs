@@ -38,6 +38,8 @@ pub(crate) struct ConnectSettings {
 pub(crate) struct Greeting {
     pub(crate) server: String,
     pub(crate) node: String,
+    /// The shard that serves the connection.
+    pub(crate) shard: u16,
     pub(crate) limits: Limits,
     pub(crate) groups: Vec<Group>,
     pub(crate) topology: Arc<Topology>,
@@ -78,22 +80,49 @@ impl HandshakeError {
     }
 }
 
-/// Connects to `address` and says Hello.
-pub(crate) async fn establish(address: &str, settings: &ConnectSettings) -> Result<Established, HandshakeError> {
+/// Connects to `address` and says Hello, asking for `shard` if one is named. Which one it became, the greeting says.
+pub(crate) async fn establish(
+    address: &str,
+    settings: &ConnectSettings,
+    shard: Option<u16>,
+) -> Result<Established, HandshakeError> {
     let limit = settings.timeout;
-    match timeout(limit, connect_and_greet(address, settings)).await {
+    match timeout(limit, connect_and_greet(address, settings, shard)).await {
         Ok(result) => result,
         Err(_) => Err(HandshakeError::Transport(format!("no answer to Hello within {} ms", limit.as_millis()))),
     }
 }
 
-async fn connect_and_greet(address: &str, settings: &ConnectSettings) -> Result<Established, HandshakeError> {
+async fn connect_and_greet(
+    address: &str,
+    settings: &ConnectSettings,
+    shard: Option<u16>,
+) -> Result<Established, HandshakeError> {
     let mut stream = open(address).await.map_err(|error| HandshakeError::Transport(error.to_string()))?;
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    let mut answer = greet(&mut stream, &mut buffer, settings, shard).await?;
+    if shard.is_some() && answer.status == Status::BadRequest {
+        // Started anew with fewer shards, it has no such one; what it has, it says to a Hello without.
+        answer = greet(&mut stream, &mut buffer, settings, None).await?;
+    }
+    let greeting = greeting(answer)?;
+    let link = Link::new(address.to_owned(), greeting, settings.in_flight_max, settings.write_queue_bytes);
+    let (read_half, write_half) = stream.into_split();
+    Ok(Established { link: Arc::new(link), read_half, write_half, unread: buffer })
+}
+
+/// Says Hello once and reads the answer.
+async fn greet(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    settings: &ConnectSettings,
+    shard: Option<u16>,
+) -> Result<Answer, HandshakeError> {
     let hello = Command::Hello {
         client: &settings.client_name,
         protocol: native::PROTOCOL,
         credentials: &settings.credentials,
-        shard: None,
+        shard: shard.map(u32::from),
     };
     let timeout_ms = u32::try_from(settings.timeout.as_millis()).unwrap_or(u32::MAX);
     let request = Request { id: HELLO_ID, epoch: 0, group: 0, timeout_ms, forwarded: false, command: hello };
@@ -101,20 +130,15 @@ async fn connect_and_greet(address: &str, settings: &ConnectSettings) -> Result<
     native::encode_request(&mut frame, &request);
     let lost = |error: io::Error| HandshakeError::Transport(format!("the connection broke during Hello: {error}"));
     stream.write_all(&frame).await.map_err(lost)?;
-    let mut buffer = BytesMut::with_capacity(READ_BYTES);
-    let answer = loop {
-        if let Some(answer) = take_answer(&mut buffer)? {
-            break answer;
+    loop {
+        if let Some(answer) = take_answer(buffer)? {
+            return Ok(answer);
         }
         buffer.reserve(READ_BYTES);
-        if stream.read_buf(&mut buffer).await.map_err(lost)? == 0 {
+        if stream.read_buf(buffer).await.map_err(lost)? == 0 {
             return Err(HandshakeError::Transport("the server closed the connection before it answered Hello".into()));
         }
-    };
-    let greeting = greeting(answer)?;
-    let link = Link::new(address.to_owned(), greeting, settings.in_flight_max, settings.write_queue_bytes);
-    let (read_half, write_half) = stream.into_split();
-    Ok(Established { link: Arc::new(link), read_half, write_half, unread: buffer })
+    }
 }
 
 /// Every address that the name has, until one answers.
@@ -168,7 +192,8 @@ fn checked(hello: HelloResult) -> Result<Greeting, String> {
     let topology = hello.topology.ok_or("its Hello has no topology")?;
     let topology = Topology::try_from(&topology).map_err(|error| format!("its topology is refused: {error}"))?;
     let groups = hello.groups.into_iter().map(|group| Group { name: group.name, hash: group.hash }).collect();
-    Ok(Greeting { server: hello.server, node: hello.node, limits, groups, topology: Arc::new(topology) })
+    let shard = u16::try_from(hello.shard).map_err(|_| format!("its Hello names shard {}", hello.shard))?;
+    Ok(Greeting { server: hello.server, node: hello.node, shard, limits, groups, topology: Arc::new(topology) })
 }
 
 fn checked_limits(wire: &WireLimits) -> Result<Limits, String> {

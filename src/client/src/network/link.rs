@@ -244,7 +244,8 @@ mod tests {
             pipeline_max: 1_000,
         };
         let topology = Arc::new(Topology::single(node, 0));
-        let greeting = Greeting { server: "s".into(), node: "n".into(), limits, groups: Vec::new(), topology };
+        let greeting =
+            Greeting { server: "s".into(), node: "n".into(), shard: 0, limits, groups: Vec::new(), topology };
         Link::new("n:1".into(), greeting, in_flight_max, write_queue_bytes)
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     /// Keys in the request.
     pub(crate) keys: usize,
     pub(crate) timeout_ms: u32,
+    /// The shard that the Hello of its connection asked for.
+    pub(crate) shard: Option<u32>,
 }
 
 /// What happens to a request.
@@ -60,6 +62,19 @@ pub(crate) struct Settings {
     pub(crate) node: String,
     pub(crate) protocol: u32,
     pub(crate) hello: Status,
+    /// What becomes of a connection that asks for a shard.
+    pub(crate) shards: Shards,
+}
+
+/// See [`Settings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shards {
+    /// It gets it, if there is such a shard; else it is refused.
+    Given,
+    /// Shard 0 serves all.
+    Ignored,
+    /// The connection is closed if it asks for this one.
+    Dead(u32),
 }
 
 impl Default for Settings {
@@ -71,7 +86,14 @@ impl Default for Settings {
             keys_max: 16 << 10,
             pipeline_max: 4 << 10,
         };
-        Settings { limits, topology: topology("n1", 1, 4), node: "n1".into(), protocol: 1, hello: Status::Ok }
+        Settings {
+            limits,
+            topology: topology("n1", 1, 4),
+            node: "n1".into(),
+            protocol: 1,
+            hello: Status::Ok,
+            shards: Shards::Given,
+        }
     }
 }
 
@@ -97,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) reads: AtomicU64,
     pub(crate) executed: AtomicU64,
     pub(crate) topology_queries: AtomicU64,
+    /// What the Hellos asked for, in their order.
+    pub(crate) asked: Mutex<Vec<Option<u32>>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -134,6 +158,7 @@ impl Server {
             reads: AtomicU64::new(0),
             executed: AtomicU64::new(0),
             topology_queries: AtomicU64::new(0),
+            asked: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Server { address, shared, task }
@@ -220,6 +245,7 @@ async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<V
 async fn read(mut socket: OwnedReadHalf, shared: &Arc<Shared>, answers: mpsc::UnboundedSender<Vec<u8>>) {
     let mut scratch = Scratch::new(RequestLimits::default());
     let mut buffer = Vec::new();
+    let mut shard = None;
     loop {
         buffer.reserve(64 << 10);
         match socket.read_buf(&mut buffer).await {
@@ -229,7 +255,7 @@ async fn read(mut socket: OwnedReadHalf, shared: &Arc<Shared>, answers: mpsc::Un
         let mut begin = 0;
         while let Some(frame) = native::frame(&buffer[begin..], 1 << 30).expect("the client sends whole frames") {
             let request = native::decode_request(frame.message, &mut scratch).expect("the client sends requests");
-            if !shared.take(&request, &answers) {
+            if !shared.take(&request, &mut shard, &answers) {
                 // What was answered before leaves first.
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 return;
@@ -242,15 +268,27 @@ async fn read(mut socket: OwnedReadHalf, shared: &Arc<Shared>, answers: mpsc::Un
 
 impl Shared {
     /// `false`: the connection is to be closed.
-    fn take(self: &Arc<Self>, request: &Request<'_>, answers: &mpsc::UnboundedSender<Vec<u8>>) -> bool {
+    fn take(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        shard: &mut Option<u32>,
+        answers: &mpsc::UnboundedSender<Vec<u8>>,
+    ) -> bool {
         let id = request.id;
-        if let Command::Hello { .. } = request.command {
-            let _ = answers.send(self.hello(id));
+        if let Command::Hello { shard: asked, .. } = request.command {
+            *shard = asked;
+            self.asked.lock().unwrap().push(asked);
+            if let (Shards::Dead(dead), Some(asked)) = (self.settings.lock().unwrap().shards, asked)
+                && dead == asked
+            {
+                return false;
+            }
+            let _ = answers.send(self.hello(id, asked));
             return true;
         }
         let (operation, key, keys) = describe(&request.command);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let seen = Seen { number, operation, key: key.to_vec(), keys, timeout_ms: request.timeout_ms };
+        let seen = Seen { number, operation, key: key.to_vec(), keys, timeout_ms: request.timeout_ms, shard: *shard };
         let action = (self.script.lock().unwrap())(&seen);
         let send = |frame: Vec<u8>| drop(answers.send(frame));
         match action {
@@ -280,11 +318,19 @@ impl Shared {
         true
     }
 
-    fn hello(&self, id: u64) -> Vec<u8> {
+    fn hello(&self, id: u64, asked: Option<u32>) -> Vec<u8> {
         let settings = self.settings.lock().unwrap().clone();
         let mut out = Vec::new();
         if settings.hello != Status::Ok {
             let failure = Failure::new(settings.hello, "the script says so");
+            native::encode_response(&mut out, id, settings.topology.epoch(), &Reply::Failed(&failure));
+            return out;
+        }
+        let mut shard = asked.unwrap_or(0);
+        if settings.shards == Shards::Ignored {
+            shard = 0;
+        } else if shard >= settings.topology.nodes().iter().map(|node| node.shards.into()).max().unwrap_or(1) {
+            let failure = Failure::new(Status::BadRequest, "there is no such shard");
             native::encode_response(&mut out, id, settings.topology.epoch(), &Reply::Failed(&failure));
             return out;
         }
@@ -293,7 +339,7 @@ impl Shared {
             protocol: settings.protocol,
             server: "fake/1".into(),
             node: settings.node,
-            shard: 0,
+            shard,
             limits: Some(settings.limits),
             groups: vec![group("default"), group("scores")],
             topology: Some((&*settings.topology).into()),
