@@ -3,6 +3,7 @@
 mod config;
 mod hostile;
 mod lifecycle;
+mod moves;
 mod python;
 mod requests;
 mod silence;
