@@ -1,17 +1,16 @@
 //! How a sleeping shard learns that something has come, at the cost of one atomic operation per batch of messages
 //! and a system call only if it really sleeps.
 //!
-//! The producer puts down all it has, [`Door::mark`]s where, and [`Door::knock`]s once. The consumer that found
-//! nothing calls [`Door::may_sleep`], and only then waits for the event. Between a producer's mark and its look at
-//! the flag, and between the consumer's flag and its last look at the marks, stands a sequentially consistent fence: at
-//! least one of the two sees the other, so that no wake is lost.
+//! The producer puts down all it has, marks where, and [`Door::knock`]s once. The consumer that found nothing calls
+//! [`Door::may_sleep`], and only then waits for the event. Why no wake is lost is told, and model-checked, beside the
+//! atomics in `latch`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use crossbeam::utils::CachePadded;
 use rustix::event::{EventfdFlags, eventfd};
+
+use super::latch::Latch;
 
 /// The mark of the control lane. Marks 0 and 1 are kept for what comes from outside of the mesh, so that the two lanes
 /// of a pair of shards lie in one word.
@@ -24,8 +23,7 @@ const LANES_PER_PAIR: usize = 2;
 /// What others may touch of a shard: which lanes to look at, whether it sleeps, and the event that wakes it.
 #[derive(Debug)]
 pub struct Door {
-    marks: Box<[CachePadded<AtomicU64>]>,
-    sleeping: CachePadded<AtomicBool>,
+    latch: Latch,
     event: OwnedFd,
 }
 
@@ -37,29 +35,26 @@ impl Door {
     pub fn new(shards: u16) -> io::Result<Self> {
         let marks = MARKS_RESERVED + LANES_PER_PAIR * usize::from(shards);
         Ok(Self {
-            marks: (0..marks.div_ceil(u64::BITS as usize)).map(|_| CachePadded::default()).collect(),
-            sleeping: CachePadded::default(),
+            latch: Latch::new(marks),
             // Blocking on purpose: io_uring answers a read of a non-blocking descriptor at once, with EAGAIN.
             event: eventfd(0, EventfdFlags::CLOEXEC)?,
         })
     }
 
-    /// Tells that something lies where `mask` of word `word` says. To be followed by [`Door::knock`].
+    /// Tells that something lies on the lanes of `mask` from shard `from`. To be followed by [`Door::knock`].
     pub(super) fn mark_lanes(&self, from: u16, mask: u64) {
-        let first = MARKS_RESERVED + LANES_PER_PAIR * usize::from(from);
-        self.marks[first / 64].fetch_or(mask << (first % 64), Ordering::AcqRel);
+        self.latch.mark(MARKS_RESERVED + LANES_PER_PAIR * usize::from(from), mask);
     }
 
     /// Tells that something lies on the control lane, and wakes the shard.
     pub fn ring_control(&self) {
-        self.marks[CONTROL_MARK / 64].fetch_or(1 << (CONTROL_MARK % 64), Ordering::AcqRel);
+        self.latch.mark(CONTROL_MARK, 1);
         self.knock();
     }
 
     /// Wakes the shard if it sleeps. After any number of marks.
     pub fn knock(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+        if self.latch.knock() {
             self.ring();
         }
     }
@@ -73,38 +68,23 @@ impl Door {
 
     /// Whether there is a mark. Only a hint while producers run.
     pub fn is_marked(&self) -> bool {
-        self.marks.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+        self.latch.is_marked()
     }
 
     /// Takes the marks away and hands them to `each`: [`CONTROL_MARK`] or a lane's (by its number).
-    pub fn take_marks(&self, mut each: impl FnMut(usize)) {
-        for (index, word) in self.marks.iter().enumerate() {
-            if word.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            let mut marks = word.swap(0, Ordering::AcqRel);
-            while marks != 0 {
-                each(index * 64 + marks.trailing_zeros() as usize);
-                marks &= marks - 1;
-            }
-        }
+    pub fn take_marks(&self, each: impl FnMut(usize)) {
+        self.latch.take_marks(each);
     }
 
     /// Says that the shard goes to sleep; false if something has come and it may not. After `true` the shard waits for
     /// [`Door::event`] to be readable, and then calls [`Door::awake`].
     pub fn may_sleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if self.is_marked() {
-            self.awake();
-            return false;
-        }
-        true
+        self.latch.may_sleep()
     }
 
     /// Says that the shard is up, so that nobody spends a system call on waking it.
     pub fn awake(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
+        self.latch.awake();
     }
 
     /// Readable (8 bytes) after a knock at a sleeping shard's door.

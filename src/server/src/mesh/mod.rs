@@ -5,9 +5,17 @@
 //! are that large. What a lane carries is none of its business.
 
 mod door;
+mod latch;
+#[cfg(test)]
+mod model;
 mod port;
 #[cfg(test)]
 mod stress;
+
+/// See `latch`.
+mod atomics {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+}
 
 pub use door::{CONTROL_MARK, Door};
 pub use port::{Incoming, Port, mesh};
