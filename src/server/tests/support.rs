@@ -157,6 +157,8 @@ impl Client {
                 }
                 Ok(bytes) => self.input.extend_from_slice(&buffer[..bytes]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // A read with a time-out is not taken up again by itself when the process was stopped for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no answer: {error}"),
             }
         }
