@@ -282,7 +282,8 @@ pub struct Hello {
     /// At most 1,024 bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub credentials: ::prost::alloc::vec::Vec<u8>,
-    /// The shard that this connection is meant for. The answer says which one it got.
+    /// The shard that this connection is meant for. Counts in the first request of a connection alone. The answer says
+    /// which one it got: any serves all keys, and one that does not own a key passes the request on.
     #[prost(uint32, optional, tag = "4")]
     pub shard: ::core::option::Option<u32>,
 }
