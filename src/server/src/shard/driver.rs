@@ -245,7 +245,8 @@ impl Shard {
 
     /// Waits until something comes: for a moment in the ring, then in glommio.
     async fn wait(&mut self, now_ms: u64) {
-        if !self.sockets.reactor.port().door().may_sleep() {
+        // What was read in this turn, after the reactor's own, may be for other shards.
+        if self.sockets.reactor.needs_turn() || !self.sockets.reactor.port().door().may_sleep() {
             return;
         }
         let engine_ms = self.sockets.reactor.next_wake_ms().unwrap_or(u64::MAX);

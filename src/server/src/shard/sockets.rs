@@ -412,6 +412,10 @@ impl Sockets {
             match recv(&socket.descriptor, &mut last_bytes[..], RecvFlags::DONTWAIT) {
                 Ok((bytes @ 1.., _)) => {
                     reactor.received(socket.id, &last_bytes[..bytes], now_ms);
+                    if reactor.destination(socket.id).is_some() {
+                        // The other shard stops too.
+                        reactor.stay(socket.id, now_ms);
+                    }
                     socket.stop_read_bytes = socket.stop_read_bytes.saturating_sub(bytes);
                     if socket.stop_read_bytes == 0 {
                         reactor.ended(socket.id);
