@@ -4,15 +4,16 @@
 //! event through another event rings its own only after a grace period of the kernel (eventfd_signal_allowed), and
 //! Linux 6.18 once and never again. So glommio reads both.
 
-use std::future::{Future, poll_fn};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use glommio::io::BufferedFile;
+use glommio::Task;
 use glommio::timer::Timer;
 
 use super::ring::{self, Ring};
@@ -25,21 +26,31 @@ const EVENT_BYTES: usize = 8;
 pub(super) struct Bell {
     ring: Event,
     door: Event,
+    notice: Rc<Notice>,
     timer: Option<(u64, Timer)>,
 }
 
-/// An event as glommio reads it. One read is always under way while the shard sleeps, and stays under way over wakes
-/// that came from elsewhere.
+/// An event as glommio reads it, in a task of its own: glommio keeps every waker that a pending read was polled with
+/// until the read is over, and panics at 32,768 of them, so nobody but that task may poll it.
 struct Event {
-    file: Rc<BufferedFile>,
-    read: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    reading: Task<()>,
+    is_closing: Rc<Cell<bool>>,
+}
+
+/// A word from the tasks that read events.
+#[derive(Debug, Default)]
+struct Notice {
+    is_given: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Bell {
     /// # Errors
     /// A descriptor cannot be duplicated: mostly none are left.
     pub(super) fn new(ring: &Ring, door: &Door) -> io::Result<Self> {
-        Ok(Self { ring: Event::new(ring.event())?, door: Event::new(door.event())?, timer: None })
+        let notice = Rc::<Notice>::default();
+        let (ring, door) = (Event::new(ring.event(), notice.clone())?, Event::new(door.event(), notice.clone())?);
+        Ok(Self { ring, door, notice, timer: None })
     }
 
     /// Waits for a completion of the ring, a knock at the door (which says it may sleep), or `wake_ms`. May return
@@ -63,9 +74,7 @@ impl Bell {
                 self.timer = None;
                 return Poll::Ready(());
             }
-            // Both are polled, so that both reads are under way.
-            let is_rung = self.ring.poll(context).is_ready();
-            if self.door.poll(context).is_ready() || is_rung { Poll::Ready(()) } else { Poll::Pending }
+            self.notice.poll(context)
         })
         .await;
     }
@@ -87,40 +96,58 @@ impl Bell {
 }
 
 impl Event {
-    fn new(event: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self { file: Rc::new(ring::file(event.try_clone_to_owned()?)), read: None })
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let read = self.read.get_or_insert_with(|| {
-            let file = self.file.clone();
-            Box::pin(async move {
-                file.read_at(0, EVENT_BYTES).await.expect("an event can be read");
-            })
+    fn new(event: BorrowedFd<'_>, notice: Rc<Notice>) -> io::Result<Self> {
+        let file = ring::file(event.try_clone_to_owned()?);
+        let is_closing = Rc::<Cell<bool>>::default();
+        let reading = glommio::spawn_local({
+            let is_closing = is_closing.clone();
+            async move {
+                while !is_closing.get() {
+                    file.read_at(0, EVENT_BYTES).await.expect("an event can be read");
+                    notice.give();
+                }
+                if let Err(error) = file.close().await {
+                    crate::log::line(format_args!("an event descriptor does not close: {error}"));
+                }
+            }
         });
-        let polled = read.as_mut().poll(context);
-        if polled.is_ready() {
-            self.read = None;
-        }
-        polled
+        Ok(Self { reading, is_closing })
     }
 
     async fn close(self, event: BorrowedFd<'_>) {
-        if let Some(read) = self.read {
-            let one = 1_u64.to_ne_bytes();
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(event, &one));
-            assert_eq!(written, Ok(one.len()), "an event counter takes a 1");
-            read.await;
+        self.is_closing.set(true);
+        let one = 1_u64.to_ne_bytes();
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(event, &one));
+        assert_eq!(written, Ok(one.len()), "an event counter takes a 1");
+        self.reading.await;
+    }
+}
+
+impl Notice {
+    /// Wakes who waits, once however often it is called.
+    fn give(&self) {
+        if !self.is_given.replace(true)
+            && let Some(waker) = self.waiting.take()
+        {
+            waker.wake();
         }
-        let file = Rc::into_inner(self.file).expect("the one read is over");
-        if let Err(error) = file.close().await {
-            crate::log::line(format_args!("an event descriptor does not close: {error}"));
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_given.replace(false) {
+            return Poll::Ready(());
         }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waiting = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Instant;
@@ -187,6 +214,24 @@ mod tests {
             bell.close(&ring, &door).await;
         });
         ringing.join().unwrap_or_else(|_| panic!("seed {seed}: see above"));
+    }
+
+    #[test]
+    fn sleeps_leave_nothing_behind_on_an_event_that_does_not_come() {
+        on_executor(|| async {
+            let door = Door::new(1).expect("an event");
+            let mut ring = Ring::new(RING_SIZE).expect("a ring");
+            let mut bell = Bell::new(&ring, &door).expect("a descriptor");
+            // More than a waker of glommio can be cloned. The ring's event never comes.
+            for _ in 0..40_000 {
+                assert!(door.may_sleep(), "nobody has knocked");
+                door.ring_control();
+                bell.sleep(&mut ring, 0, NEVER_MS).await;
+                door.awake();
+                door.take_marks(|_| {});
+            }
+            bell.close(&ring, &door).await;
+        });
     }
 
     #[test]
