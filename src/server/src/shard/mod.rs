@@ -19,6 +19,7 @@ mod hello;
 mod moves;
 mod provided;
 mod reactor;
+mod requests;
 mod ring;
 mod sockets;
 #[cfg(test)]

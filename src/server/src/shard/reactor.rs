@@ -3,17 +3,18 @@
 //! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
-use larder_engine::{Engine, Submission};
+use larder_engine::Engine;
 use larder_protocol::native::Scratch;
-use larder_protocol::{Command, Failure, Reply, Request, Status};
+use larder_protocol::{Failure, Reply, Status};
 use larder_store::NoHook;
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
-use super::dialect::{Ahead, Dialect, Step};
+use super::dialect::{Ahead, Dialect};
 use super::hello::Welcome;
+use super::requests::Parts;
 use super::waiters::Waiters;
-use crate::limits::{AHEAD_MAX, OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::mesh::Port;
 
 pub use super::connections::ConnectionId;
@@ -58,15 +59,6 @@ pub struct Parcel {
     dialect: Dialect,
     input: Vec<u8>,
     ended: bool,
-}
-
-/// What one engine and one connection need at the same time.
-struct Parts<'r> {
-    engine: &'r mut Engine<NoHook>,
-    welcome: &'r Welcome,
-    waiters: &'r mut Waiters,
-    scratch: &'r mut Scratch,
-    unsent: &'r mut bool,
 }
 
 impl Parcel {
@@ -388,132 +380,12 @@ impl Reactor {
     }
 }
 
-impl Parts<'_> {
-    /// Executes requests in their order. Runs of those that can be decoded ahead are: then the memory of all is asked
-    /// for before the first is executed.
-    fn process<'a>(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        bytes: &'a [u8],
-        ahead: &mut Ahead<'a>,
-        now_ms: u64,
-    ) -> usize {
-        let mut consumed = 0;
-        let epoch = self.engine.epoch();
-        let (limits, frame_bytes_max) = (self.scratch.limits(), self.welcome.frame_bytes_max());
-        while !connection.is_paused() {
-            connection.dialect.ahead(&bytes[consumed..], &limits, frame_bytes_max, ahead);
-            if ahead.requests.len() > 1 {
-                self.engine.prefetch(ahead.requests.iter().map(|(request, _)| request));
-            }
-            let begin = consumed;
-            for (request, end) in &ahead.requests {
-                connection.home = Home::Here;
-                if connection.is_paused() {
-                    return consumed;
-                }
-                self.submit(id, connection, request, epoch, now_ms);
-                consumed = begin + end;
-            }
-            if ahead.requests.len() == AHEAD_MAX {
-                continue;
-            }
-            if consumed == bytes.len() || connection.is_paused() {
-                break;
-            }
-            match self.process_one(id, connection, &bytes[consumed..], epoch, now_ms) {
-                0 => break,
-                taken => consumed += taken,
-            }
-        }
-        consumed
-    }
-
-    /// Processes what `bytes` begin with, whatever it is; returns how many bytes it takes, 0: it is not there as a
-    /// whole.
-    fn process_one(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        bytes: &[u8],
-        epoch: u64,
-        now_ms: u64,
-    ) -> usize {
-        let Connection { dialect, output, home, .. } = connection;
-        // Out of `self` for as long as the request borrows it.
-        let mut scratch = std::mem::take(self.scratch);
-        let taken = match dialect.next(bytes, &mut scratch, self.welcome.frame_bytes_max()) {
-            Step::More => 0,
-            Step::Request(request, taken) => {
-                if let Command::Hello { protocol, shard, .. } = request.command {
-                    match self.welcome.elsewhere(protocol, shard) {
-                        Some(elsewhere) if *home == Home::Undecided => {
-                            *home = Home::Elsewhere(elsewhere);
-                            0
-                        }
-                        _ => {
-                            *home = Home::Here;
-                            self.welcome.answer(output, request.id, self.engine, protocol, shard);
-                            taken
-                        }
-                    }
-                } else {
-                    *home = Home::Here;
-                    self.submit(id, connection, &request, epoch, now_ms);
-                    taken
-                }
-            }
-            Step::Malformed { id, failure, consumed } => {
-                *home = Home::Here;
-                self.engine.counters_mut().malformed += 1;
-                dialect.answer(output, id, epoch, &Reply::Failed(&failure));
-                consumed
-            }
-            Step::Broken(failure) => {
-                *home = Home::Here;
-                self.engine.counters_mut().malformed += 1;
-                dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
-                connection.broken = true;
-                connection.input = Vec::new();
-                bytes.len()
-            }
-        };
-        *self.scratch = scratch;
-        taken
-    }
-
-    /// Executes a request and answers it, or remembers who waits for it.
-    #[inline]
-    fn submit(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        request: &Request<'_>,
-        epoch: u64,
-        now_ms: u64,
-    ) {
-        match self.engine.submit(request, now_ms) {
-            Submission::Done(reply) => connection.dialect.answer(&mut connection.output, request.id, epoch, &reply),
-            Submission::Pending(ticket) => {
-                *self.unsent = true;
-                self.waiters.insert(ticket, id, connection, request.id, reads_only(request));
-            }
-        }
-    }
-}
-
-/// Whether a request changes nothing.
-fn reads_only(request: &Request<'_>) -> bool {
-    matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{NOW_MS, reactors};
     use super::*;
     use larder_protocol::native::encode_request;
-    use larder_protocol::{Condition, Expiry, Keys, Span, Write};
+    use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, Write};
 
     /// Frames of any kind of request, and some that are none.
     fn frames(random: &mut fastrand::Rng, next_id: &mut u64) -> Vec<Vec<u8>> {
