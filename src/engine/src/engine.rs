@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
-use larder_protocol::{Reply, Request, Span, WriteSpan};
+use larder_protocol::{Ahead, Reply, Request, Span, WriteSpan};
 use larder_ring::{Topology, group_hash, key_hash};
 use larder_store::{GroupSettings, NoHook, RemovalHook, Store, StoreSettings};
 
@@ -56,6 +56,8 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) waiting: Waiting,
     /// For requests from other shards.
     pub(crate) decoder: Scratch,
+    /// Memory for those that are decoded ahead; empty between two batches.
+    pub(crate) ahead: Ahead<'static>,
     /// The keys of the part that is being sent.
     pub(crate) key_spans: Vec<Span>,
     pub(crate) write_spans: Vec<WriteSpan>,
@@ -106,6 +108,7 @@ impl<H: RemovalHook> Engine<H> {
             mesh: Mesh::new(shards),
             waiting: Waiting::new(),
             decoder: Scratch::new(limits),
+            ahead: Ahead::default(),
             key_spans: Vec::new(),
             write_spans: Vec::new(),
             shard_keys: Vec::new(),

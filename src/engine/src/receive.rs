@@ -1,10 +1,11 @@
 //! Batches from other shards: their requests are executed, their replies given to who waits for them.
 
 use alloc::vec::Vec;
+use core::mem;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
-use larder_protocol::native::{Body, Response, decode_request, decode_response, encode_response};
-use larder_protocol::{Command, Reply, Status};
+use larder_protocol::native::{Body, Response, decode_ahead, decode_request, decode_response, encode_response};
+use larder_protocol::{Command, Reply, Request, Status};
 use larder_store::RemovalHook;
 
 use crate::Engine;
@@ -13,7 +14,9 @@ use crate::completions::Answer;
 use crate::error::BatchError;
 use crate::failures;
 use crate::gather::{Gather, Gathers};
-use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX};
+use crate::limits::{
+    ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
+};
 use crate::mesh::{Lane, Part};
 use crate::stats;
 use crate::waiting::Awaited;
@@ -36,32 +39,54 @@ impl<H: RemovalHook> Engine<H> {
 
     fn receive_requests(&mut self, from: u16, batch: &[u8], now_ms: u64) -> Result<(), BatchError> {
         let mut frames = self.mesh.arrived(from, Lane::Requests, batch)?;
-        while let Some(message) = next_message(&mut frames)? {
-            self.execute_for(from, message, now_ms)?;
+        let limits = self.decoder.limits();
+        let mut ahead = mem::take(&mut self.ahead).recycled();
+        loop {
+            decode_ahead(frames, &limits, FRAME_BYTES_MAX, PREFETCH_REQUESTS, &mut ahead);
+            self.prefetch(ahead.iter());
+            for (request, _) in &ahead.requests {
+                self.execute_for(from, request, now_ms);
+            }
+            if let Some((_, end)) = ahead.requests.last() {
+                frames = &frames[*end..];
+            }
+            if ahead.requests.len() < PREFETCH_REQUESTS && !self.execute_next(from, &mut frames, now_ms)? {
+                break;
+            }
         }
+        self.ahead = ahead.recycled();
         Ok(())
+    }
+
+    /// Executes one request of any kind; whether there was one.
+    fn execute_next(&mut self, from: u16, frames: &mut &[u8], now_ms: u64) -> Result<bool, BatchError> {
+        let Some(message) = next_message(frames)? else { return Ok(false) };
+        // Out of `self` for as long as the request borrows it.
+        let mut decoder = mem::take(&mut self.decoder);
+        let executed = decode_request(message, &mut decoder).map(|request| self.execute_for(from, &request, now_ms));
+        self.decoder = decoder;
+        executed?;
+        Ok(true)
     }
 
     /// Executes one request of another shard and sends the reply. An entry that would take the lane above its bound is
     /// not sent: the reply is OVERLOADED instead. A get_and_touch is refused before it changes anything, once the lane
     /// is at its bound.
-    fn execute_for(&mut self, from: u16, message: &[u8], now_ms: u64) -> Result<(), BatchError> {
-        let request = decode_request(message, &mut self.decoder)?;
+    fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();
         let touches = matches!(request.command, Command::GetAndTouch { .. });
         let reads = matches!(request.command, Command::Get { .. } | Command::GetMany { .. });
         if touches && !self.mesh.has_reply_room(from, 1) {
             self.local.counters.overloaded += 1;
             send_reply(&mut self.mesh, from, (request.id, epoch), &Reply::Failed(&failures::OVERLOADED));
-            return Ok(());
+            return;
         }
         self.local.counters.cross_core += 1;
-        let reply = self.local.execute(&request, now_ms);
+        let reply = self.local.execute(request, now_ms);
         let refused = reads && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
         let reply = if refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
         send_reply(&mut self.mesh, from, (request.id, epoch), &reply);
         self.local.counters.overloaded += u64::from(refused);
-        Ok(())
     }
 
     fn receive_replies(&mut self, from: u16, batch: &[u8]) -> Result<(), BatchError> {

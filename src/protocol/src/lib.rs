@@ -12,10 +12,12 @@
 
 extern crate alloc;
 
+mod ahead;
 mod command;
 pub mod limits;
 pub mod native;
 mod reply;
 
+pub use ahead::Ahead;
 pub use command::{Command, Condition, Expiry, Keys, Request, Span, Write, WriteSpan, Writes};
 pub use reply::{Entries, Entry, Failure, Outcomes, Reply, Status};

@@ -1,8 +1,10 @@
 //! The requests that nearly all traffic consists of, in the one form in which encoders write them.
 
+use super::frame::frame;
 use super::numbers::{item, operation, request};
 use super::reader::Reader;
 use super::scratch::RequestLimits;
+use crate::Ahead;
 use crate::command::{Command, Condition, Expiry, Request, Write};
 
 /// The first byte of a field: its number and wire type, for numbers below 16.
@@ -54,6 +56,26 @@ pub fn decode_plain<'a>(message: &'a [u8], limits: &RequestLimits) -> Option<Req
         return None;
     };
     cursor.rest.is_empty().then_some(Request { id, epoch, group, timeout_ms, forwarded, command })
+}
+
+/// Decodes the frames at the beginning of `input` for as long as [`decode_plain`] understands them, up to `requests_max`.
+#[inline]
+pub fn decode_ahead<'a>(
+    input: &'a [u8],
+    limits: &RequestLimits,
+    frame_bytes_max: usize,
+    requests_max: usize,
+    ahead: &mut Ahead<'a>,
+) {
+    ahead.requests.clear();
+    let mut end = 0;
+    while ahead.requests.len() < requests_max
+        && let Ok(Some(frame)) = frame(&input[end..], frame_bytes_max)
+        && let Some(request) = decode_plain(frame.message, limits)
+    {
+        end += frame.consumed;
+        ahead.requests.push((request, end));
+    }
 }
 
 /// What is left of a message.

@@ -1,7 +1,7 @@
 //! The protocols that a connection may speak.
 
 use larder_protocol::native::{self, RequestLimits, Scratch};
-use larder_protocol::{Failure, Reply, Request, Status};
+use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 
 use crate::limits::AHEAD_MAX;
@@ -35,22 +35,6 @@ pub(super) enum Step<'a> {
     Broken(Failure),
 }
 
-/// Requests at the beginning of a connection's input that can be there at the same time, because each borrows from
-/// the input alone, and where each ends in it. Their memory is reused from read to read.
-#[derive(Debug, Default)]
-pub(super) struct Ahead<'a> {
-    pub(super) requests: Vec<(Request<'a>, usize)>,
-}
-
-impl Ahead<'_> {
-    /// The memory without the requests, for those of another input: an empty vector of one lifetime becomes one of
-    /// another in place.
-    pub(super) fn recycled<'b>(mut self) -> Ahead<'b> {
-        self.requests.clear();
-        Ahead { requests: self.requests.into_iter().map(|_| unreachable!("it was cleared")).collect() }
-    }
-}
-
 impl Dialect {
     /// The requests in `input` that can be decoded ahead of their execution, up to the first that cannot and to
     /// [`AHEAD_MAX`]. None of them says anything about those that follow; [`Dialect::next`] is for all others.
@@ -62,18 +46,8 @@ impl Dialect {
         frame_bytes_max: usize,
         ahead: &mut Ahead<'a>,
     ) {
-        ahead.requests.clear();
         match self {
-            Dialect::Native => {
-                let mut end = 0;
-                while ahead.requests.len() < AHEAD_MAX
-                    && let Ok(Some(frame)) = native::frame(&input[end..], frame_bytes_max)
-                    && let Some(request) = native::decode_plain(frame.message, limits)
-                {
-                    end += frame.consumed;
-                    ahead.requests.push((request, end));
-                }
-            }
+            Dialect::Native => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
         }
     }
 

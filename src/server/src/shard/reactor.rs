@@ -5,12 +5,12 @@
 
 use larder_engine::Engine;
 use larder_protocol::native::Scratch;
-use larder_protocol::{Failure, Reply, Status};
+use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_store::NoHook;
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
-use super::dialect::{Ahead, Dialect};
+use super::dialect::Dialect;
 use super::hello::Welcome;
 use super::requests::Parts;
 use super::waiters::Waiters;

@@ -3,11 +3,11 @@
 
 use larder_engine::{Engine, Submission};
 use larder_protocol::native::Scratch;
-use larder_protocol::{Command, Reply, Request};
+use larder_protocol::{Ahead, Command, Reply, Request};
 use larder_store::NoHook;
 
 use super::connections::{Connection, ConnectionId, Home};
-use super::dialect::{Ahead, Step};
+use super::dialect::Step;
 use super::hello::Welcome;
 use super::waiters::Waiters;
 use crate::limits::AHEAD_MAX;
@@ -38,7 +38,7 @@ impl Parts<'_> {
         while !connection.is_paused() {
             connection.dialect.ahead(&bytes[consumed..], &limits, frame_bytes_max, ahead);
             if ahead.requests.len() > 1 {
-                self.engine.prefetch(ahead.requests.iter().map(|(request, _)| request));
+                self.engine.prefetch(ahead.iter());
             }
             let begin = consumed;
             for (request, end) in &ahead.requests {
