@@ -86,9 +86,15 @@ pub const BUFFER_BYTES_KEPT_MAX: usize = 512 << 10;
 pub const CONTROLS_MAX: usize = 16;
 /// Reports of one shard that can wait for the sidecar: each kind comes at most once.
 pub const REPORTS_PER_SHARD_MAX: usize = 8;
+/// Turns of a busy shard for which answers of a connection wait for those that other shards are at.
+pub const HOLD_TURNS: u64 = 16;
+/// A connection with this many bytes to be sent holds none of them back.
+pub const HOLD_BYTES_MAX: usize = 64 << 10;
 /// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its
 /// own. Only after a turn that had messages: local traffic never spins.
 pub const SPIN_US: u64 = 5;
+/// Chances to look for messages that are let pass after looks in vain.
+pub const LOOKS_PASSED_MAX: u32 = 31;
 /// Longest `spin` that can be configured, in microseconds.
 pub const SPIN_US_MAX: u64 = 1_000;
 /// After so long glommio asks its tasks to make way, in milliseconds. So long that it never does: tasks make way by
@@ -99,8 +105,11 @@ pub const PREEMPT_MS: u64 = 1_000;
 pub const TICK_MS: u64 = 100;
 /// How long a shard with work goes on before the executor looks for what else is to be done, in milliseconds.
 pub const GIVE_WAY_MS: u64 = 10;
-/// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in microseconds.
-pub const RING_WAIT_US: u64 = 100;
+/// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in milliseconds.
+/// Not a short time: on a virtual machine, setting the processor's timer for every wait costs more than the wait itself.
+pub const RING_WAIT_MS: u64 = 5;
+/// How long a shard without work waits for what answers are held back for, in microseconds.
+pub const HOLD_WAIT_US: u64 = 500;
 /// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that
 /// is short of buffers receives when some are back.
 pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 512, buffer_bytes: 4096 };

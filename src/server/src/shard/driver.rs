@@ -15,13 +15,14 @@ use glommio::timer::sleep;
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
 use super::handover::Handover;
+use super::lookout::Lookout;
 use super::reactor::Reactor;
 use super::ring::Ring;
 use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
 use crate::limits::{
-    BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS, RING_SIZE,
-    RING_WAIT_US, SPIN_US, TICK_MS,
+    BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
+    HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SPIN_US, TICK_MS,
 };
 
 /// What a shard is made of when its executor starts.
@@ -88,6 +89,7 @@ pub(super) async fn run(plan: Plan) {
         background_ms: 0,
         gave_way_ms: clock.now_ms(),
         busy_until: None,
+        lookout: Lookout::default(),
     };
     shard.run().await;
 }
@@ -107,6 +109,7 @@ struct Shard {
     gave_way_ms: u64,
     /// When looking around for work ends.
     busy_until: Option<Instant>,
+    lookout: Lookout,
 }
 
 /// How far the order to stop has been followed.
@@ -141,10 +144,6 @@ impl Shard {
             if now_ms.saturating_sub(self.gave_way_ms) >= GIVE_WAY_MS {
                 self.sockets.ring.enter(None);
                 self.breathe().await;
-                continue;
-            }
-            if self.sockets.ring.has_requests() {
-                self.sockets.ring.enter(None);
                 continue;
             }
             if !self.is_worth_a_look(&found) {
@@ -213,7 +212,7 @@ impl Shard {
     /// Whether to look for work again at once: for a moment after messages, for who has just talked to another shard is
     /// likely to hear from it, sooner than a wake takes; and as long as is configured after any work.
     fn is_worth_a_look(&mut self, found: &Found) -> bool {
-        if found.messages && self.has_own_core && self.sees_messages() {
+        if found.messages && self.has_own_core && self.lookout.is_due() && self.sees_messages() {
             return true;
         }
         if self.spin.is_zero() {
@@ -230,29 +229,45 @@ impl Shard {
         true
     }
 
-    /// Looks for messages for a moment; whether some came.
-    fn sees_messages(&self) -> bool {
+    /// Passes on what there is, and looks for messages for a moment; whether some came.
+    fn sees_messages(&mut self) -> bool {
+        if self.sockets.ring.has_requests() {
+            self.sockets.ring.enter(None);
+        }
         let begun = Instant::now();
         let backoff = Backoff::new();
         while begun.elapsed() < Duration::from_micros(SPIN_US) {
             if self.sockets.reactor.needs_turn() {
+                self.lookout.looked(true);
                 return true;
             }
             backoff.spin();
         }
+        self.lookout.looked(false);
         false
     }
 
-    /// Waits until something comes: for a moment in the ring, then in glommio.
+    /// Passes on what there is and waits until something comes: for a moment in the ring, then in glommio.
     async fn wait(&mut self, now_ms: u64) {
         // What was read in this turn, after the reactor's own, may be for other shards.
         if self.sockets.reactor.needs_turn() || !self.sockets.reactor.port().door().may_sleep() {
+            if self.sockets.ring.has_requests() {
+                self.sockets.ring.enter(None);
+            }
             return;
         }
         let engine_ms = self.sockets.reactor.next_wake_ms().unwrap_or(u64::MAX);
         let wake_ms = self.sockets.next_ms().min(engine_ms).min(self.background_ms).min(now_ms + TICK_MS);
-        self.sockets.ring.enter(Some(Duration::from_micros(RING_WAIT_US)));
-        if !self.sockets.ring.has_completions() {
+        let wait = match self.sockets.is_holding() {
+            true => Duration::from_micros(HOLD_WAIT_US),
+            false => Duration::from_millis(RING_WAIT_MS.min(wake_ms.saturating_sub(now_ms))),
+        };
+        self.sockets.ring.enter(Some(wait));
+        if self.sockets.ring.has_completions() {
+            // It may be what held answers wait for.
+        } else if self.sockets.let_go_all() {
+            self.sockets.ring.enter(None);
+        } else {
             self.bell.sleep(&mut self.sockets.ring, now_ms, wake_ms).await;
             self.gave_way_ms = now_ms;
         }

@@ -15,6 +15,8 @@ mod driver;
 mod executor;
 mod handover;
 mod hello;
+mod holding;
+mod lookout;
 #[cfg(test)]
 mod moves;
 mod provided;

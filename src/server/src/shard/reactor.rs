@@ -14,7 +14,7 @@ use super::dialect::Dialect;
 use super::hello::Welcome;
 use super::requests::Parts;
 use super::waiters::Waiters;
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::limits::{HOLD_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::mesh::Port;
 
 pub use super::connections::ConnectionId;
@@ -176,6 +176,12 @@ impl Reactor {
         }
         connection.sending = connection.output.len();
         Some(core::mem::take(&mut connection.output))
+    }
+
+    /// Whether there are answers to be sent, more are on their way from other shards, and those may wait for these.
+    pub fn awaits_more(&mut self, id: ConnectionId) -> bool {
+        let connection = self.connections.at(id);
+        connection.pending > 0 && !connection.output.is_empty() && connection.backlog() < HOLD_BYTES_MAX
     }
 
     /// All that was handed over is sent. Requests that waited for that are processed.

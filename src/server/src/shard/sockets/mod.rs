@@ -1,5 +1,9 @@
 //! The sockets of one shard: what the ring completes goes to the reactor, what the reactor has goes to the ring.
 
+mod closing;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::TcpListener;
@@ -8,18 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
-use super::accept::Listener;
-use super::control::Admission;
-use super::dialect::Dialect;
-use super::handover::{Handover, Moved};
-use super::provided::Lent;
-use super::reactor::{ConnectionId, Reactor};
-use super::ring::{Completion, Ring};
-use crate::limits::{
-    LINGER_MS, LINGER_STOPPING_MS, READ_BYTES, STOP_READ_BYTES_MAX, SWEEP_CONNECTIONS, SWEEP_INTERVAL_MS,
-};
+use crate::limits::{STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
+use crate::shard::accept::Listener;
+use crate::shard::control::Admission;
+use crate::shard::dialect::Dialect;
+use crate::shard::handover::{Handover, Moved};
+use crate::shard::holding::{Held, Holding};
+use crate::shard::provided::Lent;
+use crate::shard::reactor::{ConnectionId, Reactor};
+use crate::shard::ring::{Completion, Ring};
 
 /// How long clients may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,8 @@ struct Socket {
     is_sending: bool,
     /// Among those that [`Sockets::settle`] looks at.
     is_dirty: bool,
+    /// Its answers wait for others.
+    held: Option<Held>,
     /// When bytes went last, either way.
     active_ms: u64,
     /// What may still be read after the order to stop.
@@ -65,9 +69,9 @@ enum Receiving {
 }
 
 /// See the module.
-pub(super) struct Sockets {
-    pub(super) reactor: Reactor,
-    pub(super) ring: Ring,
+pub(in crate::shard) struct Sockets {
+    pub(in crate::shard) reactor: Reactor,
+    pub(in crate::shard) ring: Ring,
     listener: Listener,
     admission: Arc<Admission>,
     handover: Arc<Handover>,
@@ -76,6 +80,7 @@ pub(super) struct Sockets {
     sockets: Vec<Option<Socket>>,
     open: usize,
     dirty: Vec<u32>,
+    holding: Holding,
     /// When lingering ends, for whom. One that has ended earlier stays until then.
     lingering: BinaryHeap<Reverse<(u64, u32)>>,
     next_sweep_ms: u64,
@@ -92,7 +97,7 @@ impl Sockets {
     ///
     /// # Errors
     /// No descriptors are left.
-    pub(super) fn new(
+    pub(in crate::shard) fn new(
         reactor: Reactor,
         mut ring: Ring,
         listener: TcpListener,
@@ -112,6 +117,7 @@ impl Sockets {
             sockets: Vec::new(),
             open: 0,
             dirty: Vec::new(),
+            holding: Holding::default(),
             lingering: BinaryHeap::new(),
             next_sweep_ms: 0,
             swept: 0,
@@ -123,7 +129,7 @@ impl Sockets {
     }
 
     /// Takes in what the ring has completed. Returns whether there was something.
-    pub(super) fn reap(&mut self, now_ms: u64) -> bool {
+    pub(in crate::shard) fn reap(&mut self, now_ms: u64) -> bool {
         let mut any = false;
         while let Some(completion) = self.ring.next() {
             any = true;
@@ -145,14 +151,15 @@ impl Sockets {
     }
 
     /// Connections that a turn of the reactor had something for are to be looked at.
-    pub(super) fn take_listed(&mut self) {
+    pub(in crate::shard) fn take_listed(&mut self) {
         while let Some(id) = self.reactor.next_listed() {
             self.mark(id.index);
         }
     }
 
-    /// Asks the ring for what is to be done on the connections with which something has happened.
-    pub(super) fn settle(&mut self, now_ms: u64) {
+    /// Asks the ring for what is to be done on the connections with which something has happened. Once a turn.
+    pub(in crate::shard) fn settle(&mut self, now_ms: u64) {
+        self.holding.turn();
         while let Some(index) = self.dirty.pop() {
             let Some(socket) = &mut self.sockets[index as usize] else { continue };
             socket.is_dirty = false;
@@ -167,10 +174,26 @@ impl Sockets {
                 Phase::Closing { is_shut } => self.settle_closing(index, is_shut),
             }
         }
+        while let Some((held, index)) = self.holding.next_over() {
+            self.let_go(held, index);
+        }
+    }
+
+    /// Whether answers are held back.
+    pub(in crate::shard) fn is_holding(&self) -> bool {
+        self.holding.is_holding()
+    }
+
+    /// Sends what is held back; whether there was something.
+    pub(in crate::shard) fn let_go_all(&mut self) -> bool {
+        while let Some((held, index)) = self.holding.next() {
+            self.let_go(held, index);
+        }
+        self.ring.has_requests()
     }
 
     /// Does what is due.
-    pub(super) fn on_time(&mut self, now_ms: u64) {
+    pub(in crate::shard) fn on_time(&mut self, now_ms: u64) {
         self.listener.retry(&mut self.ring, now_ms);
         while let Some(Reverse((until_ms, index))) = self.lingering.peek().copied()
             && until_ms <= now_ms
@@ -189,14 +212,14 @@ impl Sockets {
     }
 
     /// When [`Sockets::on_time`] has something to do at the latest.
-    pub(super) fn next_ms(&self) -> u64 {
+    pub(in crate::shard) fn next_ms(&self) -> u64 {
         let lingering = self.lingering.peek().map(|Reverse((until_ms, _))| *until_ms);
         let next_sweep_ms = if self.open == 0 { None } else { Some(self.next_sweep_ms) };
         [lingering, self.listener.retry_ms(), next_sweep_ms].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// Serves the connections that other shards have handed over.
-    pub(super) fn take_in(&mut self, now_ms: u64) {
+    pub(in crate::shard) fn take_in(&mut self, now_ms: u64) {
         let shard = self.reactor.port().shard();
         while let Some(moved) = self.handover.next(shard) {
             self.adopt(moved, now_ms);
@@ -204,67 +227,28 @@ impl Sockets {
     }
 
     /// Lets no more connections come from other shards; those that are under way are served.
-    pub(super) fn close_handover(&mut self, now_ms: u64) {
+    pub(in crate::shard) fn close_handover(&mut self, now_ms: u64) {
         self.handover.close(self.reactor.port().shard());
         self.take_in(now_ms);
     }
 
     /// Accepts nothing more by itself.
-    pub(super) fn close_listener(&mut self) {
+    pub(in crate::shard) fn close_listener(&mut self) {
         self.listener.close(&mut self.ring);
     }
 
     /// Whether nothing more is accepted.
-    pub(super) fn is_listener_closed(&self) -> bool {
+    pub(in crate::shard) fn is_listener_closed(&self) -> bool {
         self.listener.is_closed()
     }
 
-    /// From now on each connection is read from as far as its bytes have come, and closed when it is answered.
-    ///
-    /// # Panics
-    /// If the listener is not closed.
-    pub(super) fn stop(&mut self, now_ms: u64) {
-        for socket in self.listener.rest() {
-            self.open(socket, now_ms);
-        }
-        self.is_stopping = true;
-        self.last_bytes = vec![0; READ_BYTES].into_boxed_slice();
-        for index in 0..self.sockets.len() as u32 {
-            if let Some(socket) = &mut self.sockets[index as usize]
-                && let Phase::Lingering { until_ms } = &mut socket.phase
-            {
-                *until_ms = (*until_ms).min(now_ms + LINGER_STOPPING_MS);
-                self.lingering.push(Reverse((*until_ms, index)));
-            }
-            self.mark(index);
-        }
-    }
-
     /// How many sockets are open, lingering ones too.
-    pub(super) fn open_count(&self) -> usize {
+    pub(in crate::shard) fn open_count(&self) -> usize {
         self.open
     }
 
-    /// Closes whatever is open.
-    pub(super) fn cut(&mut self) {
-        self.close_listener();
-        self.ring.cancel_watch();
-        self.is_cut = true;
-        for index in 0..self.sockets.len() as u32 {
-            if let Some(socket) = &self.sockets[index as usize] {
-                self.cut_off += usize::from(socket.phase == Phase::Open);
-                self.close(index);
-            }
-        }
-    }
-
-    /// How many connections were cut off with something to be done for them.
-    pub(super) fn cut_off(&self) -> usize {
-        self.cut_off
-    }
-
     /// Checks every invariant.
-    pub(super) fn validate(&mut self) {
+    pub(in crate::shard) fn validate(&mut self) {
         self.reactor.validate();
         self.ring.validate();
         assert_eq!(self.sockets.iter().flatten().count(), self.open);
@@ -300,6 +284,7 @@ impl Sockets {
             receiving: Receiving::No,
             is_sending: false,
             is_dirty: false,
+            held: None,
             active_ms: now_ms,
             stop_read_bytes: STOP_READ_BYTES_MAX,
         };
@@ -359,18 +344,46 @@ impl Sockets {
         if self.is_stopping {
             self.read_the_rest(index, now_ms);
         }
+        if !self.holds(index) {
+            self.send(index);
+        }
+        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
+        if self.reactor.is_finished(socket.id) {
+            self.finish(index, now_ms);
+        } else if !self.is_stopping && socket.receiving == Receiving::No && self.reactor.wants_input(socket.id) {
+            socket.receiving = Receiving::InFlight;
+            self.ring.receive(index, socket.descriptor.as_fd());
+        }
+    }
+
+    /// Whether the answers of a connection wait for others.
+    fn holds(&mut self, index: u32) -> bool {
+        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
+        if self.is_stopping || !self.reactor.awaits_more(socket.id) {
+            socket.held = None;
+        } else if socket.held.is_none() {
+            socket.held = Some(self.holding.hold(index));
+        }
+        socket.held.is_some()
+    }
+
+    fn let_go(&mut self, held: Held, index: u32) {
+        if let Some(socket) = &mut self.sockets[index as usize]
+            && socket.phase == Phase::Open
+            && socket.held == Some(held)
+        {
+            socket.held = None;
+            self.send(index);
+        }
+    }
+
+    fn send(&mut self, index: u32) {
         let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
         if !socket.is_sending
             && let Some(buffer) = self.reactor.take_output(socket.id)
         {
             socket.is_sending = true;
             self.ring.send(index, socket.descriptor.as_fd(), buffer);
-        }
-        if self.reactor.is_finished(socket.id) {
-            self.finish(index, now_ms);
-        } else if !self.is_stopping && socket.receiving == Receiving::No && self.reactor.wants_input(socket.id) {
-            socket.receiving = Receiving::InFlight;
-            self.ring.receive(index, socket.descriptor.as_fd());
         }
     }
 
@@ -396,96 +409,11 @@ impl Sockets {
         }
     }
 
-    /// Reads what had come to a socket before the order to stop.
-    fn read_the_rest(&mut self, index: u32, now_ms: u64) {
-        let Self { sockets, reactor, ring, last_bytes, .. } = self;
-        let socket = sockets[index as usize].as_mut().expect("it was there just now");
-        match socket.receiving {
-            Receiving::InFlight => {
-                socket.receiving = Receiving::Cancelled;
-                return ring.cancel_receive(index);
-            }
-            Receiving::Cancelled => return,
-            Receiving::No => {}
-        }
-        while reactor.wants_input(socket.id) {
-            match recv(&socket.descriptor, &mut last_bytes[..], RecvFlags::DONTWAIT) {
-                Ok((bytes @ 1.., _)) => {
-                    reactor.received(socket.id, &last_bytes[..bytes], now_ms);
-                    if reactor.destination(socket.id).is_some() {
-                        // The other shard stops too.
-                        reactor.stay(socket.id, now_ms);
-                    }
-                    socket.stop_read_bytes = socket.stop_read_bytes.saturating_sub(bytes);
-                    if socket.stop_read_bytes == 0 {
-                        reactor.ended(socket.id);
-                    }
-                }
-                Err(Errno::INTR) => {}
-                // Its end, all that there was, or an error that sending will meet too.
-                Ok(_) | Err(_) => reactor.ended(socket.id),
-            }
-        }
-    }
-
-    /// Everything is answered and sent, and nothing more will come.
-    fn finish(&mut self, index: u32, now_ms: u64) {
-        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
-        let is_peer_sending = self.is_stopping || self.reactor.is_broken(socket.id);
-        if is_peer_sending && shutdown(&socket.descriptor, Shutdown::Write).is_ok() {
-            let until_ms = now_ms + if self.is_stopping { LINGER_STOPPING_MS } else { LINGER_MS };
-            socket.phase = Phase::Lingering { until_ms };
-            self.lingering.push(Reverse((until_ms, index)));
-        } else {
-            socket.phase = Phase::Closing { is_shut: false };
-        }
-        self.mark(index);
-    }
-
-    fn close(&mut self, index: u32) {
-        let socket = self.sockets[index as usize].as_mut().expect("only what is open is closed");
-        if !matches!(socket.phase, Phase::Closing { .. }) {
-            socket.phase = Phase::Closing { is_shut: false };
-        }
-        self.mark(index);
-    }
-
-    fn settle_closing(&mut self, index: u32, is_shut: bool) {
-        let slot = &mut self.sockets[index as usize];
-        let socket = slot.as_mut().expect("it was there just now");
-        if socket.receiving == Receiving::No && !socket.is_sending {
-            self.reactor.closed(socket.id);
-            *slot = None;
-            self.open -= 1;
-            self.admission.leave();
-        } else if !is_shut {
-            socket.phase = Phase::Closing { is_shut: true };
-            // Ends what is in flight. An error says that the connection has ended already, which does so too.
-            let _ = shutdown(&socket.descriptor, Shutdown::Both);
-        }
-    }
-
     fn mark(&mut self, index: u32) {
         if let Some(socket) = &mut self.sockets[index as usize]
             && !std::mem::replace(&mut socket.is_dirty, true)
         {
             self.dirty.push(index);
-        }
-    }
-
-    /// Looks for connections that have been silent for too long, a part of them at a time.
-    fn sweep(&mut self, now_ms: u64) {
-        for _ in 0..SWEEP_CONNECTIONS.min(self.sockets.len()) {
-            self.swept = (self.swept + 1) % self.sockets.len();
-            let Some(socket) = &self.sockets[self.swept] else { continue };
-            let (id, silence_ms) = (socket.id, now_ms.saturating_sub(socket.active_ms));
-            let is_over = |patience: Duration| !patience.is_zero() && u128::from(silence_ms) >= patience.as_millis();
-            if socket.phase == Phase::Open
-                && (is_over(self.patience.half_sent) && self.reactor.is_half_sent(id)
-                    || is_over(self.patience.idle) && !self.reactor.is_pending(id))
-            {
-                self.close(self.swept as u32);
-            }
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Two shards in one thread, one of them with real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use larder_protocol::limits::FRAME_BYTES_MAX;
+use larder_protocol::native;
+
+use super::*;
+use crate::limits::{HOLD_TURNS, RING_SIZE};
+use crate::shard::tests::{NOW_MS, reactors, set_of};
+
+/// Requests that are sent together; some are for either shard.
+const REQUESTS: usize = 40;
+
+struct Pair {
+    sockets: Sockets,
+    other: Reactor,
+    client: TcpStream,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut reactors = reactors(2);
+        let other = reactors.pop().expect("two");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let patience = Patience { idle: Duration::ZERO, half_sent: Duration::ZERO };
+        let sockets = Sockets::new(
+            reactors.pop().expect("two"),
+            Ring::new(RING_SIZE).expect("a ring"),
+            listener,
+            Arc::new(Admission::new(1)),
+            Handover::new(other.port().doors().clone()),
+            patience,
+        )
+        .expect("descriptors");
+        let client = TcpStream::connect(address).expect("the kernel accepts");
+        client.set_nonblocking(true).expect("a socket option");
+        let mut pair = Self { sockets, other, client };
+        let mut requests = Vec::new();
+        (0..REQUESTS).for_each(|number| requests.extend(set_of(&number.to_le_bytes(), b"v")));
+        pair.client.write_all(&requests).expect("it fits into the socket");
+        // Until they have come, which is told by some of them having been passed on.
+        let begun = Instant::now();
+        while !pair.other.needs_turn() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the requests do not come");
+            pair.turn();
+        }
+        pair
+    }
+
+    /// What the driver does in a turn.
+    fn turn(&mut self) {
+        let Self { sockets, .. } = self;
+        sockets.ring.enter(None);
+        sockets.reap(NOW_MS);
+        sockets.reactor.turn(NOW_MS);
+        sockets.take_listed();
+        sockets.settle(NOW_MS);
+        sockets.ring.enter(None);
+        sockets.validate();
+    }
+
+    /// Answers that have come to the client.
+    fn answers(&mut self) -> usize {
+        let mut bytes = vec![0; 1 << 16];
+        let read = match self.client.read(&mut bytes) {
+            Ok(read) => read,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                0
+            }
+        };
+        let (mut answers, mut end) = (0, 0);
+        while let Some(frame) = native::frame(&bytes[end..read], FRAME_BYTES_MAX).expect("sane") {
+            answers += 1;
+            end += frame.consumed;
+        }
+        assert_eq!(end, read, "whole answers");
+        answers
+    }
+}
+
+#[test]
+fn answers_wait_for_those_of_other_shards_and_go_together() {
+    let mut pair = Pair::new();
+    for _ in 0..HOLD_TURNS / 2 {
+        assert_eq!(pair.answers(), 0, "the other shard has not answered");
+        pair.turn();
+    }
+    pair.other.turn(NOW_MS);
+    pair.turn();
+    assert_eq!(pair.answers(), REQUESTS);
+}
+
+#[test]
+fn answers_wait_for_no_more_turns_than_the_bound() {
+    let mut pair = Pair::new();
+    let mut turns = 0;
+    let first = loop {
+        match pair.answers() {
+            0 => pair.turn(),
+            some => break some,
+        }
+        turns += 1;
+        assert!(turns <= HOLD_TURNS, "they are held for too long");
+    };
+    assert!((1..REQUESTS).contains(&first), "{first} answers without the other shard");
+    pair.other.turn(NOW_MS);
+    pair.turn();
+    assert_eq!(pair.answers(), REQUESTS - first, "and the others when they are there");
+}
+
+#[test]
+fn answers_are_let_go_when_there_is_nothing_else_to_do() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.answers(), 0);
+    assert!(pair.sockets.let_go_all(), "there is something to send");
+    pair.sockets.ring.enter(None);
+    assert!((1..REQUESTS).contains(&pair.answers()));
+    assert!(!pair.sockets.let_go_all());
+}
