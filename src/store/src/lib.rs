@@ -48,6 +48,8 @@ mod memory;
 mod number;
 mod policy;
 mod prefetch;
+#[cfg_attr(not(test), expect(dead_code))]
+mod region;
 mod removal;
 mod settings;
 mod store;

@@ -38,3 +38,17 @@ const _: () = assert!(
 const _: () = assert!(GHOST_BYTES < ENTRY_OVERHEAD_BYTES, "an eviction must make room even if it leaves a ghost");
 const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_OVERHEAD_BYTES, "a smallest group must hold some entries");
 const _: () = assert!(GROUPS_MAX <= u16::MAX as usize, "a group's index is 16 bits");
+
+/// Most memory of one shard, in bytes: places in it are numbers of 8 bytes each, in 32 bits.
+pub const REGION_BYTES_MAX: u64 = 32 << 30;
+/// A region is cut into about so many segments, as far as the bounds of their size let it.
+pub const SEGMENTS_WANTED: usize = 512;
+/// Smallest segment, in bytes.
+pub const SEGMENT_BYTES_MIN: usize = 16 << 10;
+/// Largest segment, in bytes.
+pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
+/// Free segments that only cleaning may take.
+pub const RESERVE_SEGMENTS: usize = 2;
+
+const _: () = assert!(SEGMENT_BYTES_MIN.is_power_of_two() && SEGMENT_BYTES_MAX.is_power_of_two());
+const _: () = assert!(REGION_BYTES_MAX / 8 <= 1 << 32, "a place must fit in 32 bits");

@@ -13,6 +13,12 @@ pub(crate) fn ends<T>(place: &T) {
     line(first.wrapping_add(size_of::<T>().saturating_sub(1)));
 }
 
+/// Asks for the line that holds the first byte of `place`.
+#[inline]
+pub(crate) fn first<T>(place: &T) {
+    line(core::ptr::from_ref(place).cast());
+}
+
 /// Asks for the first `lines_max` lines of `bytes`: the processor itself sees the run of those behind them.
 #[inline]
 pub(crate) fn bytes(bytes: &[u8], lines_max: usize) {
@@ -51,6 +57,7 @@ mod tests {
             let (begin, len) = (random.usize(0..2048), random.usize(0..2048));
             bytes(&memory[begin..begin + len], random.usize(0..9));
             ends(&memory[begin]);
+            first(&memory[begin]);
         }
         ends(&());
         bytes(&[], 4);
