@@ -42,6 +42,8 @@ mod entry;
 mod error;
 mod ghost;
 mod group;
+#[cfg_attr(not(test), expect(dead_code))]
+mod index;
 pub mod limits;
 mod list;
 mod memory;
@@ -54,6 +56,8 @@ mod removal;
 mod settings;
 mod store;
 mod sweep;
+#[cfg_attr(not(test), expect(dead_code, unused_imports))]
+mod table;
 mod upkeep;
 mod version;
 

@@ -52,3 +52,26 @@ pub const RESERVE_SEGMENTS: usize = 2;
 
 const _: () = assert!(SEGMENT_BYTES_MIN.is_power_of_two() && SEGMENT_BYTES_MAX.is_power_of_two());
 const _: () = assert!(REGION_BYTES_MAX / 8 <= 1 << 32, "a place must fit in 32 bits");
+
+// Tables of entries and ghosts, see `table`.
+
+/// Most entries that lie behind a line and have their home in it or before.
+pub const PASSED_MAX: usize = 120;
+/// Most lines in a row that entries pass over.
+pub const RUN_LINES_MAX: usize = 256;
+/// A table grows when more of its slots are filled, in percent.
+pub const LOAD_GROW_PERCENT: usize = 84;
+/// A table shrinks when no more of the slots that it would keep are filled, in percent.
+pub const LOAD_SHRINK_PERCENT: usize = 75;
+/// A table grows and shrinks by one in so many of its segments.
+pub const GROW_SHARE: usize = 8;
+/// Lines that an insertion or removal sweeps while a table is resized.
+pub const SWEEP_LINES: usize = 4;
+/// Entries that it moves at most before it leaves the rest of these lines to the next one.
+pub const SWEEP_MOVES: usize = 128;
+/// What an entry takes of a region at least, its share of the index included, in bytes.
+pub const INDEXED_BYTES_MIN: usize = 48;
+/// Lines that an insertion wipes before a table grows.
+pub const WIPE_LINES: usize = 128;
+
+const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
