@@ -41,6 +41,8 @@ mod counters;
 mod entry;
 mod error;
 mod ghost;
+#[cfg_attr(not(test), expect(dead_code))]
+mod ghosts;
 mod group;
 #[cfg_attr(not(test), expect(dead_code))]
 mod index;
@@ -56,7 +58,6 @@ mod removal;
 mod settings;
 mod store;
 mod sweep;
-#[cfg_attr(not(test), expect(dead_code, unused_imports))]
 mod table;
 mod upkeep;
 mod version;

@@ -75,3 +75,14 @@ pub const INDEXED_BYTES_MIN: usize = 48;
 pub const WIPE_LINES: usize = 128;
 
 const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
+/// Lines from which stale slots are removed for each ghost that is remembered.
+pub const GHOST_HAND_LINES: usize = 4;
+/// Ghosts that are forgotten when there is no memory for one more.
+pub const GHOSTS_YIELDED: usize = 64;
+/// Bits of what a ghost remembers of its entry's charge.
+pub const GHOST_CHARGE_BITS: u32 = 27;
+
+const _: () = assert!(
+    KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64 + (1 << 20) <= 1 << GHOST_CHARGE_BITS,
+    "a ghost must be able to remember the charge of a largest entry"
+);

@@ -154,6 +154,13 @@ impl<L: Layout> Table<L> {
         self.find(region, hash, |_| true)
     }
 
+    /// Like [`Table::find`], and home and tag are both those of the hash: for a table whose displacements are all known,
+    /// this is the look-up that leaves nothing to ask.
+    pub(crate) fn find_alike(&self, region: &Region, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (at, place) = self.locate_any(region, self.homes.point(hash), is_it)?;
+        Some(L::value(self.lines.line(region, at), place))
+    }
+
     /// Adds an entry. `hash_of` tells the hash of one that is there; it is asked about few.
     ///
     /// # Errors
@@ -185,6 +192,32 @@ impl<L: Layout> Table<L> {
         self.len -= 1;
         // A line that is crowded stays unswept until something has left it.
         let _ = self.pay(region, hash_of);
+    }
+
+    /// Removes an entry from a line in which it lies, see [`Table::values`].
+    pub(crate) fn remove_from(
+        &mut self,
+        region: &mut Region,
+        at: usize,
+        value: u32,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) {
+        let line = self.lines.line(region, at);
+        let gap = (0..L::SLOTS).find(|&place| L::value(line, place) == value).expect("it lies in this line");
+        let home = self.home_of(region, at, slot::<L>(line, gap), hash_of);
+        self.close(region, home, at, gap, hash_of);
+        self.len -= 1;
+    }
+
+    /// The values in a line; lines are numbered from 0 to [`Table::lines_end`].
+    pub(crate) fn values<'a>(&self, region: &'a Region, at: usize) -> impl Iterator<Item = u32> + use<'a, L> {
+        let line = self.lines.line(region, at);
+        (0..filled::<L>(line)).map(move |place| L::value(line, place))
+    }
+
+    /// One more than the last line in which an entry can lie.
+    pub(crate) fn lines_end(&self) -> usize {
+        self.home_lines() + Self::SPARE
     }
 
     /// Gives an entry, which must be there, another value.
@@ -248,21 +281,31 @@ impl<L: Layout> Table<L> {
         }
     }
 
-    /// The line and slot of an entry.
+    /// The line and slot of an entry that must be there.
     fn locate(&self, region: &Region, point: u64, value: u32) -> (usize, usize) {
+        let found = self.locate_any(region, point, |other| other == value);
+        found.unwrap_or_else(|| panic!("{value:#x} is not in the table"))
+    }
+
+    /// The line and slot of an entry with this point, as far as it is known without its hash, that is the right one.
+    fn locate_any(&self, region: &Region, point: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<(usize, usize)> {
         let home = self.homes.home(point);
         for at in home..=self.last_of_home(region, home) {
             let line = self.lines.line(region, at);
             let mut bits = L::matches(line, Self::tag(point));
             while bits != 0 {
                 let place = L::slot_of(bits.trailing_zeros());
-                if L::value(line, place) == value {
-                    return (at, place);
+                let value = L::value(line, place);
+                // Equal tags nearby may belong to another home.
+                let displacement = L::displacement(line, place);
+                let is_home = displacement == L::FAR || at - displacement == home;
+                if value != 0 && is_home && is_it(value) {
+                    return Some((at, place));
                 }
                 bits &= bits - 1;
             }
         }
-        panic!("{value:#x} is not in the table");
+        None
     }
 
     /// Puts an entry in its place: it goes to its home, and each full line hands on the one whose home is last.
@@ -344,8 +387,20 @@ impl<L: Layout> Table<L> {
 
     /// Takes an entry out: each line that was passed over fetches the one whose home is first from the next line.
     fn take_out(&mut self, region: &mut Region, point: u64, value: u32, hash_of: &impl Fn(&Region, u32) -> u64) {
-        let (mut at, mut gap) = self.locate(region, point, value);
-        for line in self.homes.home(point)..at {
+        let (at, gap) = self.locate(region, point, value);
+        self.close(region, self.homes.home(point), at, gap, hash_of);
+    }
+
+    /// Closes the gap that an entry with this home leaves in line `at`.
+    fn close(
+        &mut self,
+        region: &mut Region,
+        home: usize,
+        mut at: usize,
+        mut gap: usize,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) {
+        for line in home..at {
             unpass::<L>(self.lines.line_mut(region, line));
         }
         while passed::<L>(self.lines.line(region, at)) > 0 {
