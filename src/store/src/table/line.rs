@@ -33,7 +33,8 @@ pub(crate) trait Layout {
     /// The word with the two counts.
     const COUNTS: usize;
 
-    /// The slots with this tag, and perhaps some that are not filled; a bit for each, see [`Layout::slot_of`].
+    /// The slots with this tag, and perhaps some that are not filled, or more if there is one; a bit for each, see
+    /// [`Layout::slot_of`].
     fn matches(line: &Line, tag: u32) -> u64;
 
     /// The slot that a bit of [`Layout::matches`] stands for.
@@ -143,11 +144,11 @@ impl Layout for EntryLine {
     #[inline]
     fn matches(line: &Line, tag: u32) -> u64 {
         let pattern = u64::from(tag) * LANES;
-        let low = 0x7FFF * LANES;
-        // The top bit of each lane that is equal.
+        // The top bit of each lane that is equal; and of one that differs in its lowest bit alone, if the lane below it
+        // is equal.
         let equal = |place| {
             let different = word(line, place) ^ pattern;
-            !(((different & low) + low) | different | low)
+            different.wrapping_sub(LANES) & !different & (LANES << 15)
         };
         equal(0) >> 15 | equal(1) >> 14 | (equal(2) & 0xFFFF_FFFF) >> 13
     }
@@ -260,17 +261,19 @@ mod tests {
                 _ => continue,
             }
             assert_eq!((filled::<L>(&line), passed::<L>(&line)), (model.len(), behind), "step {step}");
-            for (place, content) in model.iter().enumerate() {
-                assert_eq!(slot::<L>(&line, place), *content, "step {step}");
-                let mut bits = L::matches(&line, content.tag);
-                let mut matching = Vec::new();
+            let places = || 0..model.len();
+            assert!(places().all(|place| slot::<L>(&line, place) == model[place]), "step {step}");
+            let absent = random.u32(0..=3) << random.u32(0..L::TAG_BITS - 1);
+            for tag in model.iter().map(|content| content.tag).chain([absent]) {
+                let mut bits = L::matches(&line, tag);
+                let mut matching = [false; 16];
                 while bits != 0 {
-                    matching.push(L::slot_of(bits.trailing_zeros()));
+                    matching[L::slot_of(bits.trailing_zeros())] = true;
                     bits &= bits - 1;
                 }
-                matching.sort_unstable();
-                let equal = (0..L::SLOTS).filter(|&slot| L::tag(&line, slot) == content.tag);
-                assert!(matching.iter().copied().eq(equal), "step {step}");
+                let equal: Vec<usize> = (0..L::SLOTS).filter(|&slot| L::tag(&line, slot) == tag).collect();
+                assert!(equal.iter().all(|&slot| matching[slot]), "step {step}");
+                assert!(!equal.is_empty() || !matching.contains(&true), "step {step}: {tag:#x} is not there");
             }
             (model.len()..L::SLOTS).for_each(|slot| assert_eq!(L::value(&line, slot), 0));
         }

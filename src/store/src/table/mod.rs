@@ -37,7 +37,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use crate::limits::{PASSED_MAX, RUN_LINES_MAX};
-use crate::region::{Region, Use};
+use crate::region::{Line, Region, Use};
 
 use homes::Homes;
 pub(crate) use line::{EntryLine, GhostLine, Layout};
@@ -121,25 +121,34 @@ impl<L: Layout> Table<L> {
     #[inline]
     pub(crate) fn find(&self, region: &Region, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let point = self.homes.point(hash);
-        let (mut at, tag) = (self.homes.home(point), Self::tag(point));
-        let mut line = self.lines.line(region, at);
-        let last = at + passed::<L>(line).div_ceil(L::SLOTS);
-        loop {
-            let mut bits = L::matches(line, tag);
-            while bits != 0 {
-                let value = L::value(line, L::slot_of(bits.trailing_zeros()));
-                // Slots that are not filled have a tag too.
-                if value != 0 && is_it(value) {
-                    return Some(value);
-                }
-                bits &= bits - 1;
-            }
-            if at == last {
-                return None;
-            }
-            at += 1;
-            line = self.lines.line(region, at);
+        let (home, tag) = (self.homes.home(point), Self::tag(point));
+        let line = self.lines.line(region, home);
+        let found = Self::find_in(line, tag, &mut is_it);
+        if found.is_some() || passed::<L>(line) == 0 {
+            return found;
         }
+        self.find_behind(region, home, tag, is_it)
+    }
+
+    /// What [`Table::find`] does behind the home.
+    fn find_behind(&self, region: &Region, home: usize, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let behind = home + 1..=self.last_of_home(region, home);
+        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &mut is_it))
+    }
+
+    /// The value in a line that has this tag and is the right one.
+    #[inline]
+    fn find_in(line: &Line, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut bits = L::matches(line, tag);
+        while bits != 0 {
+            let value = L::value(line, L::slot_of(bits.trailing_zeros()));
+            // Slots that are not filled have a tag too.
+            if value != 0 && is_it(value) {
+                return Some(value);
+            }
+            bits &= bits - 1;
+        }
+        None
     }
 
     /// Asks the processor for the line where a look-up of this hash begins.
