@@ -37,7 +37,8 @@ impl Homes {
     #[inline]
     pub(super) fn home(&self, point: u64) -> usize {
         let lines = if point < self.split { self.lower } else { self.upper };
-        ((u128::from(point) * u128::from(lines)) >> self.bits) as usize
+        // A product with the point at the top of a word has its home in the upper half.
+        ((u128::from(point << (64 - self.bits)) * u128::from(lines)) >> 64) as usize
     }
 
     /// The first point whose home among so many lines is this one.
