@@ -67,6 +67,74 @@ pub(crate) fn piece_bytes(segment_bytes: usize) -> usize {
     (segment_bytes / PIECES_PER_SEGMENT).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
 }
 
+/// The four words of the header of an entry, read at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head([u64; 4]);
+
+impl Head {
+    /// The header of the entry at this place.
+    #[inline]
+    pub(crate) fn at(region: &Region, entry: Ref) -> Self {
+        let header = region.bytes()[byte_of(entry)..].first_chunk().expect("an entry lies within the region");
+        Self::of(header)
+    }
+
+    #[inline]
+    fn of(header: &[u8; HEADER_BYTES]) -> Self {
+        let (words, _) = header.as_chunks();
+        Self([0, 1, 2, 3].map(|word| u64::from_le_bytes(words[word])))
+    }
+
+    #[inline]
+    fn is_wide(&self) -> bool {
+        self.0[3] >> GROUP_SHIFT == WIDE
+    }
+
+    /// The shape of the entry, which lies at this place.
+    #[inline]
+    pub(crate) fn shape(&self, region: &Region, entry: Ref) -> Shape {
+        if self.is_wide() {
+            return Shape::at_wide(region, entry);
+        }
+        let value_bytes = (self.0[3] >> VALUE_SHIFT) as usize & VALUE_WIDE;
+        Shape { is_wide: false, key_bytes: (self.0[2] >> VERSION_BITS) as usize, value_bytes, pieces: 0 }
+    }
+
+    /// The writer's flags.
+    #[inline]
+    pub(crate) fn flags(&self) -> u32 {
+        (self.0[1] >> FLAGS_SHIFT) as u32
+    }
+
+    /// Whether the value was read since it was stored.
+    #[inline]
+    pub(crate) fn hit(&self) -> bool {
+        self.0[1] & HIT != 0
+    }
+
+    /// Marks of leases.
+    #[inline]
+    pub(crate) fn marks(&self) -> Marks {
+        Marks { stale: self.0[1] & STALE != 0, won: self.0[1] & WON != 0 }
+    }
+
+    /// When the entry was last accessed, in ms since the Unix epoch: the second of that access, if it was less than 194
+    /// days ago.
+    #[inline]
+    pub(crate) fn accessed_ms(&self, now_ms: u64) -> u64 {
+        let now_s = now_ms / 1000;
+        let ago_s = now_s.wrapping_sub(self.0[1] >> ACCESS_SHIFT) & ACCESS_MASK;
+        now_s.saturating_sub(ago_s) * 1000
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub(crate) fn access(&self, region: &mut Region, entry: Ref, now_ms: u64) {
+        let state = self.0[1] & !(ACCESS_MASK << ACCESS_SHIFT);
+        region.set_word(entry + 1, state | second(now_ms) << ACCESS_SHIFT | HIT);
+    }
+}
+
 /// Lengths that say where everything of an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -98,11 +166,11 @@ impl Shape {
     /// The shape of the entry at this place.
     #[inline]
     pub(crate) fn at(region: &Region, entry: Ref) -> Self {
-        let [versioned, sized] = [region.word(entry + 2), region.word(entry + 3)];
-        if sized >> GROUP_SHIFT != WIDE {
-            let (key_bytes, value_bytes) = ((versioned >> VERSION_BITS) as usize, (sized >> VALUE_SHIFT) as usize);
-            return Self { is_wide: false, key_bytes, value_bytes: value_bytes & VALUE_WIDE, pieces: 0 };
-        }
+        Head::at(region, entry).shape(region, entry)
+    }
+
+    #[cold]
+    fn at_wide(region: &Region, entry: Ref) -> Self {
         let (lengths, rest) = (region.word(entry + 5), region.word(entry + 6));
         let [key_bytes, value_bytes] = [lengths as u32 as usize, (lengths >> 32) as usize];
         Self { is_wide: true, key_bytes, value_bytes, pieces: (rest >> 32) as usize }
@@ -231,7 +299,7 @@ impl Frame {
     /// Writes what a header says of a new value. List and links stay.
     pub(crate) fn stamp(&self, region: &mut Region, entry: Ref, stamp: Stamp) {
         let state = region.word(entry + 1) & (LIST_MASK | LIVE);
-        let access = self.second(stamp.now_ms) << ACCESS_SHIFT;
+        let access = second(stamp.now_ms) << ACCESS_SHIFT;
         region.set_word(entry + 1, state | access | u64::from(stamp.flags) << FLAGS_SHIFT);
         let key = region.word(entry + 2) >> VERSION_BITS << VERSION_BITS;
         region.set_word(entry + 2, key | stamp.version >> u8::BITS);
@@ -240,18 +308,17 @@ impl Frame {
 
     /// The version of an entry.
     #[inline]
-    pub(crate) fn version(&self, region: &Region, entry: Ref) -> u64 {
-        region.word(entry + 2) << u8::BITS | u64::from(self.shard)
+    pub(crate) fn version(&self, head: &Head) -> u64 {
+        head.0[2] << u8::BITS | u64::from(self.shard)
     }
 
-    /// When an entry expires, in ms since the Unix epoch; 0: never.
+    /// When the entry at this place expires, in ms since the Unix epoch; 0: never.
     #[inline]
-    pub(crate) fn expires_at_ms(&self, region: &Region, entry: Ref) -> u64 {
-        let sized = region.word(entry + 3);
-        if sized >> GROUP_SHIFT == WIDE {
+    pub(crate) fn expires_at_ms(&self, head: &Head, region: &Region, entry: Ref) -> u64 {
+        if head.is_wide() {
             return region.word(entry + 4);
         }
-        match sized & EXPIRY_MAX {
+        match head.0[3] & EXPIRY_MAX {
             0 => 0,
             since_base => self.base_ms + since_base,
         }
@@ -269,27 +336,11 @@ impl Frame {
         };
         region.set_word(entry + 3, sized & !EXPIRY_MAX | since_base);
     }
+}
 
-    /// Notes an access.
-    #[inline]
-    pub(crate) fn access(&self, region: &mut Region, entry: Ref, now_ms: u64) {
-        let word = region.word(entry + 1) & !(ACCESS_MASK << ACCESS_SHIFT);
-        region.set_word(entry + 1, word | self.second(now_ms) << ACCESS_SHIFT | HIT);
-    }
-
-    /// When an entry was last accessed, in ms since the Unix epoch: the second of that access, if it was less than 194
-    /// days ago.
-    #[inline]
-    pub(crate) fn accessed_ms(&self, region: &Region, entry: Ref, now_ms: u64) -> u64 {
-        let then = region.word(entry + 1) >> ACCESS_SHIFT & ACCESS_MASK;
-        let ago_s = self.second(now_ms).wrapping_sub(then) & ACCESS_MASK;
-        (now_ms / 1000).saturating_sub(ago_s) * 1000
-    }
-
-    #[inline]
-    fn second(&self, now_ms: u64) -> u64 {
-        (now_ms / 1000) & ACCESS_MASK
-    }
+#[inline]
+fn second(now_ms: u64) -> u64 {
+    (now_ms / 1000) & ACCESS_MASK
 }
 
 /// The group of an entry.
@@ -310,26 +361,19 @@ pub(crate) fn key(region: &Region, entry: Ref) -> &[u8] {
 /// Whether an entry is that of this key.
 #[inline]
 pub(crate) fn is_of(region: &Region, entry: Ref, group: GroupIndex, key: &[u8]) -> bool {
+    let Some((header, behind)) = region.bytes()[byte_of(entry)..].split_first_chunk() else { return false };
+    let head = Head::of(header);
+    if head.is_wide() {
+        return is_of_wide(region, entry, group, key);
+    }
+    head.0[3] >> GROUP_SHIFT == u64::from(group.0)
+        && head.0[2] >> VERSION_BITS == key.len() as u64
+        && behind.get(..key.len()) == Some(key)
+}
+
+#[cold]
+fn is_of_wide(region: &Region, entry: Ref, group: GroupIndex, key: &[u8]) -> bool {
     self::group(region, entry) == group && self::key(region, entry) == key
-}
-
-/// The writer's flags.
-#[inline]
-pub(crate) fn flags(region: &Region, entry: Ref) -> u32 {
-    (region.word(entry + 1) >> FLAGS_SHIFT) as u32
-}
-
-/// Whether the value was read since it was stored.
-#[inline]
-pub(crate) fn hit(region: &Region, entry: Ref) -> bool {
-    region.word(entry + 1) & HIT != 0
-}
-
-/// Marks of leases.
-#[inline]
-pub(crate) fn marks(region: &Region, entry: Ref) -> Marks {
-    let word = region.word(entry + 1);
-    Marks { stale: word & STALE != 0, won: word & WON != 0 }
 }
 
 /// Sets the marks of leases.

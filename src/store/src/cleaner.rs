@@ -18,7 +18,7 @@
 //! Emptying a segment needs at most one more than those that are open, because what is alive in one fits into one: so
 //! the reserve suffices.
 
-use crate::block::{self, Shape};
+use crate::block::{self, Head, Shape};
 use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW};
 use crate::list::NONE;
 use crate::policy::Replacement;
@@ -83,7 +83,7 @@ impl<H: RemovalHook> Store<H> {
         }
         let group = block::group(&self.memory.region, place);
         if place != need.keep
-            && let Some(reason) = self.absence(group, place, need.now_ms)
+            && let Some(reason) = self.absence(group, &Head::at(&self.memory.region, place), place, need.now_ms)
         {
             self.remove(place, reason);
             return bytes;

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use crate::block::{self, Frame, Shape, Stamp, byte_of};
+use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
 use crate::index::Index;
 use crate::limits::{ENTRY_SHARE, PREFETCH_LINES_MAX, RESERVE_SEGMENTS, SEGMENTS_FIXED};
 use crate::list::NONE;
@@ -96,10 +96,11 @@ impl Memory {
         }
     }
 
-    /// The shape of an entry with these lengths that expires then.
-    pub(crate) fn shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize, expires_at_ms: u64) -> Shape {
+    /// The shape of an entry with these lengths that says no far time.
+    #[inline]
+    pub(crate) fn shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Shape {
         let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes());
-        Shape { is_wide: shape.is_wide || self.frame.needs_wide(group, expires_at_ms), ..shape }
+        Shape { is_wide: shape.is_wide || self.frame.needs_wide(group, 0), ..shape }
     }
 
     /// How many more segments than now must be free for an entry of this shape to be written.
@@ -251,7 +252,7 @@ impl Memory {
         }
         let hash = self.hashes.of(&self.region, to);
         self.replace(hash, from, to);
-        let expires_at_ms = self.frame.expires_at_ms(&self.region, to);
+        let expires_at_ms = self.frame.expires_at_ms(&Head::at(&self.region, to), &self.region, to);
         self.note(to, expires_at_ms);
         self.log.kill(&mut self.region, from, bytes);
         to

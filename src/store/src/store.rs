@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::block::{self, Shape, Stamp};
+use crate::block::{self, Head, Shape, Stamp};
 use crate::group::Group;
 use crate::limits::{BASE_BACK_MS, MEMORY_BYTES_MIN, PREFETCH_HASHES, REGION_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::memory::{Change, Memory};
@@ -73,9 +73,10 @@ impl<H: RemovalHook> Store<H> {
     /// like that of a get.
     pub fn peek(&self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
         let entry = self.memory.find(key)?;
-        match self.absence(key.group, entry, now_ms) {
+        let head = Head::at(&self.memory.region, entry);
+        match self.absence(key.group, &head, entry, now_ms) {
             Some(_) => None,
-            None => Some(self.handle(entry, now_ms)),
+            None => Some(self.handle(&head, entry, now_ms)),
         }
     }
 
@@ -97,16 +98,17 @@ impl<H: RemovalHook> Store<H> {
     pub fn entry(&self, handle: Handle) -> Entry<'_> {
         self.assert_valid(handle);
         let (region, entry) = (&self.memory.region, handle.entry);
-        let shape = Shape::at(region, entry);
+        let head = Head::at(region, entry);
+        let shape = head.shape(region, entry);
         Entry {
             key: &region.bytes()[shape.key_range(entry)],
             value: Value::at(region, entry, shape),
-            flags: block::flags(region, entry),
-            version: self.memory.frame.version(region, entry),
-            expires_at_ms: self.memory.frame.expires_at_ms(region, entry),
+            flags: head.flags(),
+            version: self.memory.frame.version(&head),
+            expires_at_ms: self.memory.frame.expires_at_ms(&head, region, entry),
             hit_before: handle.hit_before,
             last_access_ms: handle.accessed_ms,
-            marks: block::marks(region, entry),
+            marks: head.marks(),
         }
     }
 
@@ -130,17 +132,16 @@ impl<H: RemovalHook> Store<H> {
     /// not hold, what [`crate::Condition`] says.
     pub fn set(&mut self, key: Key<'_>, write: Write<'_>, now_ms: u64) -> Result<u64, StoreError> {
         self.end_run();
-        self.check_lengths(key, write.value.len())?;
+        let nominal = self.check_lengths(key, write.value.len())?;
         let found = self.find_present(key, now_ms);
         self.check(write.condition, found)?;
         if self.memory.frame.base_ms == 0 {
             self.memory.frame.base_ms = now_ms.saturating_sub(BASE_BACK_MS).max(1);
         }
-        let kept = found.map(|entry| self.memory.frame.expires_at_ms(&self.memory.region, entry));
+        let kept = found.map(|entry| self.expires_at_ms(entry));
         let version = self.versions.next(now_ms);
         let expires_at_ms = self.group(key).expires_at_ms(write.expiry, kept, key.hash ^ version, now_ms);
-        let shape = self.memory.shape(key.group, key.bytes.len(), write.value.len(), expires_at_ms);
-        self.check_shape(key, shape)?;
+        let shape = self.check_expiry(key, nominal, expires_at_ms)?;
         let stamp = Stamp { version, expires_at_ms, flags: write.flags, now_ms };
         self.group_mut(key).counters.sets += 1;
         let has_come = expires_at_ms != 0 && expires_at_ms <= now_ms;
@@ -177,7 +178,7 @@ impl<H: RemovalHook> Store<H> {
     pub fn touch(&mut self, key: Key<'_>, expiry: Expiry, now_ms: u64) -> Result<Handle, StoreError> {
         self.end_run();
         let mut handle = self.look_up(key, now_ms).ok_or(StoreError::NotFound)?;
-        let kept = self.memory.frame.expires_at_ms(&self.memory.region, handle.entry);
+        let kept = self.expires_at_ms(handle.entry);
         let seed = key.hash ^ self.version(handle.entry) ^ now_ms;
         let expires_at_ms = self.group(key).expires_at_ms(expiry, Some(kept), seed, now_ms);
         let is_wide = Shape::at(&self.memory.region, handle.entry).is_wide;
@@ -268,10 +269,9 @@ impl<H: RemovalHook> Store<H> {
     }
 
     #[inline]
-    pub(crate) fn handle(&self, entry: Ref, now_ms: u64) -> Handle {
-        let region = &self.memory.region;
-        let accessed_ms = self.memory.frame.accessed_ms(region, entry, now_ms);
-        Handle { entry, generation: self.generation, accessed_ms, hit_before: block::hit(region, entry) }
+    pub(crate) fn handle(&self, head: &Head, entry: Ref, now_ms: u64) -> Handle {
+        let (accessed_ms, hit_before) = (head.accessed_ms(now_ms), head.hit());
+        Handle { entry, generation: self.generation, accessed_ms, hit_before }
     }
 
     #[inline]
@@ -285,7 +285,12 @@ impl<H: RemovalHook> Store<H> {
     }
 
     pub(crate) fn version(&self, entry: Ref) -> u64 {
-        self.memory.frame.version(&self.memory.region, entry)
+        self.memory.frame.version(&Head::at(&self.memory.region, entry))
+    }
+
+    pub(crate) fn expires_at_ms(&self, entry: Ref) -> u64 {
+        let region = &self.memory.region;
+        self.memory.frame.expires_at_ms(&Head::at(region, entry), region, entry)
     }
 
     pub(crate) fn value(&self, entry: Ref) -> Value<'_> {
@@ -295,32 +300,38 @@ impl<H: RemovalHook> Store<H> {
 
     /// Why an entry is absent although it is in memory; `None`: it is present.
     #[inline]
-    pub(crate) fn absence(&self, group: GroupIndex, entry: Ref, now_ms: u64) -> Option<Reason> {
-        let (region, frame) = (&self.memory.region, &self.memory.frame);
-        let (version, expires_at_ms) = (frame.version(region, entry), frame.expires_at_ms(region, entry));
+    pub(crate) fn absence(&self, group: GroupIndex, head: &Head, entry: Ref, now_ms: u64) -> Option<Reason> {
+        let frame = &self.memory.frame;
+        let (version, expires_at_ms) = (frame.version(head), frame.expires_at_ms(head, &self.memory.region, entry));
         self.groups[usize::from(group.0)].absence(version, expires_at_ms, now_ms)
     }
 
     /// A get, in a run that has begun.
     #[inline]
     fn look_up(&mut self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
-        let Some(entry) = self.find_present(key, now_ms) else {
+        let Some(entry) = self.memory.find(key) else {
             self.group_mut(key).counters.misses += 1;
             return None;
         };
-        let handle = self.handle(entry, now_ms);
-        self.memory.frame.access(&mut self.memory.region, entry, now_ms);
+        let head = Head::at(&self.memory.region, entry);
+        if let Some(reason) = self.absence(key.group, &head, entry, now_ms) {
+            self.remove(entry, reason);
+            self.group_mut(key).counters.misses += 1;
+            return None;
+        }
+        head.access(&mut self.memory.region, entry, now_ms);
         let group = &mut self.groups[usize::from(key.group.0)];
         group.policy.access(&mut self.memory.region, entry);
         group.counters.hits += 1;
-        Some(handle)
+        Some(self.handle(&head, entry, now_ms))
     }
 
     /// The entry of a key. One that is absent by now is removed.
     #[inline]
     pub(crate) fn find_present(&mut self, key: Key<'_>, now_ms: u64) -> Option<Ref> {
         let entry = self.memory.find(key)?;
-        match self.absence(key.group, entry, now_ms) {
+        let head = Head::at(&self.memory.region, entry);
+        match self.absence(key.group, &head, entry, now_ms) {
             None => Some(entry),
             Some(reason) => {
                 self.remove(entry, reason);

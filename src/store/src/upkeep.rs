@@ -2,7 +2,7 @@
 
 use alloc::vec;
 
-use crate::block::{self, Shape};
+use crate::block::{self, Head, Shape};
 use crate::group::Group;
 use crate::limits::{ENTRY_INDEX_BYTES, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
@@ -122,9 +122,11 @@ impl<H: RemovalHook> Store<H> {
             }
             let hash_of = |region: &Region, entry| memory.hashes.of(region, entry);
             cursor = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
-                if block::group(&memory.region, entry) == group && self.absence(group, entry, now_ms).is_none() {
+                let head = Head::at(&memory.region, entry);
+                let is_of_group = block::group(&memory.region, entry) == group;
+                if is_of_group && self.absence(group, &head, entry, now_ms).is_none() {
                     seen += 1;
-                    visit(self.entry(self.handle(entry, now_ms)));
+                    visit(self.entry(self.handle(&head, entry, now_ms)));
                 }
             })?;
         }
@@ -168,9 +170,10 @@ impl<H: RemovalHook> Store<H> {
                 Step::Entry(entry) => entry,
             };
             let group = block::group(&memory.region, entry);
-            let Some(reason) = self.absence(group, entry, now_ms) else {
-                let memory = &mut self.memory;
-                memory.sweep.stays(memory.frame.expires_at_ms(&memory.region, entry));
+            let head = Head::at(&memory.region, entry);
+            let Some(reason) = self.absence(group, &head, entry, now_ms) else {
+                let expires_at_ms = self.expires_at_ms(entry);
+                self.memory.sweep.stays(expires_at_ms);
                 continue;
             };
             let unit = self.groups[usize::from(group.0)].settings.charge;
@@ -212,7 +215,7 @@ impl<H: RemovalHook> Store<H> {
             let index = usize::from(block::group(region, entry).0);
             let (shape, unit) = (Shape::at(region, entry), self.groups[index].settings.charge);
             assert!(shape.value_bytes <= self.settings.value_bytes_max, "entry {entry} is too large");
-            memory.sweep.validate(region, &memory.log, entry, memory.frame.expires_at_ms(region, entry));
+            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(entry));
             entries[index] += 1;
             charges[index] += u64::from(list::charge(region, entry, unit));
         }

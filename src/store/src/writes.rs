@@ -1,6 +1,6 @@
 //! What writes are made of: an entry comes, gets another value, or leaves.
 
-use crate::block::{self, Shape, Stamp};
+use crate::block::{self, Head, Shape, Stamp};
 use crate::limits::KEY_BYTES_MAX;
 use crate::list::{self, NONE};
 use crate::memory::Change;
@@ -18,12 +18,24 @@ pub(crate) struct Work {
 }
 
 impl<H: RemovalHook> Store<H> {
-    /// Whether an entry with these lengths is within all limits.
-    pub(crate) fn check_lengths(&self, key: Key<'_>, value_bytes: usize) -> Result<(), StoreError> {
+    /// The shape of an entry with these lengths that says no far time, if it is within all limits.
+    pub(crate) fn check_lengths(&self, key: Key<'_>, value_bytes: usize) -> Result<Shape, StoreError> {
         if key.bytes.len() > KEY_BYTES_MAX || value_bytes > self.settings.value_bytes_max {
             return Err(StoreError::TooLarge);
         }
-        self.check_shape(key, self.memory.shape(key.group, key.bytes.len(), value_bytes, 0))
+        let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
+        self.check_shape(key, shape)?;
+        Ok(shape)
+    }
+
+    /// The same shape, or a wide one if the entry expires at a time that calls for it, within all limits too.
+    pub(crate) fn check_expiry(&self, key: Key<'_>, shape: Shape, expires_at_ms: u64) -> Result<Shape, StoreError> {
+        if shape.is_wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
+            return Ok(shape);
+        }
+        let shape = Shape { is_wide: true, ..shape };
+        self.check_shape(key, shape)?;
+        Ok(shape)
     }
 
     /// Whether an entry of this shape is within all limits.
@@ -73,12 +85,9 @@ impl<H: RemovalHook> Store<H> {
         value_bytes: usize,
         now_ms: u64,
     ) -> Result<u64, StoreError> {
-        self.check_lengths(key, value_bytes)?;
-        let region = &self.memory.region;
-        let expires_at_ms = self.memory.frame.expires_at_ms(region, entry);
-        let flags = block::flags(region, entry);
-        let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes, expires_at_ms);
-        self.check_shape(key, shape)?;
+        let shape = self.check_lengths(key, value_bytes)?;
+        let (expires_at_ms, flags) = (self.expires_at_ms(entry), Head::at(&self.memory.region, entry).flags());
+        let shape = self.check_expiry(key, shape, expires_at_ms)?;
         let version = self.versions.next(now_ms);
         self.group_mut(key).counters.sets += 1;
         self.change(key, entry, shape, change, Stamp { version, expires_at_ms, flags, now_ms });
@@ -129,14 +138,15 @@ impl<H: RemovalHook> Store<H> {
         now_ms: u64,
     ) -> Result<Ref, StoreError> {
         let region = &self.memory.region;
-        let (old, marks) = (Shape::at(region, entry), block::marks(region, entry));
+        let head = Head::at(region, entry);
+        let old = head.shape(region, entry);
         let shape = Shape { is_wide: true, ..old };
         self.check_shape(key, shape)?;
-        let (version, flags) = (self.version(entry), block::flags(region, entry));
+        let (version, flags) = (self.version(entry), head.flags());
         let stamp = Stamp { version, expires_at_ms, flags, now_ms };
         let entry = self.relocate(key, entry, shape, Change::Append(&[]), stamp);
-        block::set_marks(&mut self.memory.region, entry, marks);
-        self.memory.frame.access(&mut self.memory.region, entry, now_ms);
+        block::set_marks(&mut self.memory.region, entry, head.marks());
+        Head::at(&self.memory.region, entry).access(&mut self.memory.region, entry, now_ms);
         Ok(self.recharge(key, entry, self.charge(key, old), now_ms))
     }
 
@@ -186,7 +196,7 @@ impl<H: RemovalHook> Store<H> {
     /// Removes a victim; whether it was there until now.
     pub(crate) fn evict(&mut self, victim: Ref, now_ms: u64) -> bool {
         let group = block::group(&self.memory.region, victim);
-        let absence = self.absence(group, victim, now_ms);
+        let absence = self.absence(group, &Head::at(&self.memory.region, victim), victim, now_ms);
         self.remove(victim, absence.unwrap_or(Reason::Evicted));
         absence.is_none()
     }
@@ -219,7 +229,7 @@ impl<H: RemovalHook> Store<H> {
         let region = &self.memory.region;
         let shape = Shape::at(region, entry);
         let bytes = (shape.key_bytes + shape.value_bytes) as u64;
-        let (group, version) = (block::group(region, entry), self.memory.frame.version(region, entry));
+        let (group, version) = (block::group(region, entry), self.version(entry));
         let removal = Removal { group, key: block::key(region, entry), reason, bytes, version };
         self.hook.removed(removal);
     }
