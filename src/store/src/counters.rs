@@ -60,6 +60,8 @@ pub struct MemoryCounters {
     pub segments_ghost: u64,
     /// Lines of 64 bytes in which the index has its entries, ten at most in each.
     pub index_lines: u64,
+    /// Whether the index would grow if more segments were free; look-ups take a little longer meanwhile.
+    pub index_waits: bool,
     /// Places of entries that the index moved from one slot to another since the start.
     pub index_moves: u64,
     /// Bytes of entries that are held.

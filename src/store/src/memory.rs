@@ -122,8 +122,7 @@ impl Memory {
     /// Whether an entry of this shape can be written.
     #[inline]
     pub(crate) fn has_room(&self, shape: Shape) -> bool {
-        let needed = self.segments_needed(shape) + usize::from(self.index.wants_segment(&self.region));
-        self.region.free() >= RESERVE_SEGMENTS + needed
+        self.region.free() >= RESERVE_SEGMENTS + self.segments_needed(shape)
     }
 
     /// Writes an entry for a key that has none. It is in no list and not in the index yet.

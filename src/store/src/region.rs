@@ -7,14 +7,17 @@
 //! What must stay true:
 //! - A segment is free or has one use, and whoever took it is the only one who writes to it.
 //! - [`Region::take`] leaves [`RESERVE_SEGMENTS`] free ones, which only [`Region::take_reserved`] may have: cleaning
-//!   can always begin.
+//!   can always begin. From tables it keeps [`LOG_SEGMENTS`] more, so that their growth, which can wait, takes no
+//!   segment from a write, which cannot.
 //! - The first segment that is taken begins at granule 0. It belongs to whoever takes it first, for as long as the
 //!   region lives; that is the index, so that 0 is the place of no entry.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::limits::{REGION_BYTES_MAX, RESERVE_SEGMENTS, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_WANTED};
+use crate::limits::{
+    LOG_SEGMENTS, REGION_BYTES_MAX, RESERVE_SEGMENTS, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_WANTED,
+};
 use crate::prefetch::{self, LINE_BYTES};
 
 /// Bytes of one granule: a place in the region is the number of a granule, in 32 bits.
@@ -87,7 +90,7 @@ impl core::fmt::Debug for Region {
 }
 
 impl Region {
-    /// Reserves as many whole segments as there is room for in `memory_bytes`, at least those of the reserve and one
+    /// Reserves as many whole segments as there is room for in `memory_bytes`, at least those that are kept and one
     /// more of the smallest size. Nothing is touched yet.
     ///
     /// # Panics
@@ -146,9 +149,16 @@ impl Region {
         self.uses[segment.number()]
     }
 
-    /// Takes a segment, unless only those of the reserve are left. It holds whatever its last user left there.
+    /// Whether a segment can be taken for this.
+    #[inline]
+    pub(crate) fn can_take(&self, purpose: Use) -> bool {
+        let kept = if purpose == Use::Log { 0 } else { LOG_SEGMENTS };
+        self.free() > RESERVE_SEGMENTS + kept
+    }
+
+    /// Takes a segment, unless only those are left that are kept for others. It holds whatever its last user left there.
     pub(crate) fn take(&mut self, purpose: Use) -> Option<SegmentId> {
-        if self.free() > RESERVE_SEGMENTS { self.take_reserved(purpose) } else { None }
+        if self.can_take(purpose) { self.take_reserved(purpose) } else { None }
     }
 
     /// Takes a segment, one of the reserve if need be.
@@ -261,7 +271,7 @@ impl Region {
 fn segmentation(memory_bytes: usize) -> (usize, usize) {
     let wanted = (memory_bytes / SEGMENTS_WANTED).max(1).next_power_of_two();
     let segment_bytes = wanted.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    ((memory_bytes / segment_bytes).max(RESERVE_SEGMENTS + 1), segment_bytes)
+    ((memory_bytes / segment_bytes).max(RESERVE_SEGMENTS + LOG_SEGMENTS + 1), segment_bytes)
 }
 
 #[cfg(test)]
@@ -270,7 +280,7 @@ mod tests {
 
     #[test]
     fn segments_are_sized_by_the_memory() {
-        assert_eq!(segmentation(0), (RESERVE_SEGMENTS + 1, 16 << 10));
+        assert_eq!(segmentation(0), (RESERVE_SEGMENTS + LOG_SEGMENTS + 1, 16 << 10));
         assert_eq!(segmentation(1 << 20), (64, 16 << 10));
         assert_eq!(segmentation((1 << 20) + 16_383), (64, 16 << 10));
         assert_eq!(segmentation(64 << 20), (512, 128 << 10));
@@ -293,13 +303,14 @@ mod tests {
         assert_eq!((region.free(), region.used_for(Use::Log)), (RESERVE_SEGMENTS, 3));
         region.give_back(SegmentId::new(1));
         region.give_back(SegmentId::new(0));
-        assert_eq!(region.take(Use::Index), Some(SegmentId::new(0)), "the last that was given back");
+        assert_eq!(region.take(Use::Index), None, "a table leaves two to the log");
+        assert_eq!(region.take(Use::Log), Some(SegmentId::new(0)), "the last that was given back");
         assert_eq!(region.take_reserved(Use::Log), Some(SegmentId::new(1)), "touched before those that never were");
         assert_eq!(region.take(Use::Ghost), None);
         assert_eq!(region.take_reserved(Use::Log), Some(SegmentId::new(3)));
         assert_eq!(region.take_reserved(Use::Log), Some(SegmentId::new(4)));
         assert_eq!(region.take_reserved(Use::Log), None);
-        assert_eq!(region.purpose(SegmentId::new(0)), Use::Index);
+        assert_eq!(region.purpose(SegmentId::new(0)), Use::Log);
         region.validate();
     }
 
@@ -324,7 +335,10 @@ mod tests {
                 match random.u8(0..4) {
                     0 => match region.take(purpose) {
                         Some(segment) => held.push((segment, purpose)),
-                        None => assert!(free <= RESERVE_SEGMENTS, "seed {seed} step {step}"),
+                        None => assert!(
+                            free <= RESERVE_SEGMENTS + if purpose == Use::Log { 0 } else { LOG_SEGMENTS },
+                            "seed {seed} step {step}"
+                        ),
                     },
                     1 => match region.take_reserved(purpose) {
                         Some(segment) => held.push((segment, purpose)),

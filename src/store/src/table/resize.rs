@@ -18,7 +18,7 @@
 use crate::limits::{
     GROW_SHARE, LOAD_GROW_PERCENT, LOAD_SHRINK_PERCENT, PASSED_MAX, RUN_LINES_MAX, SWEEP_LINES, SWEEP_MOVES, WIPE_LINES,
 };
-use crate::region::Region;
+use crate::region::{Region, Use};
 
 use super::homes::Homes;
 use super::{Crowded, Layout, Table};
@@ -79,7 +79,7 @@ impl<L: Layout> Table<L> {
     /// insertions may be refused.
     pub(crate) fn wants_segment(&self, region: &Region) -> bool {
         let waits = matches!(self.resize, Resize::Gathering { to, .. } if self.segments() < to);
-        waits && region.free() <= crate::limits::RESERVE_SEGMENTS
+        waits && !region.can_take(Use::Index)
     }
 
     /// A bounded part of a change of the number of lines, or the beginning of one that is due.
