@@ -1,5 +1,6 @@
 //! Tests of the store through its public face.
 
+mod arena;
 mod contract;
 mod model;
 mod plain;
