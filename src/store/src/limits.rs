@@ -55,7 +55,7 @@ pub const PIECE_BYTES_MIN: usize = 4 << 10;
 pub const PIECE_BYTES_MAX: usize = 16 << 10;
 
 /// With less free segments than this a write pays for new ones, by evicting and cleaning ahead of what it needs.
-pub const FREE_SEGMENTS_LOW: usize = RESERVE_SEGMENTS + LOG_SEGMENTS + 2;
+pub const FREE_SEGMENTS_LOW: usize = RESERVE_SEGMENTS + LOG_SEGMENTS + 4;
 /// Closed segments are sorted into so many classes by their dead bytes.
 pub const DEAD_CLASSES: usize = 32;
 /// Cleaning begins when one byte of so many in the log is dead: below that evicting costs less, and where entries go
@@ -96,8 +96,9 @@ pub const SEGMENT_BYTES_MIN: usize = 16 << 10;
 pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
 /// Free segments that only cleaning may take.
 pub const RESERVE_SEGMENTS: usize = 2;
-/// Free segments beside the reserve that index and ghosts leave to entries.
-pub const LOG_SEGMENTS: usize = 2;
+/// Free segments beside the reserve that index and ghosts leave to entries. Writes keep more free than that, so tables
+/// can grow while memory is full.
+pub const LOG_SEGMENTS: usize = 1;
 
 const _: () = assert!(SEGMENT_BYTES_MIN.is_power_of_two() && SEGMENT_BYTES_MAX.is_power_of_two());
 const _: () = assert!(REGION_BYTES_MAX / 8 <= 1 << 32, "a place must fit in 32 bits");

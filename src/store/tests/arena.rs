@@ -168,6 +168,20 @@ fn no_write_moves_more_than_its_share() {
 }
 
 #[test]
+fn ghosts_are_remembered_while_memory_is_full() {
+    let mut store = store(PolicyKind::TwoQ, 16 << 20);
+    for number in 0..400_000_u32 {
+        store.set(key(&number.to_le_bytes()), write(&[5; 64]), NOW).unwrap();
+    }
+    let (counters, memory) = (store.counters(GROUP), store.memory());
+    assert!(memory.evictions > 100_000, "memory was full before the budget was: {memory:?}");
+    assert!(counters.ghost_bytes / GHOST_BYTES * 3 > counters.entries, "{counters:?}");
+    let ghosts_bytes = memory.segments_ghost * memory.segment_bytes;
+    assert!(ghosts_bytes < counters.ghost_bytes + counters.ghost_bytes / 4, "{memory:?}");
+    store.validate();
+}
+
+#[test]
 fn a_smaller_budget_is_approached_in_steps() {
     for policy in [PolicyKind::Lru, PolicyKind::TwoQ] {
         let mut store = store(policy, 16 << 20);
