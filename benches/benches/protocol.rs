@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use larder_benches::harness::{case, run};
 use larder_protocol::native::{self, Scratch};
-use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Keys, Reply, Request, Span, Status, Write};
+use larder_protocol::{Command, Condition, Entries, Expiry, Found, Keys, Reply, Request, Span, Status, Value, Write};
 
 const KEY: &[u8; 16] = b"key:000000123456";
 const KEYS: usize = 50;
@@ -36,13 +36,13 @@ impl Entries for Hits {
         KEYS
     }
 
-    fn entry(&self, _index: usize) -> Result<Entry<'_>, Status> {
+    fn entry(&self, _index: usize) -> Result<Found<'_>, Status> {
         Ok(entry(&[7; 64]))
     }
 }
 
-fn entry(value: &[u8]) -> Entry<'_> {
-    Entry { value, flags: 0, version: 1 << 60, ttl_ms: 0 }
+fn entry(value: &[u8]) -> Found<'_> {
+    Found { value: Value::Whole(value), flags: 0, version: 1 << 60, ttl_ms: 0 }
 }
 
 fn get() -> Command<'static> {

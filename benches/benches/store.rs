@@ -44,8 +44,24 @@ struct Shard {
 
 impl Shard {
     fn new(policy: PolicyKind, budget_bytes: u64) -> Shard {
-        let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 1 << 20 }, larder_store::NoHook);
-        let settings = GroupSettings { name: "default".into(), budget_bytes, policy, ttl_ms: 0, charge: Charge::Bytes };
+        let mut store = Store::new(
+            StoreSettings {
+                shard: 0,
+                value_bytes_max: 1 << 16,
+                memory_bytes: budget_bytes,
+                key_hash: |seed, key| key_hash(key, seed),
+            },
+            larder_store::NoHook,
+        );
+        let settings = GroupSettings {
+            name: "default".into(),
+            budget_bytes,
+            policy,
+            ttl_ms: 0,
+            ttl_jitter: 0,
+            hash_seed: group_hash("default", 0),
+            charge: Charge::Bytes,
+        };
         let group = store.create_group(settings).expect("the first group of a store");
         Shard { store, group, group_hash: group_hash("default", 0), numbers: Numbers(1) }
     }

@@ -7,12 +7,15 @@
 use anyhow::{Context, Result};
 use larder_ring::{group_hash, key_hash, shard};
 use larder_server::config::{Config, Loaded, ServeFlags};
+use larder_store::limits::{MEMORY_BYTES_MIN, REGION_BYTES_MAX};
 use larder_store::{
     Charge, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreError, StoreSettings, Write,
 };
 use loadgen::trace::Trace;
 use loadgen::workload::keys::trace_key;
 
+/// Memory for each object of a cache: an entry without a value, its place in the index, ghosts, and room to clean.
+const OBJECT_MEMORY_BYTES: u64 = 256;
 /// No entry of a replay expires, so the time does not matter; only 0 is not a time.
 const NOW_MS: u64 = 1;
 
@@ -21,13 +24,17 @@ const NOW_MS: u64 = 1;
 /// # Errors
 /// The store refuses the size.
 pub fn objects(policy: PolicyKind, cache_objects: u64, keys: impl IntoIterator<Item = u64>) -> Result<u64> {
-    let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 0 }, NoHook);
+    let memory_bytes = (cache_objects * OBJECT_MEMORY_BYTES).clamp(MEMORY_BYTES_MIN, REGION_BYTES_MAX);
+    let settings = StoreSettings { shard: 0, value_bytes_max: 0, memory_bytes, key_hash: hash_of };
+    let mut store = Store::new(settings, NoHook);
     let group = store
         .create_group(GroupSettings {
             name: "objects".into(),
             budget_bytes: cache_objects,
             policy,
             ttl_ms: 0,
+            ttl_jitter: 0,
+            hash_seed: 0,
             charge: Charge::Objects,
         })
         .with_context(|| format!("a cache of {cache_objects} objects"))?;
@@ -126,12 +133,23 @@ impl Replayed {
     }
 }
 
+fn hash_of(seed: u64, key: &[u8]) -> u64 {
+    key_hash(key, seed)
+}
+
 /// The store of one shard, as the server makes it.
 fn store(config: &Config, number: u16) -> Result<Store> {
     let shard = u8::try_from(number).expect("a server has at most 256 shards");
-    let mut store = Store::new(StoreSettings { shard, value_bytes_max: config.value_bytes_max as usize }, NoHook);
-    for group in config.shard_groups() {
+    let settings = StoreSettings {
+        shard,
+        value_bytes_max: config.value_bytes_max as usize,
+        memory_bytes: config.shard_memory_bytes(),
+        key_hash: hash_of,
+    };
+    let mut store = Store::new(settings, NoHook);
+    for mut group in config.shard_groups() {
         let name = group.name.clone();
+        group.hash_seed = group_hash(&name, 0);
         store.create_group(group).with_context(|| format!("group {name} on shard {number}"))?;
     }
     Ok(store)

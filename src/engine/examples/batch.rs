@@ -14,7 +14,7 @@ use larder_engine::{Engine, EngineSettings, Submission};
 use larder_protocol::native::{RequestLimits, decode_plain, encode_request, encode_response, frame};
 use larder_protocol::{Command, Condition, Expiry, Request, Write};
 use larder_ring::{Node, Topology};
-use larder_store::{Charge, GroupSettings, NoHook, PolicyKind, StoreSettings};
+use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
@@ -87,8 +87,9 @@ fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
         node_id: "a".into(),
         shard: 0,
         server: "example".into(),
-        groups: vec![GroupSettings { name, budget_bytes, policy, ttl_ms: 0, charge }],
-        store: StoreSettings { shard: 0, value_bytes_max: 1 << 20 },
+        groups: vec![GroupSettings { name, budget_bytes, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge }],
+        value_bytes_max: 1 << 20,
+        memory_bytes: budget_bytes,
         timeout_ms_default: 1_000,
         started_ms: NOW_MS,
     };

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use larder_protocol::native::generated::StatsResult;
 use larder_protocol::native::{Body, Response};
-use larder_protocol::{Entry, Failure, Reply, Status};
+use larder_protocol::{Entry, Failure, Found, Reply, Status, Value};
 
 use crate::failures;
 use crate::gather::Gather;
@@ -91,7 +91,8 @@ impl Answer {
             Answer::Done => Reply::Done,
             Answer::Miss => Reply::Miss,
             Answer::Entry { start, len, flags, version, ttl_ms } => {
-                Reply::Entry(Entry { value: &values.bytes[start..start + len], flags, version, ttl_ms })
+                let value = Value::Whole(&values.bytes[start..start + len]);
+                Reply::Entry(Found { value, flags, version, ttl_ms })
             }
             Answer::Stored { version } => Reply::Stored { version },
             Answer::Number { value, version } => Reply::Number { value, version },

@@ -29,10 +29,13 @@ pub struct EngineSettings {
     pub shard: u16,
     /// Name and version of the server, for statistics.
     pub server: String,
-    /// The groups with this shard's budgets, the same on every shard; one is named "default".
+    /// The groups with this shard's budgets, the same on every shard; one is named "default". Their hash seeds are set
+    /// by the engine, which derives them from the cluster's.
     pub groups: Vec<GroupSettings>,
-    /// Settings of this shard's store.
-    pub store: StoreSettings,
+    /// Longest value that is accepted, in bytes.
+    pub value_bytes_max: usize,
+    /// All memory of this shard's entries, in bytes; see [`StoreSettings::memory_bytes`].
+    pub memory_bytes: u64,
     /// How long a request waits whose sender does not say, in ms; at least 1.
     pub timeout_ms_default: u32,
     /// When the server started, in ms since the Unix epoch.
@@ -74,7 +77,8 @@ impl<H: RemovalHook> Engine<H> {
     /// # Errors
     /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
     pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
-        let EngineSettings { node_id, shard, server, groups, store, timeout_ms_default, started_ms } = settings;
+        let EngineSettings { node_id, shard, server, groups, timeout_ms_default, started_ms, .. } = settings;
+        let EngineSettings { value_bytes_max, memory_bytes, .. } = settings;
         let Some(node) = topology.index_of(&node_id) else {
             return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
         };
@@ -82,12 +86,19 @@ impl<H: RemovalHook> Engine<H> {
         if shard >= shards {
             return Err(EngineError::UnknownShard { node_id, shard, shards });
         }
-        let limits = RequestLimits { value_bytes_max: store.value_bytes_max, ..RequestLimits::default() };
+        let limits = RequestLimits { value_bytes_max, ..RequestLimits::default() };
+        let version_shard = u8::try_from(shard).expect("the topology gives a node at most 256 shards");
+        let store = StoreSettings {
+            shard: version_shard,
+            value_bytes_max,
+            memory_bytes,
+            key_hash: |group_hash, key| key_hash(key, group_hash),
+        };
         let mut store = Store::new(store, hook);
         let mut hashes = Vec::with_capacity(groups.len());
         for group in groups {
             let (name, hash) = (group.name.clone(), group_hash(&group.name, topology.cluster_seed()));
-            hashes.push((name, store.create_group(group)?, hash));
+            hashes.push((name, store.create_group(GroupSettings { hash_seed: hash, ..group })?, hash));
         }
         let local = Local {
             store,

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use larder_protocol::{Entries, Entry, Outcomes, Status};
+use larder_protocol::{Entries, Found, Outcomes, Status, Value};
 
 use crate::limits::{GATHER_BYTES_MAX, GATHERS_KEPT_MAX, KEPT_BYTES_MAX};
 
@@ -65,10 +65,10 @@ impl Gather {
         };
     }
 
-    fn found(&mut self, position: usize, found: Entry<'_>) {
+    fn found(&mut self, position: usize, found: Found<'_>) {
         let (start, len) = (self.values.len() as u32, found.value.len() as u32);
-        self.values.extend_from_slice(found.value);
-        let Entry { flags, version, ttl_ms, .. } = found;
+        found.value.append_to(&mut self.values);
+        let Found { flags, version, ttl_ms, .. } = found;
         self.slots[position] = Slot::Found { start, len, flags, version, ttl_ms };
     }
 
@@ -83,11 +83,11 @@ impl Entries for Gather {
         self.slots.len()
     }
 
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
         match self.slots[index] {
             Slot::Found { start, len, flags, version, ttl_ms } => {
-                let value = &self.values[start as usize..][..len as usize];
-                Ok(Entry { value, flags, version, ttl_ms })
+                let value = Value::Whole(&self.values[start as usize..][..len as usize]);
+                Ok(Found { value, flags, version, ttl_ms })
             }
             Slot::Failed(status) => Err(status),
             Slot::Waiting { idempotent } => Err(Self::late(idempotent)),
@@ -144,7 +144,7 @@ impl Gathers {
 
     /// Copies an entry that was found. Where it does not fit, the key is answered TOO_LARGE if its own request holds
     /// that much already, or else OVERLOADED; says whether it was the latter.
-    pub(crate) fn found(&mut self, gather: &mut Gather, position: usize, found: Entry<'_>) -> bool {
+    pub(crate) fn found(&mut self, gather: &mut Gather, position: usize, found: Found<'_>) -> bool {
         let bytes = found.value.len();
         if self.bytes + bytes <= GATHER_BYTES_MAX {
             self.bytes += bytes;
@@ -173,8 +173,8 @@ impl Gather {
 mod tests {
     use super::*;
 
-    fn entry(value: &[u8]) -> Entry<'_> {
-        Entry { value, flags: 3, version: 9, ttl_ms: 0 }
+    fn entry(value: &[u8]) -> Found<'_> {
+        Found { value: Value::Whole(value), flags: 3, version: 9, ttl_ms: 0 }
     }
 
     #[test]

@@ -24,19 +24,20 @@
 //! use larder_engine::{Engine, EngineSettings, Submission};
 //! use larder_protocol::{Command, Condition, Expiry, Reply, Request, Write};
 //! use larder_ring::{Node, Topology};
-//! use larder_store::{Charge, GroupSettings, NoHook, PolicyKind, StoreSettings};
+//! use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 //!
 //! let node = Node { id: "a".into(), address: "a:7400".into(), shards: 2, points: 1024, incarnation: 1 };
 //! let topology = Arc::new(Topology::single(node, 0));
 //! let engine = |shard: u8| {
 //!     let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ, Charge::Bytes);
-//!     let group = GroupSettings { name, budget_bytes: 1 << 20, policy, ttl_ms: 0, charge };
+//!     let group = GroupSettings { name, budget_bytes: 1 << 20, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge };
 //!     let settings = EngineSettings {
 //!         node_id: "a".into(),
 //!         shard: shard.into(),
 //!         server: "example".into(),
 //!         groups: vec![group],
-//!         store: StoreSettings { shard, value_bytes_max: 1 << 16 },
+//!         value_bytes_max: 1 << 16,
+//!         memory_bytes: 1 << 20,
 //!         timeout_ms_default: 1_000,
 //!         started_ms: 1,
 //!     };

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
 use larder_protocol::native::generated::StatsResult;
-use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
+use larder_protocol::{
+    Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
+};
 use larder_ring::{NodeIndex, Topology, key_hash};
 use larder_store::{Handle, Key, RemovalHook, Store, StoreError};
 
@@ -138,7 +140,7 @@ impl<H: RemovalHook> Local<H> {
         let changed = match *command {
             Command::Get { key: bytes } => {
                 return match self.store.get(key(bytes), now_ms) {
-                    Some(handle) => Reply::Entry(entry(&self.store, handle, now_ms)),
+                    Some(handle) => Reply::Entry(self.found(handle, now_ms)),
                     None => Reply::Miss,
                 };
             }
@@ -154,8 +156,10 @@ impl<H: RemovalHook> Local<H> {
                 touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version })
             }
             Command::GetAndTouch { key: bytes, expiry } => {
-                let touched = self.store.touch(key(bytes), expiry_of(expiry), now_ms);
-                touched.map(|handle| Reply::Entry(entry(&self.store, handle, now_ms)))
+                match self.store.touch(key(bytes), expiry_of(expiry), now_ms) {
+                    Ok(handle) => return Reply::Entry(self.found(handle, now_ms)),
+                    Err(error) => Err(error),
+                }
             }
             Command::Increment { key: bytes, delta, initial, expiry } => {
                 let sum = self.store.increment(key(bytes), delta, initial, expiry_of(expiry), now_ms);
@@ -250,6 +254,32 @@ impl<H: RemovalHook> Local<H> {
         outcome.map_err(|error| failures::of_store(error).status)
     }
 
+    /// An entry as a reply has it.
+    #[inline]
+    pub(crate) fn found(&mut self, handle: Handle, now_ms: u64) -> Found<'_> {
+        if self.store.entry(handle).value.contiguous().is_none() {
+            // Where the reply finds its pieces.
+            self.last.found.clear();
+            self.last.found.push(Ok(handle));
+        }
+        self.found_as(0, handle, now_ms)
+    }
+
+    /// An entry as a reply has it, which is result `index` of those that were found last if it is in pieces.
+    #[inline]
+    fn found_as(&self, index: usize, handle: Handle, now_ms: u64) -> Found<'_> {
+        let entry = self.store.entry(handle);
+        let value = match entry.value.contiguous() {
+            Some(bytes) => Value::Whole(bytes),
+            None => Value::InPieces { source: self, index, len: entry.value.len() },
+        };
+        let ttl_ms = match entry.expires_at_ms {
+            0 => 0,
+            at_ms => at_ms.saturating_sub(now_ms).max(1),
+        };
+        Found { value, flags: entry.flags, version: entry.version, ttl_ms }
+    }
+
     /// Makes every entry of the group absent here; how often that was done.
     pub(crate) fn invalidate(&mut self, group: Group, now_ms: u64) -> u64 {
         self.counters.requests += 1;
@@ -331,8 +361,16 @@ impl<H: RemovalHook> Entries for Local<H> {
         self.last.found.len()
     }
 
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
-        self.last.found[index].map(|handle| entry(&self.store, handle, self.last.found_ms))
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
+        self.last.found[index].map(|handle| self.found_as(index, handle, self.last.found_ms))
+    }
+}
+
+/// The values of the entries that were found last.
+impl<H: RemovalHook> Pieces for Local<H> {
+    fn append(&self, index: usize, out: &mut Vec<u8>) {
+        let handle = self.last.found[index].expect("only what was found has a value");
+        self.store.entry(handle).value.copy_to(out);
     }
 }
 
@@ -345,16 +383,6 @@ impl Outcomes for Last {
     fn outcome(&self, index: usize) -> Result<u64, Status> {
         self.outcomes[index]
     }
-}
-
-/// An entry as a client sees it.
-pub(crate) fn entry<H: RemovalHook>(store: &Store<H>, handle: Handle, now_ms: u64) -> Entry<'_> {
-    let found = store.entry(handle);
-    let ttl_ms = match found.expires_at_ms {
-        0 => 0,
-        at_ms => at_ms.saturating_sub(now_ms).max(1),
-    };
-    Entry { value: found.value, flags: found.flags, version: found.version, ttl_ms }
 }
 
 fn write_of<'a>(write: &Write<'a>) -> larder_store::Write<'a> {

@@ -148,7 +148,7 @@ fn fill(gather: &mut Gather, gathers: &mut Gathers, part: &Part, response: &Resp
             for (place, found) in part.order.clone().zip(entries.iter()) {
                 let position = gather.position(place);
                 match found {
-                    Ok(found) => overloaded += u64::from(gathers.found(gather, position, found)),
+                    Ok(found) => overloaded += u64::from(gathers.found(gather, position, found.into())),
                     Err(status) => gather.fail(position, status),
                 }
             }

@@ -15,7 +15,7 @@ use crate::completions::Answer;
 use crate::gather::Gather;
 use crate::groups::Group;
 use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX};
-use crate::local::{Route, entry};
+use crate::local::Route;
 use crate::mesh::Part;
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket};
@@ -103,7 +103,7 @@ impl<H: RemovalHook> Engine<H> {
             }
             match self.local.find(many, position, group, now_ms) {
                 Ok(handle) => {
-                    let found = entry(&self.local.store, handle, now_ms);
+                    let found = self.local.found(handle, now_ms);
                     let is_overloaded = self.waiting.gathers.found(gather, position, found);
                     self.local.counters.overloaded += u64::from(is_overloaded);
                 }

@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use larder_engine::{Outgoing, Submission};
-use larder_protocol::{Command, Condition, Expiry, Reply, Request};
+use larder_protocol::{Command, Condition, Expiry, Reply, Request, Value};
 
 use crate::harness::{Batch, START_MS, World, WorldSettings, set, set_if};
 
@@ -39,7 +39,11 @@ fn what_is_executed_here_allocates_nothing() {
                 none(info, what);
             }
         };
-        check("a hit", Command::Get { key }, |reply| matches!(reply, Reply::Entry(entry) if entry.value == b"value"));
+        check(
+            "a hit",
+            Command::Get { key },
+            |reply| matches!(reply, Reply::Entry(entry) if entry.value == Value::Whole(b"value")),
+        );
         check("a miss", Command::Get { key: &absent }, |reply| matches!(reply, Reply::Miss));
         let touch = Command::GetAndTouch { key, expiry: Expiry::Never };
         check("get_and_touch", touch, |reply| matches!(reply, Reply::Entry(_)));

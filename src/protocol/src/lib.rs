@@ -20,4 +20,4 @@ mod reply;
 
 pub use ahead::Ahead;
 pub use command::{Command, Condition, Expiry, Keys, Request, Span, Write, WriteSpan, Writes};
-pub use reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
+pub use reply::{Entries, Entry, Failure, Found, Outcomes, Pieces, Reply, Status, Value};

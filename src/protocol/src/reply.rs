@@ -2,6 +2,7 @@
 //! copy into the connection's buffer is the only one.
 
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
 
 use larder_ring::Topology;
 
@@ -16,7 +17,7 @@ pub enum Reply<'a> {
     /// The key is not there.
     Miss,
     /// An entry (get, get_and_touch).
-    Entry(Entry<'a>),
+    Entry(Found<'a>),
     /// The result of each key (get_many).
     Entries(&'a dyn Entries),
     /// An entry was stored or touched; its version.
@@ -46,7 +47,7 @@ pub enum Reply<'a> {
     Failed(&'a Failure),
 }
 
-/// An entry as a client sees it.
+/// An entry as a client is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The value.
@@ -59,6 +60,95 @@ pub struct Entry<'a> {
     pub ttl_ms: u64,
 }
 
+/// An entry as a server finds it; its fields are those of [`Entry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The value.
+    pub value: Value<'a>,
+    /// As the writer set them.
+    pub flags: u32,
+    /// Its version, never 0.
+    pub version: u64,
+    /// What is left of its life in ms, at least 1; 0: it does not expire.
+    pub ttl_ms: u64,
+}
+
+impl<'a> From<Entry<'a>> for Found<'a> {
+    fn from(Entry { value, flags, version, ttl_ms }: Entry<'a>) -> Self {
+        Self { value: Value::Whole(value), flags, version, ttl_ms }
+    }
+}
+
+/// A value as the server's memory has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// In one run of bytes: nearly all of them.
+    Whole(&'a [u8]),
+    /// In several places: large ones.
+    InPieces {
+        /// Who knows the places.
+        source: &'a dyn Pieces,
+        /// Which of the values of that source.
+        index: usize,
+        /// Length of the value, in bytes.
+        len: usize,
+    },
+}
+
+/// Values that are not in one place.
+pub trait Pieces: core::fmt::Debug {
+    /// Appends value `index`, all of it.
+    fn append(&self, index: usize, out: &mut Vec<u8>);
+}
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |value: &Value<'_>| {
+            let mut bytes = Vec::new();
+            value.append_to(&mut bytes);
+            bytes
+        };
+        match (self, other) {
+            (Value::Whole(one), Value::Whole(other)) => one == other,
+            _ => self.len() == other.len() && bytes(self) == bytes(other),
+        }
+    }
+}
+
+impl Eq for Value<'_> {}
+
+impl Value<'_> {
+    /// Its length, in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match *self {
+            Value::Whole(bytes) => bytes.len(),
+            Value::InPieces { len, .. } => len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends all of it.
+    ///
+    /// # Panics
+    /// If its source appends another number of bytes.
+    #[inline]
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        match *self {
+            Value::Whole(bytes) => out.extend_from_slice(bytes),
+            Value::InPieces { source, index, len } => {
+                let end = out.len() + len;
+                source.append(index, out);
+                assert_eq!(out.len(), end, "a value is as long as it says");
+            }
+        }
+    }
+}
+
 /// The results of a get_many, in the order asked: the entry, or why there is none ([`Status::NotFound`]: a miss).
 pub trait Entries: core::fmt::Debug {
     /// How many keys were asked for.
@@ -68,7 +158,7 @@ pub trait Entries: core::fmt::Debug {
         self.len() == 0
     }
     /// The result of key `index`, below [`Entries::len`].
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status>;
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status>;
 }
 
 /// The results of a set_many or delete_many, in the order sent: the version (0 after a delete), or why not.

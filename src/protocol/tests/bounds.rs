@@ -57,7 +57,7 @@ fn the_largest_value_fits_alone_and_in_the_largest_batch() {
     let lengths = lengths(misses.chain([entry(&value)]).collect());
     assert_eq!(lengths.last(), Some(&Ok(VALUE_BYTES_MAX)));
 
-    let frame = frame_of(&Reply::Entry(entry(&value).expect("an entry")));
+    let frame = frame_of(&Reply::Entry(entry(&value).expect("an entry").into()));
     let response = decode_response(&frame[4..]).expect("a response");
     assert!(matches!(response.body, Body::Entry(found) if found.value == value));
 }
@@ -80,7 +80,7 @@ fn every_reply_is_reserved_once_and_exactly() {
     for reply in [
         Reply::Done,
         Reply::Miss,
-        Reply::Entry(entry(b"value").expect("an entry")),
+        Reply::Entry(entry(b"value").expect("an entry").into()),
         Reply::Stored { version: u64::MAX },
         Reply::Number { value: i64::MIN, version: u64::MAX },
         Reply::Invalidated { generation: u64::MAX },
@@ -139,7 +139,7 @@ fn keys_and_values_are_borrowed_from_the_frame() {
         other => panic!("{other:?}"),
     }
 
-    let frame = frame_of(&Reply::Entry(entry(&key).expect("an entry")));
+    let frame = frame_of(&Reply::Entry(entry(&key).expect("an entry").into()));
     match decode_response(&frame[4..]).expect("valid").body {
         Body::Entry(entry) => assert!(lies_in(entry.value, &frame)),
         other => panic!("{other:?}"),

@@ -5,7 +5,9 @@ use larder_protocol::native::{
     Body, Malformed, RequestLimits, Response, Scratch, decode_plain, decode_request, decode_response, encode_request,
     encode_response,
 };
-use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
+use larder_protocol::{
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
+};
 use pb::request::Operation;
 use pb::response::Result as Outcome;
 use prost::Message;
@@ -290,13 +292,30 @@ fn entry_as_prost(entry: Result<Entry<'_>, Status>) -> pb::Entry {
 #[derive(Debug)]
 pub(crate) struct Results<T>(pub(crate) Vec<Result<T, Status>>);
 
+/// Values in two pieces.
+impl Pieces for Results<Entry<'_>> {
+    fn append(&self, index: usize, out: &mut Vec<u8>) {
+        let value = self.0[index].expect("only an entry has a value").value;
+        let (first, rest) = value.split_at(value.len() / 3);
+        out.extend_from_slice(first);
+        out.extend_from_slice(rest);
+    }
+}
+
 impl Entries for Results<Entry<'_>> {
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
-        self.0[index]
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
+        let entry = self.0[index]?;
+        let len = entry.value.len();
+        // As both kinds of value, in turn.
+        let value = match index % 2 {
+            0 => Value::Whole(entry.value),
+            _ => Value::InPieces { source: self, index, len },
+        };
+        Ok(Found { value, ..entry.into() })
     }
 }
 
@@ -314,13 +333,7 @@ impl Outcomes for Results<u64> {
 pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (id, epoch) = (response.id, response.epoch);
-    let mut encode = |reply: Reply<'_>| {
-        encode_response(&mut out, id, epoch, &reply);
-        let (mut roomy, before) = (Vec::with_capacity(1 << 20), b"before");
-        roomy.extend_from_slice(before);
-        encode_response(&mut roomy, id, epoch, &reply);
-        assert_eq!(roomy[before.len()..], out, "a buffer with room gets the same");
-    };
+    let mut encode = |reply: Reply<'_>| encode_twice(&mut out, id, epoch, &reply);
     let bare = response.message.is_empty() && response.retry_after_ms == 0;
     match (response.status, &response.body) {
         (Status::Ok, Body::None) if bare => encode(Reply::Done),
@@ -330,7 +343,13 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
             encode(Reply::Failed(&Failure { status, message, retry_after_ms: response.retry_after_ms }));
         }
         _ if response.status != Status::Ok || !bare => return None,
-        (_, Body::Entry(entry)) => encode(Reply::Entry(*entry)),
+        (_, Body::Entry(entry)) => {
+            encode(Reply::Entry((*entry).into()));
+            let value = Value::InPieces { source: &Results(vec![Ok(*entry)]), index: 0, len: entry.value.len() };
+            let mut in_pieces = Vec::new();
+            encode_response(&mut in_pieces, id, epoch, &Reply::Entry(Found { value, ..(*entry).into() }));
+            assert_eq!(in_pieces, out, "a value in pieces looks the same on the wire");
+        }
         (_, Body::Entries(entries)) => encode(Reply::Entries(&Results(entries.iter().collect()))),
         (_, Body::Stored { version }) => encode(Reply::Stored { version: *version }),
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
@@ -344,4 +363,13 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         _ => return None,
     }
     Some(out)
+}
+
+/// Encodes an answer into an empty buffer, and into one with room, which gets the same.
+fn encode_twice(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
+    encode_response(out, id, epoch, reply);
+    let (mut roomy, before) = (Vec::with_capacity(1 << 20), b"before");
+    roomy.extend_from_slice(before);
+    encode_response(&mut roomy, id, epoch, reply);
+    assert_eq!(roomy[before.len()..], *out, "a buffer with room gets the same");
 }

@@ -5,14 +5,12 @@ use crate::shard::RingSize;
 /// The core numbers that can be named, from 0 up to here exclusive: what the kernel's affinity masks of common builds
 /// hold.
 pub const CORES_MAX: usize = 1024;
-/// Largest `memory`, in bytes.
-pub const MEMORY_BYTES_MAX: u64 = 1 << 46;
+/// Most `memory` per shard, in bytes.
+pub const MEMORY_PER_SHARD_BYTES_MAX: u64 = larder_store::limits::REGION_BYTES_MAX;
 /// Least `memory` per shard, in bytes: less is all overhead.
 pub const MEMORY_PER_SHARD_BYTES_MIN: u64 = 1 << 20;
 /// `memory` unless configured, in bytes.
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
-/// Least budget of a group per shard, in bytes.
-pub const GROUP_SHARE_BYTES_MIN: u64 = 16 << 10;
 /// Most groups of a server.
 pub const GROUPS_MAX: usize = 256;
 /// Longest time to live that can be configured, in milliseconds: ten years of 365 days.
@@ -53,10 +51,13 @@ pub const FILES_PER_SHARD: u64 = 16;
 pub const PROBE_RING_ENTRIES: u32 = 2;
 
 const _: () =
-    assert!(GROUP_SHARE_BYTES_MIN <= MEMORY_PER_SHARD_BYTES_MIN, "the default group fits into the least memory");
-const _: () = assert!(GROUP_SHARE_BYTES_MIN >= larder_store::limits::BUDGET_BYTES_MIN, "the store accepts every group");
+    assert!(MEMORY_PER_SHARD_BYTES_MIN >= larder_store::limits::MEMORY_BYTES_MIN, "the store accepts every memory");
+const _: () = assert!(
+    larder_store::limits::SEGMENT_BYTES_MIN as u64 >= larder_store::limits::BUDGET_BYTES_MIN,
+    "the store accepts every group of a segment"
+);
 const _: () = assert!(GROUPS_MAX <= larder_store::limits::GROUPS_MAX, "the store has room for every group");
-const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX);
+const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_PER_SHARD_BYTES_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
 const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{Engine, EngineError, EngineSettings};
 use larder_membership::{Local, MembershipError, Source, Topology};
-use larder_store::{NoHook, StoreSettings};
+use larder_store::NoHook;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, ClockError};
@@ -159,10 +159,8 @@ fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64
         shard,
         server: SERVER.to_owned(),
         groups: config.shard_groups(),
-        store: StoreSettings {
-            shard: u8::try_from(shard).expect("a node has at most 256 shards"),
-            value_bytes_max: config.value_bytes_max as usize,
-        },
+        value_bytes_max: config.value_bytes_max as usize,
+        memory_bytes: config.shard_memory_bytes(),
         timeout_ms_default: config.request_timeout_ms,
         started_ms,
     };
@@ -199,11 +197,14 @@ fn announce(config: &Config) {
     let groups: Vec<_> = config
         .groups
         .iter()
-        .map(|group| format!("{} ({}, {})", group.name, Size(group.budget_bytes), group.policy.name()))
+        .map(|group| {
+            let share = Size(group.budget_bytes / u64::from(config.shards));
+            format!("{} ({}, {share} per shard, {})", group.name, Size(group.budget_bytes), group.policy.name())
+        })
         .collect();
     crate::log::line(format_args!(
         "{SERVER} is ready: native protocol on {}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
-         groups: {}",
+         values up to {}; groups: {}",
         config.listen,
         config.node_id,
         config.cluster,
@@ -211,6 +212,7 @@ fn announce(config: &Config) {
         if config.shards == 1 { "shard" } else { "shards" },
         if config.cores.len() == 1 { "core" } else { "cores" },
         Cores::new(config.cores.clone()),
+        Size(u64::from(config.value_bytes_max)),
         groups.join(", "),
     ));
     let ready = serde_json::json!({

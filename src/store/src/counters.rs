@@ -7,7 +7,8 @@ pub struct GroupCounters {
     pub entries: u64,
     /// What these entries are charged with: bytes, or objects under [`crate::Charge::Objects`].
     pub bytes: u64,
-    /// What ghosts are charged with, in the same unit; `bytes` and this never exceed the budget together.
+    /// What ghosts are charged with, in the same unit; `bytes` and this never exceed the budget together, unless it was
+    /// lowered a moment ago.
     pub ghost_bytes: u64,
     /// The budget on this shard, in the same unit.
     pub budget_bytes: u64,
@@ -34,8 +35,46 @@ pub struct Reclaimed {
     pub expired: u64,
     /// Entries removed that their group's invalidation had made absent.
     pub invalidated: u64,
+    /// Entries evicted because the budget of their group was lowered.
+    pub evicted: u64,
     /// What these entries were charged with, over all groups.
     pub bytes: u64,
     /// Whether another call at this time is likely to find more.
     pub more: bool,
+}
+
+/// The memory of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryCounters {
+    /// All of it, in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of one segment.
+    pub segment_bytes: u64,
+    /// Free segments.
+    pub segments_free: u64,
+    /// Segments that hold entries.
+    pub segments_log: u64,
+    /// Segments of the index.
+    pub segments_index: u64,
+    /// Segments that hold ghosts.
+    pub segments_ghost: u64,
+    /// Lines of 64 bytes in which the index has its entries, ten at most in each.
+    pub index_lines: u64,
+    /// Whether the index would grow if more segments were free; look-ups take a little longer meanwhile.
+    pub index_waits: bool,
+    /// Places of entries that the index moved from one slot to another since the start.
+    pub index_moves: u64,
+    /// Bytes of entries that are held.
+    pub live_bytes: u64,
+    /// Bytes of former entries that are not free yet.
+    pub dead_bytes: u64,
+    /// Bytes of entries written since the start.
+    pub written_bytes: u64,
+    /// Bytes of entries moved by cleaning since the start; in relation to `written_bytes`, the write amplification.
+    pub moved_bytes: u64,
+    /// The most that one write moved, in bytes.
+    pub moved_bytes_max: u64,
+    /// Entries evicted for want of memory, while their group was within its budget; a part of
+    /// [`GroupCounters::evictions`].
+    pub evictions: u64,
 }

@@ -1,14 +1,15 @@
 //! Keys, writes and entries as callers see them.
 
-use crate::GroupIndex;
+use crate::region::Ref;
+use crate::{GroupIndex, Value};
 
 /// A key with its place. The hash is an argument because its owner has computed it already, to find the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The group.
     pub group: GroupIndex,
-    /// The key's hash. Equal keys of a group must come with equal hashes; nothing else is expected of it but that it
-    /// is well mixed.
+    /// The key's hash: what [`crate::StoreSettings::key_hash`] gives for it with the seed of the group. Nothing else is
+    /// expected of it but that it is well mixed.
     pub hash: u64,
     /// The key itself.
     pub bytes: &'a [u8],
@@ -68,7 +69,7 @@ pub enum Expiry {
 /// panic in every build, because the alternative is the value of another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handle {
-    pub(crate) entry: u32,
+    pub(crate) entry: Ref,
     pub(crate) generation: u32,
     /// State of the entry before the access that gave this handle.
     pub(crate) accessed_ms: u64,
@@ -82,17 +83,18 @@ pub struct Entry<'a> {
     /// The key.
     pub key: &'a [u8],
     /// The value.
-    pub value: &'a [u8],
+    pub value: Value<'a>,
     /// As the writer set them.
     pub flags: u32,
     /// Never 0.
     pub version: u64,
     /// When it expires, in ms since the Unix epoch; 0: never. In the past only after a [`crate::Store::touch`] with
-    /// such a time.
+    /// such a time; then it may be a later one in the past.
     pub expires_at_ms: u64,
     /// Whether the value was read since it was stored, before the access that gave the handle.
     pub hit_before: bool,
-    /// When the entry was last read or stored, before the access that gave the handle; in ms since the Unix epoch.
+    /// The second in which the entry was last read or stored, before the access that gave the handle; in ms since the
+    /// Unix epoch. Wrong by 194 days if that was so long ago.
     pub last_access_ms: u64,
     /// Marks of the entry.
     pub marks: Marks,

@@ -17,7 +17,8 @@ pub enum StoreError {
     /// The entry has another version than the one named.
     #[error("the entry has another version")]
     VersionMismatch,
-    /// The key or the value is above its limit, or the entry costs more than its group's whole budget on this shard.
+    /// The key or the value is above its limit, or the entry costs more than its group's whole budget on this shard, or
+    /// more than any entry can have of its memory (see [`crate::Store::entry_bytes_max`]).
     #[error("the entry is above the limit for values, or above its group's budget on this shard")]
     TooLarge,
     /// The value is no decimal integer of 64 bits.
@@ -28,7 +29,7 @@ pub enum StoreError {
     OutOfRange,
 }
 
-/// Why a group was not created.
+/// Why a group was not created or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
@@ -62,19 +63,25 @@ pub enum GroupError {
         /// The least that is accepted, in the same unit.
         minimum: u64,
     },
-    /// The groups of this shard could come to hold more entries than can be numbered.
+    /// The budgets of a shard's groups exceed its memory.
     #[error(
-        "group {name:?} with a budget of {budget} could hold {entries} entries on a shard, {room} are left; lower it or use more shards"
+        "group {name:?} has a budget of {budget} bytes on each shard, where the other groups leave {room} of its memory; lower it or raise the memory"
     )]
     BudgetTooLarge {
         /// The group.
         name: String,
-        /// Its budget on this shard.
+        /// Its budget on this shard, in bytes.
         budget: u64,
-        /// How many entries that could be.
-        entries: u64,
-        /// How many entries the groups before have left.
+        /// What the other groups leave, in bytes.
         room: u64,
+    },
+    /// The jitter is above its limit.
+    #[error("group {name:?} has a TTL jitter of {jitter} %, the limit is {} %", limits::TTL_JITTER_MAX)]
+    JitterTooLarge {
+        /// The group.
+        name: String,
+        /// Its jitter, in percent.
+        jitter: u8,
     },
 }
 

@@ -1,9 +1,11 @@
 //! One group on this shard: its settings, policy, account and counters.
 
-use crate::error::StoreError;
-use crate::limits::{BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, ENTRY_OVERHEAD_BYTES, GHOST_BYTES, GROUP_NAME_BYTES_MAX};
-use crate::memory::Item;
+use crate::limits::{
+    BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, GHOST_BYTES, GROUP_NAME_BYTES_MAX, SHRINK_STEP_BYTES, SHRINK_STEP_OBJECTS,
+    TTL_JITTER_MAX,
+};
 use crate::policy::{Policy, Replacement};
+use crate::region::Region;
 use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, Reason};
 
 /// A group.
@@ -11,6 +13,9 @@ use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, Reason};
 pub(crate) struct Group {
     pub(crate) settings: GroupSettings,
     pub(crate) policy: Policy,
+    /// What entries and ghosts may cost at this moment: the budget of the settings, or more while that was lowered and
+    /// is not met yet.
+    pub(crate) budget: u64,
     /// Entries with a version up to this one are absent.
     pub(crate) floor: u64,
     /// How often the group was invalidated.
@@ -21,40 +26,53 @@ pub(crate) struct Group {
 
 impl Group {
     /// A group without entries.
-    pub(crate) fn new(settings: GroupSettings) -> Result<Self, GroupError> {
-        let GroupSettings { ref name, budget_bytes: budget, charge, .. } = settings;
+    pub(crate) fn new(settings: GroupSettings, region: &Region) -> Result<Self, GroupError> {
+        let GroupSettings { ref name, budget_bytes: budget, charge, ttl_jitter: jitter, .. } = settings;
         if name.is_empty() || name.len() > GROUP_NAME_BYTES_MAX {
             return Err(GroupError::NameLength { name: name.clone() });
         }
-        let minimum = match charge {
-            Charge::Bytes => BUDGET_BYTES_MIN,
-            Charge::Objects => BUDGET_OBJECTS_MIN,
-        };
-        if budget < minimum {
-            return Err(GroupError::BudgetTooSmall { name: name.clone(), budget, minimum });
+        if jitter > TTL_JITTER_MAX {
+            return Err(GroupError::JitterTooLarge { name: name.clone(), jitter });
         }
-        let (policy, counters) = (Policy::new(settings.policy), GroupCounters::default());
-        Ok(Self { settings, policy, floor: 0, generation: 0, counters })
+        check_budget(name, budget, charge)?;
+        let (policy, counters) = (Policy::new(settings.policy, charge, region), GroupCounters::default());
+        Ok(Self { settings, policy, budget, floor: 0, generation: 0, counters })
     }
 
-    /// The most entries that the budget could pay.
-    pub(crate) fn entries_max(&self) -> u64 {
+    /// What the budget takes of the memory, as far as that is known.
+    pub(crate) fn budget_bytes(&self) -> u64 {
         match self.settings.charge {
-            Charge::Bytes => self.settings.budget_bytes / ENTRY_OVERHEAD_BYTES,
-            Charge::Objects => self.settings.budget_bytes,
+            Charge::Bytes => self.settings.budget_bytes,
+            Charge::Objects => 0,
         }
     }
 
-    /// What an entry of these sizes, each within its limit, costs.
-    pub(crate) fn charge(&self, key_bytes: usize, value_bytes: usize) -> Result<u32, StoreError> {
-        let charge = match self.settings.charge {
-            Charge::Bytes => key_bytes as u64 + value_bytes as u64 + ENTRY_OVERHEAD_BYTES,
-            Charge::Objects => 1,
-        };
-        if charge > self.settings.budget_bytes {
-            return Err(StoreError::TooLarge);
-        }
-        Ok(u32::try_from(charge).expect("limits.rs asserts that a largest charge fits"))
+    /// Sets the budget. A smaller one is approached by [`Group::shrink`].
+    pub(crate) fn set_budget(&mut self, budget: u64) -> Result<(), GroupError> {
+        check_budget(&self.settings.name, budget, self.settings.charge)?;
+        self.settings.budget_bytes = budget;
+        self.budget = self.budget.max(budget);
+        Ok(())
+    }
+
+    /// Whether a smaller budget is not met yet.
+    pub(crate) fn is_shrinking(&self) -> bool {
+        self.budget > self.settings.budget_bytes
+    }
+
+    /// Takes a step towards a smaller budget; whether there was one to take.
+    pub(crate) fn shrink(&mut self) -> bool {
+        self.shrink_by(match self.settings.charge {
+            Charge::Bytes => SHRINK_STEP_BYTES,
+            Charge::Objects => SHRINK_STEP_OBJECTS,
+        })
+    }
+
+    /// Takes a step of this size towards a smaller budget; whether there was one to take.
+    pub(crate) fn shrink_by(&mut self, step: u64) -> bool {
+        let was_shrinking = self.is_shrinking();
+        self.budget = self.budget.saturating_sub(step).max(self.settings.budget_bytes);
+        was_shrinking
     }
 
     /// What the ghosts cost.
@@ -67,33 +85,74 @@ impl Group {
 
     /// Whether there is room for one more entry of this charge, or, with 0, for what there is.
     pub(crate) fn has_room(&self, charge: u32) -> bool {
-        self.counters.bytes + self.ghost_bytes() + u64::from(charge) <= self.settings.budget_bytes
+        self.counters.bytes + self.ghost_bytes() + u64::from(charge) <= self.budget
     }
 
-    /// Why an item of this group is absent although it is in memory; `None`: it is present.
+    /// Why an entry of this group is absent although it is in memory; `None`: it is present.
     #[inline]
-    pub(crate) fn absence(&self, item: &Item, now_ms: u64) -> Option<Reason> {
-        if item.version <= self.floor {
+    pub(crate) fn absence(&self, version: u64, expires_at_ms: u64, now_ms: u64) -> Option<Reason> {
+        if version <= self.floor {
             Some(Reason::Invalidated)
-        } else if item.expires_at_ms != 0 && item.expires_at_ms <= now_ms {
+        } else if expires_at_ms != 0 && expires_at_ms <= now_ms {
             Some(Reason::Expired)
         } else {
             None
         }
     }
 
-    /// When an entry that is stored or touched now expires; 0: never. `kept` is that of the entry that is there.
-    pub(crate) fn expires_at_ms(&self, expiry: Expiry, kept: Option<u64>, now_ms: u64) -> u64 {
-        let default = match self.settings.ttl_ms {
+    /// When an entry that is stored or touched now expires; 0: never. `kept` is that of the entry that is there, `seed`
+    /// decides how the default time is spread.
+    pub(crate) fn expires_at_ms(&self, expiry: Expiry, kept: Option<u64>, seed: u64, now_ms: u64) -> u64 {
+        let default = || match self.settings.ttl_ms {
             0 => 0,
-            ttl_ms => now_ms.saturating_add(ttl_ms),
+            ttl_ms => now_ms.saturating_add(jittered(ttl_ms, self.settings.ttl_jitter, seed)),
         };
         match expiry {
-            Expiry::Default => default,
+            Expiry::Default => default(),
             Expiry::Never => 0,
             Expiry::After(ttl_ms) => now_ms.saturating_add(ttl_ms).max(1),
             Expiry::At(at_ms) => at_ms.max(1),
-            Expiry::Keep => kept.unwrap_or(default),
+            Expiry::Keep => kept.unwrap_or_else(default),
         }
+    }
+}
+
+fn check_budget(name: &str, budget: u64, charge: Charge) -> Result<(), GroupError> {
+    let minimum = match charge {
+        Charge::Bytes => BUDGET_BYTES_MIN,
+        Charge::Objects => BUDGET_OBJECTS_MIN,
+    };
+    if budget < minimum {
+        return Err(GroupError::BudgetTooSmall { name: name.into(), budget, minimum });
+    }
+    Ok(())
+}
+
+/// A time that is longer or shorter by up to `percent`; each millisecond of that band is as likely as the others.
+fn jittered(ttl_ms: u64, percent: u8, seed: u64) -> u64 {
+    if percent == 0 {
+        return ttl_ms;
+    }
+    let band_ms = (u128::from(ttl_ms) * u128::from(percent) / 100) as u64;
+    let mixed = (seed ^ (seed >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let part = (u128::from(mixed) * (2 * u128::from(band_ms) + 1)) >> u64::BITS;
+    (ttl_ms - band_ms).saturating_add(part as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_fills_its_band_and_no_more() {
+        assert_eq!(jittered(1000, 0, 12345), 1000);
+        let spread: Vec<u64> = (0..10_000_u64).map(|seed| jittered(1000, 20, seed << 8)).collect();
+        assert!(spread.iter().all(|ttl_ms| (800..=1200).contains(ttl_ms)));
+        for quarter in [800..900, 900..1000, 1000..1100, 1100..1201] {
+            let share = spread.iter().filter(|&ttl_ms| quarter.contains(ttl_ms)).count();
+            assert!((2000..3000).contains(&share), "{share} of 10,000 in {quarter:?}");
+        }
+        assert_eq!(jittered(1, 50, 7), 1, "a time that is short stays a time");
+        assert!(jittered(u64::MAX, 50, u64::MAX) >= u64::MAX / 2);
     }
 }

@@ -12,29 +12,131 @@ pub const GROUP_NAME_BYTES_MAX: usize = 255;
 pub const BUDGET_BYTES_MIN: u64 = 4 << 10;
 /// Smallest budget of a group on one shard under [`crate::Charge::Objects`], in objects.
 pub const BUDGET_OBJECTS_MIN: u64 = 1;
-/// Most entries of one shard, over all groups: entry numbers are 32 bits, and one of them means "none".
-pub const ENTRIES_MAX: u64 = u32::MAX as u64;
 /// How far ahead of this shard's clock a version may be that [`crate::Store::raise_version`] accepts, in ms.
 pub const VERSION_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
-/// A reclaim says that there is more to do as long as it finds something at one of so many entry numbers.
+/// Headers count time from so many ms before the first write: a time of expiry that is longer past is kept as that.
+pub const BASE_BACK_MS: u64 = 24 * 60 * 60 * 1000;
+/// A reclaim says that there is more to do as long as it finds something at one of so many steps.
 pub const SWEEP_YIELD: usize = 16;
+
+/// Lines of the index that one call of [`crate::Store::scan`] passes over at most.
+pub const SCAN_LINES_MAX: usize = 4096;
 
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
 /// Lines of an entry's key and value that are asked for.
 pub const PREFETCH_LINES_MAX: usize = 4;
 
-/// What an entry costs beside its key and value, in bytes: item and node (64 + 16, in vectors that grow by eighths),
-/// its place in the index (5 bytes at a load that doubling lets fall to 7/16: at most 11.5), and what a general
-/// allocator adds to the one block that holds key and value (8 of header, 7.5 of rounding on average).
-pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
-/// What a ghost costs, in bytes: hash and node (8 + 16, growing by eighths), and its place in the index.
-pub const GHOST_BYTES: u64 = 40;
+/// Bytes of the header of an entry. An entry costs these, its key and its value, up to whole words of 8 bytes, and
+/// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 24 more, and one in pieces
+/// 20 to 24 for each of them. See [`crate::Store::entry_bytes`].
+pub const ENTRY_HEADER_BYTES: usize = 32;
+/// What an entry costs for its place in the index, in bytes: 6.4 at the load that the index grows at, and some more
+/// because it grows in steps.
+pub const ENTRY_INDEX_BYTES: usize = 8;
+/// The least that an entry costs, in bytes.
+pub const ENTRY_BYTES_MIN: u64 = (ENTRY_HEADER_BYTES + ENTRY_INDEX_BYTES) as u64;
+/// What a ghost costs, in bytes.
+pub const GHOST_BYTES: u64 = 16;
 
 const _: () = assert!(
-    KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64 + ENTRY_OVERHEAD_BYTES <= u32::MAX as u64,
-    "the charge of a largest entry must fit in 32 bits"
+    2 * (KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64) <= u32::MAX as u64,
+    "the charge of a largest entry must fit in 32 bits, headers of pieces included"
 );
-const _: () = assert!(GHOST_BYTES < ENTRY_OVERHEAD_BYTES, "an eviction must make room even if it leaves a ghost");
-const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_OVERHEAD_BYTES, "a smallest group must hold some entries");
+const _: () = assert!(GHOST_BYTES < ENTRY_BYTES_MIN, "an eviction must make room even if it leaves a ghost");
+const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_BYTES_MIN, "a smallest group must hold some entries");
 const _: () = assert!(GROUPS_MAX <= u16::MAX as usize, "a group's index is 16 bits");
+
+/// A value that makes its entry longer than a segment divided by this, within the two bounds below, is kept in pieces.
+pub const PIECES_PER_SEGMENT: usize = 64;
+/// Shortest piece of a value, in bytes, headers included.
+pub const PIECE_BYTES_MIN: usize = 4 << 10;
+/// Longest piece of a value, in bytes, headers included.
+pub const PIECE_BYTES_MAX: usize = 16 << 10;
+
+/// With less free segments than this a write pays for new ones, by evicting and cleaning ahead of what it needs.
+pub const FREE_SEGMENTS_LOW: usize = RESERVE_SEGMENTS + LOG_SEGMENTS + 4;
+/// Closed segments are sorted into so many classes by their dead bytes.
+pub const DEAD_CLASSES: usize = 32;
+/// Cleaning begins when one byte of so many in the log is dead: below that evicting costs less, and where entries go
+/// in the order in which they came, it empties whole segments.
+pub const DEAD_SHARE_MIN: usize = 16;
+/// The class of segments from which on cleaning is worth it. When one byte of [`DEAD_SHARE_MIN`] is dead in all, there
+/// is a segment in which that is so; while cleaning goes on, the emptiest has about twice as much.
+pub const CLEAN_CLASS_MIN: usize = DEAD_CLASSES / DEAD_SHARE_MIN;
+/// Bytes of a segment that a write passes over in cleaning ahead, for each byte that it adds itself: one more than it
+/// takes for a byte to be gained where cleaning gains the least.
+pub const CLEAN_RATIO: usize = DEAD_SHARE_MIN + 1;
+/// Bytes that a write evicts ahead for each byte that it adds itself: so a full memory in which nothing is dead has the
+/// dead bytes that cleaning begins with before the segments that are free then are full, if it is one of
+/// [`SEGMENTS_WANTED`].
+pub const EVICT_RATIO: usize = 12;
+/// What a budget that is being lowered loses with each step of [`crate::Store::reclaim`], in bytes.
+pub const SHRINK_STEP_BYTES: u64 = 4 << 10;
+/// The same in objects.
+pub const SHRINK_STEP_OBJECTS: u64 = 16;
+
+/// Least memory of one shard, in bytes.
+pub const MEMORY_BYTES_MIN: u64 = 16 * SEGMENT_BYTES_MIN as u64;
+/// Segments that an entry never gets: the reserve, the open ones, and one each for the index and the ghosts.
+pub const SEGMENTS_FIXED: usize = RESERVE_SEGMENTS + 4;
+/// An entry may take one byte of so many in all other segments: its old and its new form must be able to lie there at
+/// the same time, with a share of dead bytes.
+pub const ENTRY_SHARE: usize = 3;
+/// Largest TTL jitter, in percent.
+pub const TTL_JITTER_MAX: u8 = 50;
+
+/// Most memory of one shard, in bytes: places in it are numbers of 8 bytes each, in 32 bits.
+pub const REGION_BYTES_MAX: u64 = 32 << 30;
+/// A region is cut into about so many segments, as far as the bounds of their size let it.
+pub const SEGMENTS_WANTED: usize = 512;
+/// Smallest segment, in bytes.
+pub const SEGMENT_BYTES_MIN: usize = 16 << 10;
+/// Largest segment, in bytes.
+pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
+/// Free segments that only cleaning may take.
+pub const RESERVE_SEGMENTS: usize = 2;
+/// Free segments beside the reserve that index and ghosts leave to entries. Writes keep more free than that, so tables
+/// can grow while memory is full.
+pub const LOG_SEGMENTS: usize = 1;
+
+const _: () = assert!(SEGMENT_BYTES_MIN.is_power_of_two() && SEGMENT_BYTES_MAX.is_power_of_two());
+const _: () = assert!(REGION_BYTES_MAX / 8 <= 1 << 32, "a place must fit in 32 bits");
+
+// Tables of entries and ghosts, see `table`.
+
+/// Most entries that lie behind a line and have their home in it or before.
+pub const PASSED_MAX: usize = 120;
+/// Most lines in a row that entries pass over.
+pub const RUN_LINES_MAX: usize = 256;
+/// A table grows when more of its slots are filled, in percent.
+pub const LOAD_GROW_PERCENT: usize = 84;
+/// A table shrinks when no more of the slots that it would keep are filled, in percent.
+pub const LOAD_SHRINK_PERCENT: usize = 75;
+/// A table grows and shrinks by one in so many of its segments.
+pub const GROW_SHARE: usize = 8;
+/// Lines that an insertion or removal sweeps while a table is resized.
+pub const SWEEP_LINES: usize = 4;
+/// Entries that it moves at most before it leaves the rest of these lines to the next one.
+pub const SWEEP_MOVES: usize = 128;
+/// What an entry takes of a region at least, its share of the index included, in bytes.
+pub const INDEXED_BYTES_MIN: usize = 48;
+/// Lines that an insertion wipes before a table grows.
+pub const WIPE_LINES: usize = 128;
+
+const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
+/// Lines from which stale slots are removed for each ghost that is remembered.
+pub const GHOST_HAND_LINES: usize = 4;
+/// Ghosts that are forgotten when there is no memory for one more.
+pub const GHOSTS_YIELDED: usize = 64;
+/// Bits of what a ghost remembers of its entry's charge.
+pub const GHOST_CHARGE_BITS: u32 = 27;
+
+const _: () = assert!(
+    KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64 + (1 << 20) <= 1 << GHOST_CHARGE_BITS,
+    "a ghost must be able to remember the charge of a largest entry"
+);
+const _: () = assert!(
+    (FREE_SEGMENTS_LOW - RESERVE_SEGMENTS - 1) * EVICT_RATIO * DEAD_SHARE_MIN >= SEGMENTS_WANTED,
+    "cleaning must be able to begin before no segment is free"
+);

@@ -1,89 +1,51 @@
-//! Doubly linked lists through one vector of nodes, linked by 32-bit numbers. An entry or ghost is in one list at a
-//! time, and its node says in which.
+//! Doubly linked lists through the headers of entries, which are linked by their places. An entry is in one list at a
+//! time, and its header says in which.
 
-use alloc::vec::Vec;
+use crate::block::{self, Shape};
+use crate::limits::ENTRY_INDEX_BYTES;
+use crate::region::{Ref, Region};
+use crate::settings::Charge;
 
-use crate::prefetch;
+/// No entry.
+pub(crate) const NONE: Ref = Ref::MAX;
 
-/// No node.
-pub(crate) const NONE: u32 = u32::MAX;
-
-/// A policy's view of one entry or ghost: where it is linked and what it costs. Three bytes are free for counters of
-/// later policies; one that needs more keeps a table of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
-    /// The neighbour towards the head, which is the side where nodes are added.
-    towards_head: u32,
-    towards_tail: u32,
-    charge: u32,
-    /// The tag of the list that holds it; meaningless while no list does.
-    list: u8,
-}
-
-const _: () = assert!(size_of::<Node>() == 16, "limits::ENTRY_OVERHEAD_BYTES counts nodes of 16 bytes");
-
-/// Nodes by number; the numbers are those of entries or ghosts.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes {
-    nodes: Vec<Node>,
-}
-
-impl Nodes {
-    /// Adds a node behind the last number.
-    pub(crate) fn grow(&mut self) {
-        push_by_eighths(&mut self.nodes, Node { towards_head: NONE, towards_tail: NONE, charge: 0, list: 0 });
-    }
-
-    /// How many numbers there are.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// What the node costs.
-    #[inline]
-    pub(crate) fn charge(&self, node: u32) -> u32 {
-        self.nodes[node as usize].charge
-    }
-
-    /// Says what a node costs that is in no list.
-    pub(crate) fn set_charge(&mut self, node: u32, charge: u32) {
-        self.nodes[node as usize].charge = charge;
-    }
-
-    /// The tag of the list that the node is in.
-    #[inline]
-    pub(crate) fn list(&self, node: u32) -> u8 {
-        self.nodes[node as usize].list
-    }
-
-    /// Asks the processor for a node.
-    #[inline]
-    pub(crate) fn prefetch(&self, node: u32) {
-        prefetch::ends(&self.nodes[node as usize]);
-    }
-
-    fn node(&mut self, node: u32) -> &mut Node {
-        &mut self.nodes[node as usize]
+/// What an entry of this shape costs.
+#[inline]
+pub(crate) fn charge_of(shape: Shape, segment_bytes: usize, unit: Charge) -> u32 {
+    match unit {
+        Charge::Bytes => (shape.total_bytes(segment_bytes) + ENTRY_INDEX_BYTES) as u32,
+        Charge::Objects => 1,
     }
 }
 
-/// One list: new nodes at the head, old ones at the tail.
+/// What an entry costs.
+#[inline]
+pub(crate) fn charge(region: &Region, entry: Ref, unit: Charge) -> u32 {
+    match unit {
+        Charge::Bytes => charge_of(Shape::at(region, entry), region.segment_bytes(), unit),
+        Charge::Objects => 1,
+    }
+}
+
+/// One list: new entries at the head, old ones at the tail.
 #[derive(Debug)]
 pub(crate) struct List {
     tag: u8,
-    head: u32,
-    tail: u32,
+    unit: Charge,
+    head: Ref,
+    tail: Ref,
     len: u32,
     charge: u64,
 }
 
 impl List {
-    /// An empty list. The tag tells it from the others of its policy.
-    pub(crate) fn new(tag: u8) -> Self {
-        Self { tag, head: NONE, tail: NONE, len: 0, charge: 0 }
+    /// An empty list. The tag tells it from the others of its policy, the unit is that of all charges.
+    pub(crate) fn new(tag: u8, unit: Charge) -> Self {
+        debug_assert!(tag < block::PIECE, "a tag is one of those for entries");
+        Self { tag, unit, head: NONE, tail: NONE, len: 0, charge: 0 }
     }
 
-    /// How many nodes it holds.
+    /// How many entries it holds.
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
@@ -93,85 +55,101 @@ impl List {
         self.charge
     }
 
-    /// The youngest node.
-    pub(crate) fn head(&self) -> Option<u32> {
-        (self.head != NONE).then_some(self.head)
+    /// What an entry costs, in the unit of this list.
+    #[inline]
+    pub(crate) fn charge_of(&self, region: &Region, entry: Ref) -> u32 {
+        charge(region, entry, self.unit)
     }
 
-    /// The oldest node.
-    pub(crate) fn tail(&self) -> Option<u32> {
-        (self.tail != NONE).then_some(self.tail)
-    }
-
-    /// The oldest node but for one that is to stay, if it has any.
-    pub(crate) fn oldest_but(&self, nodes: &Nodes, keep: u32) -> Option<u32> {
-        let oldest =
-            if self.tail == keep && keep != NONE { nodes.nodes[keep as usize].towards_head } else { self.tail };
+    /// The oldest entry but for one that is to stay, if it has any.
+    pub(crate) fn oldest_but(&self, region: &Region, keep: Ref) -> Option<Ref> {
+        let oldest = if self.tail == keep && keep != NONE { block::links(region, keep).0 } else { self.tail };
         (oldest != NONE).then_some(oldest)
     }
 
-    /// Adds a node that is in no list.
-    pub(crate) fn push_head(&mut self, nodes: &mut Nodes, node: u32) {
-        let old = self.head;
-        let added = nodes.node(node);
-        (added.towards_head, added.towards_tail, added.list) = (NONE, old, self.tag);
-        self.charge += u64::from(added.charge);
-        match old {
-            NONE => self.tail = node,
-            old => nodes.node(old).towards_head = node,
-        }
-        self.head = node;
+    /// Adds an entry that is in no list.
+    pub(crate) fn push_head(&mut self, region: &mut Region, entry: Ref) {
+        self.charge += u64::from(self.charge_of(region, entry));
         self.len += 1;
+        block::set_list(region, entry, self.tag);
+        self.link_head(region, entry);
     }
 
-    /// Takes a node of this list out of it.
-    pub(crate) fn unlink(&mut self, nodes: &mut Nodes, node: u32) {
-        let Node { towards_head, towards_tail, charge, list } = *nodes.node(node);
-        debug_assert_eq!(list, self.tag, "node {node} is in another list");
+    /// Takes an entry of this list out of it.
+    pub(crate) fn unlink(&mut self, region: &mut Region, entry: Ref) {
+        debug_assert_eq!(block::list(region, entry), self.tag, "entry {entry} is in another list");
+        self.charge -= u64::from(self.charge_of(region, entry));
+        self.len -= 1;
+        self.part(region, entry);
+    }
+
+    /// Makes an entry of this list its youngest.
+    #[inline]
+    pub(crate) fn move_to_head(&mut self, region: &mut Region, entry: Ref) {
+        if self.head != entry {
+            self.part(region, entry);
+            self.link_head(region, entry);
+        }
+    }
+
+    /// An entry of this list costs something else from now on.
+    pub(crate) fn recharge(&mut self, old: u32, new: u32) {
+        self.charge = self.charge - u64::from(old) + u64::from(new);
+    }
+
+    /// An entry of this list lies at another place from now on, with the links that it had.
+    pub(crate) fn moved(&mut self, region: &mut Region, to: Ref) {
+        debug_assert_eq!(block::list(region, to), self.tag, "entry {to} is in another list");
+        let (towards_head, towards_tail) = block::links(region, to);
+        match towards_head {
+            NONE => self.head = to,
+            other => block::set_towards_tail(region, other, to),
+        }
+        match towards_tail {
+            NONE => self.tail = to,
+            other => block::set_towards_head(region, other, to),
+        }
+    }
+
+    fn link_head(&mut self, region: &mut Region, entry: Ref) {
+        block::set_links(region, entry, NONE, self.head);
+        match self.head {
+            NONE => self.tail = entry,
+            old => block::set_towards_head(region, old, entry),
+        }
+        self.head = entry;
+    }
+
+    fn part(&mut self, region: &mut Region, entry: Ref) {
+        let (towards_head, towards_tail) = block::links(region, entry);
         match towards_head {
             NONE => self.head = towards_tail,
-            other => nodes.node(other).towards_tail = towards_tail,
+            other => block::set_towards_tail(region, other, towards_tail),
         }
         match towards_tail {
             NONE => self.tail = towards_head,
-            other => nodes.node(other).towards_head = towards_head,
-        }
-        self.charge -= u64::from(charge);
-        self.len -= 1;
-    }
-
-    /// Makes a node of this list its youngest.
-    pub(crate) fn move_to_head(&mut self, nodes: &mut Nodes, node: u32) {
-        if self.head != node {
-            self.unlink(nodes, node);
-            self.push_head(nodes, node);
+            other => block::set_towards_head(region, other, towards_head),
         }
     }
 
-    /// Changes what a node of this list costs.
-    pub(crate) fn recharge(&mut self, nodes: &mut Nodes, node: u32, charge: u32) {
-        let old = core::mem::replace(&mut nodes.node(node).charge, charge);
-        self.charge = self.charge - u64::from(old) + u64::from(charge);
-    }
-
-    /// The nodes from the youngest to the oldest; for `validate` and tests, where a broken link must not hang.
-    pub(crate) fn iter<'n>(&self, nodes: &'n Nodes) -> impl Iterator<Item = u32> + use<'n> {
-        let next = move |node: u32| Some(nodes.nodes[node as usize].towards_tail).filter(|&next| next != NONE);
-        core::iter::successors(Some(self.head).filter(|&head| head != NONE), move |&node| next(node))
-            .take(nodes.len() + 1)
+    /// The entries from the youngest to the oldest; for `validate` and tests, where a broken link must not hang.
+    pub(crate) fn iter<'r>(&self, region: &'r Region) -> impl Iterator<Item = Ref> + use<'r> {
+        let next = move |entry: Ref| Some(block::links(region, entry).1).filter(|&next| next != NONE);
+        core::iter::successors(Some(self.head).filter(|&head| head != NONE), move |&entry| next(entry))
+            .take(self.len as usize + 1)
     }
 
     /// Walks the list both ways and holds tags, number and charges against its own account.
     ///
     /// # Panics
     /// If anything is wrong.
-    pub(crate) fn validate(&self, nodes: &Nodes) {
+    pub(crate) fn validate(&self, region: &Region) {
         let (mut len, mut charge, mut previous) = (0, 0, NONE);
-        for number in self.iter(nodes) {
-            let node = &nodes.nodes[number as usize];
-            assert_eq!(node.towards_head, previous, "node {number} of list {} has a broken link", self.tag);
-            assert_eq!(node.list, self.tag, "node {number} is tagged for another list");
-            (len, charge, previous) = (len + 1, charge + u64::from(node.charge), number);
+        for entry in self.iter(region) {
+            assert_eq!(block::links(region, entry).0, previous, "entry {entry} of list {} has a broken link", self.tag);
+            assert_eq!(block::list(region, entry), self.tag, "entry {entry} is tagged for another list");
+            assert!(block::is_live(region, entry), "entry {entry} of list {} is dead", self.tag);
+            (len, charge, previous) = (len + 1, charge + u64::from(self.charge_of(region, entry)), entry);
         }
         assert_eq!(self.tail, previous, "list {} does not end at its tail", self.tag);
         assert_eq!(self.len, len, "list {} has another length", self.tag);
@@ -179,59 +157,74 @@ impl List {
     }
 }
 
-/// Pushes, with room that grows by an eighth instead of doubling: what a vector holds back is at most that.
-pub(crate) fn push_by_eighths<T>(vector: &mut Vec<T>, value: T) {
-    if vector.len() == vector.capacity() {
-        vector.reserve_exact(16.max(vector.len() / 8));
-    }
-    vector.push(value);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GroupIndex;
+    use crate::block::{Frame, Stamp};
     use std::collections::VecDeque;
+
+    const FRAME: Frame = Frame { shard: 0, base_ms: 0 };
+    const STAMP: Stamp = Stamp { version: 1 << 8, expires_at_ms: 0, flags: 0, now_ms: 0 };
+
+    /// Writes an entry that has only a value of this length.
+    fn write(region: &mut Region, entry: Ref, value_bytes: usize) {
+        let shape = Shape::of(0, value_bytes, region.segment_bytes());
+        FRAME.write(region, entry, GroupIndex(0), shape, STAMP);
+    }
 
     #[test]
     fn lists_behave_like_deques() {
         for seed in 0..20 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut nodes = Nodes::default();
-            let mut lists = [List::new(0), List::new(1)];
+            let mut region = Region::new(1 << 20);
+            let mut lists = [List::new(0, Charge::Bytes), List::new(1, Charge::Objects)];
             let mut model = [VecDeque::new(), VecDeque::new()];
-            for step in 0..2000_u32 {
+            let (mut free, step_granules) = (1_u32, 16);
+            for step in 0..2000 {
                 let side = random.usize(0..2);
                 let chosen = (!model[side].is_empty()).then(|| random.usize(0..model[side].len()));
-                match (random.u8(0..5), chosen) {
+                match (random.u8(0..6), chosen) {
                     (0, _) => {
-                        nodes.grow();
-                        let node = nodes.len() as u32 - 1;
-                        nodes.set_charge(node, step % 100);
-                        lists[side].push_head(&mut nodes, node);
-                        model[side].push_front(node);
+                        write(&mut region, free, step % 90);
+                        lists[side].push_head(&mut region, free);
+                        model[side].push_front(free);
+                        free += step_granules;
                     }
                     (1, Some(place)) => {
-                        let node = model[side].remove(place).unwrap();
-                        lists[side].unlink(&mut nodes, node);
-                        lists[1 - side].push_head(&mut nodes, node);
-                        model[1 - side].push_front(node);
+                        let entry = model[side].remove(place).unwrap();
+                        lists[side].unlink(&mut region, entry);
+                        lists[1 - side].push_head(&mut region, entry);
+                        model[1 - side].push_front(entry);
                     }
                     (2, Some(place)) => {
-                        let node = model[side].remove(place).unwrap();
-                        lists[side].move_to_head(&mut nodes, node);
-                        model[side].push_front(node);
+                        let entry = model[side].remove(place).unwrap();
+                        lists[side].move_to_head(&mut region, entry);
+                        model[side].push_front(entry);
                     }
-                    (3, Some(place)) => lists[side].recharge(&mut nodes, model[side][place], step),
+                    (3, Some(place)) => {
+                        let entry = model[side][place];
+                        let (links, list) = (block::links(&region, entry), block::list(&region, entry));
+                        let old = lists[side].charge_of(&region, entry);
+                        write(&mut region, free, step % 70);
+                        block::set_links(&mut region, free, links.0, links.1);
+                        block::set_list(&mut region, free, list);
+                        block::set_dead(&mut region, entry);
+                        lists[side].moved(&mut region, free);
+                        lists[side].recharge(old, lists[side].charge_of(&region, free));
+                        model[side][place] = free;
+                        free += step_granules;
+                    }
                     (_, Some(place)) => {
                         let keep = model[side][place];
-                        let oldest = model[side].iter().rev().find(|&&node| node != keep).copied();
-                        assert_eq!(lists[side].oldest_but(&nodes, keep), oldest, "seed {seed} step {step}");
+                        let oldest = model[side].iter().rev().find(|&&entry| entry != keep).copied();
+                        assert_eq!(lists[side].oldest_but(&region, keep), oldest, "seed {seed} step {step}");
                     }
-                    _ => assert_eq!(lists[side].oldest_but(&nodes, NONE), None, "seed {seed} step {step}"),
+                    _ => assert_eq!(lists[side].oldest_but(&region, NONE), None, "seed {seed} step {step}"),
                 }
                 for side in 0..2 {
-                    lists[side].validate(&nodes);
-                    assert!(lists[side].iter(&nodes).eq(model[side].iter().copied()), "seed {seed} step {step}");
+                    lists[side].validate(&region);
+                    assert!(lists[side].iter(&region).eq(model[side].iter().copied()), "seed {seed} step {step}");
                 }
             }
         }

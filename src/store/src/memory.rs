@@ -1,65 +1,38 @@
-//! Where entries live: their numbers, the index from key to number, and the bytes.
+//! Where entries live: the region, the log of their blocks in it, and the index from key to place.
 //!
-//! This is the boundary behind which the arena will replace everything: the rest of the store knows entries by number
-//! only, and asks here for their fields and bytes. For now an entry is an [`Item`] in a vector, a [`Nodes`] node for
-//! its policy, and one allocated block that holds key and value. A number is used again after its entry was removed;
-//! neither vector ever shrinks.
+//! The rest of the store knows an entry by its place, which changes when its block is written anew or moved; both tell
+//! whoever has to know.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
+use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
+use crate::index::Index;
+use crate::limits::{PREFETCH_LINES_MAX, RESERVE_SEGMENTS};
+use crate::list::NONE;
+use crate::log::{Log, Stream};
+use crate::region::{Ref, Region};
+use crate::settings::StoreSettings;
+use crate::sweep::Sweep;
+use crate::table::Crowded;
+use crate::{GroupIndex, Key, prefetch, shares};
 
-use crate::limits::PREFETCH_LINES_MAX;
-use crate::list::{List, Nodes, push_by_eighths};
-use crate::prefetch;
-use crate::{GroupIndex, Key, Marks};
-
-/// Entries of all groups of a shard, by number.
+/// Entries of all groups of a shard, by place.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    index: HashTable<u32>,
-    items: Vec<Item>,
-    /// The policies' view of the entries.
-    pub(crate) nodes: Nodes,
-    vacant: List,
+    pub(crate) region: Region,
+    pub(crate) log: Log,
+    pub(crate) index: Index,
+    pub(crate) frame: Frame,
+    pub(crate) hashes: Hashes,
+    pub(crate) sweep: Sweep,
 }
 
-/// One entry, in one line of the processor's cache.
+/// How the hash of a key is computed.
 #[derive(Debug)]
-pub(crate) struct Item {
-    hash: u64,
-    /// The version; see [`crate::Store`].
-    pub(crate) version: u64,
-    /// When it expires, in ms; 0: never.
-    pub(crate) expires_at_ms: u64,
-    /// When it was last read or stored, in ms.
-    pub(crate) accessed_ms: u64,
-    block: Box<[u8]>,
-    key_len: u32,
-    /// The writer's flags.
-    pub(crate) flags: u32,
-    group: u16,
-    /// Whether the value was read since it was stored.
-    pub(crate) hit: bool,
-    /// Marks of leases.
-    pub(crate) marks: Marks,
-}
-
-const _: () = assert!(size_of::<Item>() == 64, "limits::ENTRY_OVERHEAD_BYTES counts items of 64 bytes");
-const _: () = assert!(crate::limits::GROUPS_MAX < NO_GROUP as usize, "a vacant item is in no group");
-
-/// What a write sets beside the value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
-    /// The version.
-    pub(crate) version: u64,
-    /// When it expires, in ms; 0: never.
-    pub(crate) expires_at_ms: u64,
-    /// The writer's flags.
-    pub(crate) flags: u32,
-    /// The time, in ms.
-    pub(crate) now_ms: u64,
+pub(crate) struct Hashes {
+    key_hash: fn(u64, &[u8]) -> u64,
+    /// One for each group.
+    pub(crate) seeds: Vec<u64>,
 }
 
 /// What becomes of a value.
@@ -73,250 +46,281 @@ pub(crate) enum Change<'a> {
     Prepend(&'a [u8]),
 }
 
-/// The group of items that hold no entry.
-const NO_GROUP: u16 = u16::MAX;
-/// Tag of the list of vacant numbers; policies use small ones.
-const VACANT: u8 = u8::MAX;
+impl Hashes {
+    /// The hash of the key of an entry.
+    #[inline]
+    pub(crate) fn of(&self, region: &Region, entry: Ref) -> u64 {
+        let group = block::group(region, entry);
+        (self.key_hash)(self.seeds[usize::from(group.0)], block::key(region, entry))
+    }
+
+    fn assert_contract(&self, key: Key<'_>) {
+        let expected = (self.key_hash)(self.seeds[usize::from(key.group.0)], key.bytes);
+        assert_eq!(key.hash, expected, "a key comes with another hash than its group's seed gives");
+    }
+}
 
 impl Memory {
-    /// No entries; allocates nothing.
-    pub(crate) fn new() -> Self {
-        let (items, nodes) = (Vec::new(), Nodes::default());
-        Self { index: HashTable::new(), items, nodes, vacant: List::new(VACANT) }
+    /// Reserves the region.
+    pub(crate) fn new(settings: &StoreSettings) -> Self {
+        let mut region = Region::new(settings.memory_bytes);
+        let index = Index::new(&mut region);
+        let (log, frame) = (Log::new(&region), Frame { shard: settings.shard, base_ms: 0 });
+        let hashes = Hashes { key_hash: settings.key_hash, seeds: Vec::new() };
+        Self { region, log, index, frame, hashes, sweep: Sweep::new() }
     }
 
     /// The entry of a key, in one look into the index.
     #[inline]
-    pub(crate) fn find(&self, key: Key<'_>) -> Option<u32> {
-        let is_it = |&entry: &u32| {
-            let item = &self.items[entry as usize];
-            item.hash == key.hash && item.group == key.group.0 && item.key() == key.bytes
-        };
-        self.index.find(index_hash(key.hash), is_it).copied()
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<Ref> {
+        if cfg!(debug_assertions) {
+            self.hashes.assert_contract(key);
+        }
+        let region = &self.region;
+        self.index.find(region, key.hash, |entry| block::is_of(region, entry, key.group, key.bytes))
     }
 
-    /// Asks the processor for the item and the node of the entry that a key with this hash probably has: the first
-    /// whose 7 bits of tag are the same. The index itself is read for that; several such calls in a row do not wait for
-    /// each other, since none depends on what another finds.
+    /// Asks the processor for the line of the index that leads to a key with this hash.
     #[inline]
-    pub(crate) fn prefetch_item(&self, hash: u64) -> Option<u32> {
-        let entry = *self.index.find(index_hash(hash), |_| true)?;
-        prefetch::ends(&self.items[entry as usize]);
-        self.nodes.prefetch(entry);
-        Some(entry)
+    pub(crate) fn prefetch_line(&self, hash: u64) {
+        self.index.prefetch(&self.region, hash);
     }
 
-    /// Asks for the beginning of the block of an entry.
+    /// Asks for the beginning of the entry that a key with this hash probably has.
     #[inline]
-    pub(crate) fn prefetch_block(&self, entry: u32) {
-        prefetch::bytes(&self.item(entry).block, PREFETCH_LINES_MAX);
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        if let Some(entry) = self.index.candidate(&self.region, hash) {
+            let bytes = self.region.bytes().get(byte_of(entry)..).unwrap_or_default();
+            let lines = bytes.len().min(PREFETCH_LINES_MAX * prefetch::LINE_BYTES);
+            prefetch::bytes(&bytes[..lines], PREFETCH_LINES_MAX);
+        }
     }
 
-    /// Adds an entry for a key that has none. Its node is in no list yet.
-    pub(crate) fn insert(&mut self, key: Key<'_>, value: &[u8], stamp: Stamp, charge: u32) -> u32 {
-        let Stamp { version, expires_at_ms, flags, now_ms } = stamp;
-        let item = Item {
-            hash: key.hash,
-            version,
-            expires_at_ms,
-            accessed_ms: now_ms,
-            block: joined([key.bytes, value, &[]]),
-            key_len: key.bytes.len() as u32,
-            flags,
-            group: key.group.0,
-            hit: false,
-            marks: Marks::default(),
-        };
-        let entry = match self.vacant.head() {
-            Some(entry) => {
-                self.vacant.unlink(&mut self.nodes, entry);
-                self.items[entry as usize] = item;
-                entry
-            }
-            None => {
-                self.nodes.grow();
-                push_by_eighths(&mut self.items, item);
-                self.items.len() as u32 - 1
-            }
-        };
-        self.nodes.set_charge(entry, charge);
-        let items = &self.items;
-        self.index.insert_unique(index_hash(key.hash), entry, |&entry| index_hash(items[entry as usize].hash));
+    /// The shape of an entry with these lengths that says no far time.
+    #[inline]
+    pub(crate) fn shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Shape {
+        let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes());
+        Shape { is_wide: shape.is_wide || self.frame.needs_wide(group, 0), ..shape }
+    }
+
+    /// How many more segments than now must be free for an entry of this shape to be written.
+    pub(crate) fn segments_needed(&self, shape: Shape) -> usize {
+        let segment_bytes = self.region.segment_bytes();
+        let open_bytes = self.log.open_bytes(&self.region);
+        if shape.total_bytes(segment_bytes) <= open_bytes {
+            return 0;
+        }
+        let pieces_per_segment = segment_bytes / block::piece_bytes(segment_bytes);
+        usize::from(shape.block_bytes(segment_bytes) > open_bytes) + shape.pieces.div_ceil(pieces_per_segment)
+    }
+
+    /// The most bytes that one entry may take.
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        shares::entry_bytes_max(self.region.segments(), self.region.segment_bytes()) as usize
+    }
+
+    /// Whether an entry of this shape can be written.
+    #[inline]
+    pub(crate) fn has_room(&self, shape: Shape) -> bool {
+        self.region.free() >= RESERVE_SEGMENTS + self.segments_needed(shape)
+    }
+
+    /// Writes an entry for a key that has none. It is in no list and not in the index yet.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    pub(crate) fn write(&mut self, key: Key<'_>, shape: Shape, value: &[u8], stamp: Stamp) -> Ref {
+        let entry = self.place(key, shape, stamp);
+        self.pour(entry, shape, 0, value);
         entry
     }
 
-    /// Gives an entry another value. A value of the same length is copied in place.
-    pub(crate) fn change(&mut self, entry: u32, change: Change<'_>, stamp: Stamp) {
-        let item = &mut self.items[entry as usize];
+    /// Makes the entry of a key known to the index.
+    pub(crate) fn enter(&mut self, hash: u64, entry: Ref) -> Result<(), Crowded> {
+        let Self { region, index, hashes, .. } = self;
+        index.insert(region, hash, entry, &|region: &Region, entry| hashes.of(region, entry))
+    }
+
+    /// Gives an entry another value of the same length.
+    pub(crate) fn overwrite(&mut self, entry: Ref, shape: Shape, value: &[u8], stamp: Stamp) {
+        self.pour(entry, shape, 0, value);
+        self.frame.stamp(&mut self.region, entry, stamp);
+        self.note(entry, stamp.expires_at_ms);
+    }
+
+    /// Writes an entry anew, with another shape, and returns its new place. It has the links of the old one, whose
+    /// neighbours are not told yet.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    pub(crate) fn rewrite(&mut self, key: Key<'_>, from: Ref, shape: Shape, change: Change<'_>, stamp: Stamp) -> Ref {
+        let to = self.place(key, shape, stamp);
+        let old = Shape::at(&self.region, from);
         match change {
-            Change::Whole(value) if value.len() == item.value().len() => {
-                item.block[item.key_len as usize..].copy_from_slice(value);
+            Change::Whole(value) => self.pour(to, shape, 0, value),
+            Change::Append(value) => {
+                self.pour_old(to, shape, 0, from, old);
+                self.pour(to, shape, old.value_bytes, value);
             }
-            Change::Whole(value) => item.block = joined([item.key(), value, &[]]),
-            Change::Append(value) => item.block = joined([item.key(), item.value(), value]),
-            Change::Prepend(value) => item.block = joined([item.key(), value, item.value()]),
+            Change::Prepend(value) => {
+                self.pour(to, shape, 0, value);
+                self.pour_old(to, shape, value.len(), from, old);
+            }
         }
-        (item.version, item.expires_at_ms, item.flags) = (stamp.version, stamp.expires_at_ms, stamp.flags);
-        (item.accessed_ms, item.hit, item.marks) = (stamp.now_ms, false, Marks::default());
+        self.inherit(from, to);
+        self.replace(key.hash, from, to);
+        self.kill(from);
+        to
     }
 
-    /// Removes an entry whose node is in no list any more.
-    pub(crate) fn remove(&mut self, entry: u32) {
-        let item = &mut self.items[entry as usize];
-        let found = self.index.find_entry(index_hash(item.hash), |&other| other == entry);
-        found.expect("an entry is in the index").remove();
-        (item.block, item.group) = (Box::default(), NO_GROUP);
-        self.nodes.set_charge(entry, 0);
-        self.vacant.push_head(&mut self.nodes, entry);
+    fn inherit(&mut self, from: Ref, to: Ref) {
+        let (towards_head, towards_tail) = block::links(&self.region, from);
+        block::set_links(&mut self.region, to, towards_head, towards_tail);
+        let list = block::list(&self.region, from);
+        block::set_list(&mut self.region, to, list);
     }
 
-    /// An entry.
+    fn replace(&mut self, hash: u64, from: Ref, to: Ref) {
+        self.index.replace(&mut self.region, hash, from, to);
+    }
+
+    /// Header, key and empty pieces of an entry.
+    fn place(&mut self, key: Key<'_>, shape: Shape, stamp: Stamp) -> Ref {
+        let segment_bytes = self.region.segment_bytes();
+        let entry = self.append(shape.block_bytes(segment_bytes));
+        self.frame.write(&mut self.region, entry, key.group, shape, stamp);
+        self.region.bytes_mut()[shape.key_range(entry)].copy_from_slice(key.bytes);
+        for number in 0..shape.pieces {
+            let piece = self.append(block::piece_bytes(segment_bytes));
+            block::write_piece(&mut self.region, piece, entry, number);
+            block::set_piece(&mut self.region, entry, number, piece);
+        }
+        self.note(entry, stamp.expires_at_ms);
+        entry
+    }
+
+    /// Says when an entry expires; its header is able to.
+    pub(crate) fn set_expires_at_ms(&mut self, entry: Ref, expires_at_ms: u64) {
+        self.frame.set_expires_at_ms(&mut self.region, entry, expires_at_ms);
+        self.note(entry, expires_at_ms);
+    }
+
     #[inline]
-    pub(crate) fn item(&self, entry: u32) -> &Item {
-        &self.items[entry as usize]
+    fn note(&mut self, entry: Ref, expires_at_ms: u64) {
+        if expires_at_ms != 0 {
+            // A narrow header may say a later time than this one, which bounds it all the same.
+            self.log.note(&self.region, entry, expires_at_ms);
+            self.sweep.note(self.region.segment_of(entry), expires_at_ms);
+        }
     }
 
-    /// An entry.
-    #[inline]
-    pub(crate) fn item_mut(&mut self, entry: u32) -> &mut Item {
-        &mut self.items[entry as usize]
+    fn append(&mut self, bytes: usize) -> Ref {
+        self.log.append(&mut self.region, bytes, Stream::Written).expect("room was made before")
     }
 
-    /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
+    /// Copies a part of a value to where it belongs.
+    fn pour(&mut self, entry: Ref, shape: Shape, offset: usize, part: &[u8]) {
+        let (mut offset, mut rest) = (offset, part);
+        while !rest.is_empty() {
+            let room = shape.part_range(&self.region, entry, offset);
+            let (now, behind) = rest.split_at(rest.len().min(room.len()));
+            self.region.bytes_mut()[room.start..room.start + now.len()].copy_from_slice(now);
+            (offset, rest) = (offset + now.len(), behind);
+        }
     }
 
-    /// Every number is below this one; not every one below it has an entry.
-    pub(crate) fn end(&self) -> u32 {
-        self.items.len() as u32
+    /// Copies the value of one entry into that of another.
+    fn pour_old(&mut self, to: Ref, shape: Shape, offset: usize, from: Ref, old: Shape) {
+        let mut done = 0;
+        while done < old.value_bytes {
+            let room = shape.part_range(&self.region, to, offset + done);
+            let part = old.part_range(&self.region, from, done);
+            let len = room.len().min(part.len());
+            self.region.bytes_mut().copy_within(part.start..part.start + len, room.start);
+            done += len;
+        }
     }
 
-    /// The numbers that have entries.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = u32> {
-        (0..self.end()).filter(|&entry| self.item(entry).group().is_some())
+    /// Moves the block of an entry out of the way of cleaning. It has the links that it had; its neighbours are not
+    /// told yet.
+    pub(crate) fn move_entry(&mut self, from: Ref, bytes: usize) -> Ref {
+        let to = self.move_block(from, bytes);
+        for number in 0..Shape::at(&self.region, to).pieces {
+            let piece = block::piece(&self.region, to, number);
+            block::write_piece(&mut self.region, piece, to, number);
+        }
+        let hash = self.hashes.of(&self.region, to);
+        self.replace(hash, from, to);
+        let expires_at_ms = self.frame.expires_at_ms(&Head::at(&self.region, to), &self.region, to);
+        self.note(to, expires_at_ms);
+        self.log.kill(&mut self.region, from, bytes);
+        to
     }
 
-    /// Walks everything: every entry is found by its key, and every number is in use or vacant.
+    /// Moves a piece out of the way of cleaning.
+    pub(crate) fn move_piece(&mut self, from: Ref, bytes: usize) {
+        let to = self.move_block(from, bytes);
+        let (owner, number) = block::owner(&self.region, from);
+        block::set_piece(&mut self.region, owner, number, to);
+        self.log.kill(&mut self.region, from, bytes);
+    }
+
+    fn move_block(&mut self, from: Ref, bytes: usize) -> Ref {
+        let to = self.log.append(&mut self.region, bytes, Stream::Survivors).expect("the reserve has a segment");
+        let start = byte_of(from);
+        self.region.bytes_mut().copy_within(start..start + bytes, byte_of(to));
+        to
+    }
+
+    /// Removes an entry that is in no list any more.
+    pub(crate) fn remove(&mut self, hash: u64, entry: Ref) {
+        let Self { region, index, hashes, .. } = self;
+        index.remove(region, hash, entry, &|region: &Region, entry| hashes.of(region, entry));
+        self.kill(entry);
+    }
+
+    fn kill(&mut self, entry: Ref) {
+        let segment_bytes = self.region.segment_bytes();
+        let shape = Shape::at(&self.region, entry);
+        for number in 0..shape.pieces {
+            let piece = block::piece(&self.region, entry, number);
+            self.log.kill(&mut self.region, piece, block::piece_bytes(segment_bytes));
+        }
+        self.log.kill(&mut self.region, entry, shape.block_bytes(segment_bytes));
+    }
+
+    /// The live entries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Ref> {
+        let live = self.log.blocks(&self.region).filter(|&(place, _)| block::is_live(&self.region, place));
+        live.filter(|&(place, _)| block::list(&self.region, place) != block::PIECE).map(|(place, _)| place)
+    }
+
+    /// Walks everything: every entry is found by its key, and every piece belongs to an entry that knows it.
     ///
     /// # Panics
     /// If anything is wrong.
     pub(crate) fn validate(&self) {
-        self.vacant.validate(&self.nodes);
-        assert_eq!(self.items.len(), self.nodes.len(), "items and nodes come in pairs");
-        assert_eq!(self.items.len(), self.len() + self.vacant.len() as usize, "a number is neither used nor vacant");
-        for entry in self.vacant.iter(&self.nodes) {
-            assert_eq!(self.item(entry).group(), None, "vacant entry {entry} is in a group");
+        self.region.validate();
+        self.log.validate(&self.region);
+        self.index.validate(&self.region, &|region: &Region, entry| self.hashes.of(region, entry));
+        let (mut entries, mut owned, mut pieces) = (0, 0, 0);
+        for (place, _) in self.log.blocks(&self.region).filter(|&(place, _)| block::is_live(&self.region, place)) {
+            if block::list(&self.region, place) == block::PIECE {
+                let (owner, number) = block::owner(&self.region, place);
+                assert!(block::is_live(&self.region, owner), "piece {place} has a dead owner");
+                assert_eq!(block::piece(&self.region, owner, number), place, "piece {place} is not known to its owner");
+                pieces += 1;
+                continue;
+            }
+            let group = block::group(&self.region, place);
+            let key = Key { group, hash: self.hashes.of(&self.region, place), bytes: block::key(&self.region, place) };
+            assert_eq!(self.find(key), Some(place), "entry {place} is not found by its key");
+            entries += 1;
+            owned += Shape::at(&self.region, place).pieces;
         }
-        for entry in self.entries() {
-            let item = self.item(entry);
-            let group = item.group().expect("it was chosen for having one");
-            let key = Key { group, hash: item.hash, bytes: item.key() };
-            assert_eq!(self.find(key), Some(entry), "entry {entry} is not found by its key");
-            assert_ne!(self.nodes.list(entry), VACANT, "entry {entry} is on the list of vacant numbers");
-        }
+        assert_eq!(entries, self.index.len(), "the index has another number of entries");
+        assert_eq!(owned, pieces, "a piece is missing");
     }
 }
 
-impl Item {
-    /// The key.
-    #[inline]
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.block[..self.key_len as usize]
-    }
-
-    /// The value.
-    #[inline]
-    pub(crate) fn value(&self) -> &[u8] {
-        &self.block[self.key_len as usize..]
-    }
-
-    /// Bytes of key and value.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.block.len() as u64
-    }
-
-    /// The key's hash.
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    /// The group, if this number has an entry.
-    pub(crate) fn group(&self) -> Option<GroupIndex> {
-        (self.group != NO_GROUP).then_some(GroupIndex(self.group))
-    }
-}
-
-/// The hash as the index wants it, which takes buckets from the low bits and tags from the top 7. On one shard the top
-/// bits are all alike, since they chose its slots; multiplying brings the others there.
-pub(crate) fn index_hash(hash: u64) -> u64 {
-    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// One block with all the parts, in one allocation of just that size.
-fn joined(parts: [&[u8]; 3]) -> Box<[u8]> {
-    let mut block = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        block.extend_from_slice(part);
-    }
-    block.into_boxed_slice()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STAMP: Stamp = Stamp { version: 1, expires_at_ms: 0, flags: 0, now_ms: 0 };
-
-    fn key(group: u16, hash: u64, bytes: &[u8]) -> Key<'_> {
-        Key { group: GroupIndex(group), hash, bytes }
-    }
-
-    #[test]
-    fn equal_hashes_and_equal_keys_of_two_groups_are_told_apart() {
-        let mut memory = Memory::new();
-        let list = &mut List::new(0);
-        let keys = [key(0, 7, b"a"), key(0, 7, b"b"), key(1, 7, b"a"), key(0, 7, b"")];
-        for (place, &key) in keys.iter().enumerate() {
-            assert_eq!(memory.find(key), None);
-            let entry = memory.insert(key, &[place as u8], STAMP, 1);
-            list.push_head(&mut memory.nodes, entry);
-        }
-        memory.validate();
-        for (place, &key) in keys.iter().enumerate() {
-            let entry = memory.find(key).unwrap();
-            assert_eq!(memory.item(entry).value(), [place as u8]);
-            list.unlink(&mut memory.nodes, entry);
-            memory.remove(entry);
-            assert_eq!(memory.find(key), None);
-            memory.validate();
-        }
-        assert_eq!(memory.end(), 4, "numbers are used again");
-        assert_eq!(memory.insert(keys[0], b"", STAMP, 1), 3);
-    }
-
-    #[test]
-    fn values_change_in_place_or_not() {
-        let mut memory = Memory::new();
-        let entry = memory.insert(key(0, 1, b"key"), b"12", STAMP, 1);
-        for (change, value) in [
-            (Change::Whole(b"34"), &b"34"[..]),
-            (Change::Append(b"56"), b"3456"),
-            (Change::Prepend(b"-"), b"-3456"),
-            (Change::Whole(b""), b""),
-            (Change::Append(b""), b""),
-        ] {
-            memory.item_mut(entry).hit = true;
-            memory.change(entry, change, STAMP);
-            assert_eq!((memory.item(entry).key(), memory.item(entry).value()), (&b"key"[..], value));
-            assert!(!memory.item(entry).hit, "another value was not read yet");
-        }
-    }
-
-    #[test]
-    fn tags_of_the_index_differ_where_only_low_bits_do() {
-        let tags: std::collections::HashSet<u64> =
-            (0..1000_u64).map(|low| index_hash(0xABCD_E000_0000_0000 | low) >> 57).collect();
-        assert_eq!(tags.len(), 128);
-    }
-}
+const _: () = assert!(NONE as u64 * 8 >= crate::limits::REGION_BYTES_MAX - 8, "no entry begins at the last granule");

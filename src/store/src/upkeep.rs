@@ -2,19 +2,26 @@
 
 use alloc::vec;
 
+use crate::block::{self, Head, Shape};
 use crate::group::Group;
-use crate::limits::{ENTRIES_MAX, GROUPS_MAX, SWEEP_YIELD};
+use crate::limits::{ENTRY_INDEX_BYTES, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::list::{self, NONE};
 use crate::policy::Replacement;
-use crate::{GroupError, GroupIndex, GroupSettings, Reason, Reclaimed, RemovalHook, Store};
+use crate::region::{Region, Use};
+use crate::sweep::Step;
+use crate::{
+    Charge, Entry, GroupCounters, GroupError, GroupIndex, GroupSettings, MemoryCounters, Reason, Reclaimed,
+    RemovalHook, Store,
+};
 
 impl<H: RemovalHook> Store<H> {
     /// Adds a group without entries.
     ///
     /// # Errors
-    /// If its name is taken or has no right length, its budget is too small or too large, or there are
-    /// [`GROUPS_MAX`] groups.
+    /// If its name is taken or has no right length, its budget is too small or with those of the others above the
+    /// memory, its jitter is too large, or there are [`GROUPS_MAX`] groups.
     pub fn create_group(&mut self, settings: GroupSettings) -> Result<GroupIndex, GroupError> {
-        let group = Group::new(settings)?;
+        let group = Group::new(settings, &self.memory.region)?;
         let name = || group.settings.name.clone();
         if self.groups.iter().any(|other| other.settings.name == group.settings.name) {
             return Err(GroupError::DuplicateName { name: name() });
@@ -22,13 +29,109 @@ impl<H: RemovalHook> Store<H> {
         if self.groups.len() == GROUPS_MAX {
             return Err(GroupError::TooManyGroups { name: name() });
         }
-        let room = ENTRIES_MAX - self.groups.iter().map(Group::entries_max).sum::<u64>();
-        if group.entries_max() > room {
-            let (budget, entries) = (group.settings.budget_bytes, group.entries_max());
-            return Err(GroupError::BudgetTooLarge { name: name(), budget, entries, room });
-        }
+        self.check_budgets(None, &group.settings.name, group.budget_bytes())?;
+        self.memory.hashes.seeds.push(group.settings.hash_seed);
         self.groups.push(group);
         Ok(GroupIndex((self.groups.len() - 1) as u16))
+    }
+
+    /// Changes the budget of a group. A larger one is there at once. A smaller one is approached in bounded steps: each
+    /// entry that is stored makes room for twice its charge, and [`Store::reclaim`] goes on where nothing is stored.
+    ///
+    /// # Errors
+    /// If the budget is too small, or with those of the others above the memory; then nothing changes.
+    pub fn set_budget(&mut self, group: GroupIndex, budget: u64) -> Result<(), GroupError> {
+        self.end_run();
+        let index = usize::from(group.0);
+        let in_bytes = match self.groups[index].settings.charge {
+            Charge::Bytes => budget,
+            Charge::Objects => 0,
+        };
+        self.check_budgets(Some(index), &self.groups[index].settings.name, in_bytes)?;
+        self.groups[index].set_budget(budget)
+    }
+
+    /// Whether a budget in bytes and those of all groups but one are within the memory.
+    fn check_budgets(&self, but: Option<usize>, name: &str, budget: u64) -> Result<(), GroupError> {
+        let others = self.groups.iter().enumerate().filter(|&(index, _)| Some(index) != but);
+        let room = self.settings.memory_bytes - others.map(|(_, group)| group.budget_bytes()).sum::<u64>();
+        match budget > room {
+            true => Err(GroupError::BudgetTooLarge { name: name.into(), budget, room }),
+            false => Ok(()),
+        }
+    }
+
+    /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. In a group
+    /// with a number from 255 on, and with a time of expiry that is decades ahead, it is 24 more.
+    pub fn entry_bytes(&self, key_bytes: usize, value_bytes: usize) -> u64 {
+        let segment_bytes = self.memory.region.segment_bytes();
+        let shape = Shape::of(key_bytes, value_bytes, segment_bytes);
+        (shape.total_bytes(segment_bytes) + ENTRY_INDEX_BYTES) as u64
+    }
+
+    /// The most that an entry may be charged with in this memory, if its group's budget is not less.
+    pub fn entry_bytes_max(&self) -> u64 {
+        (self.memory.entry_bytes_max() + ENTRY_INDEX_BYTES) as u64
+    }
+
+    /// What a group has counted.
+    pub fn counters(&self, group: GroupIndex) -> GroupCounters {
+        let group = &self.groups[usize::from(group.0)];
+        let (ghost_bytes, budget_bytes) = (group.ghost_bytes(), group.settings.budget_bytes);
+        GroupCounters { ghost_bytes, budget_bytes, ..group.counters }
+    }
+
+    /// What the memory of this shard is used for.
+    pub fn memory(&self) -> MemoryCounters {
+        let (region, log) = (&self.memory.region, &self.memory.log);
+        let segments = |purpose| region.used_for(purpose) as u64;
+        MemoryCounters {
+            memory_bytes: self.settings.memory_bytes,
+            segment_bytes: region.segment_bytes() as u64,
+            segments_free: segments(Use::Free),
+            segments_log: segments(Use::Log),
+            segments_index: segments(Use::Index),
+            segments_ghost: segments(Use::Ghost),
+            index_lines: self.memory.index.lines() as u64,
+            index_waits: self.memory.index.wants_segment(region),
+            index_moves: self.memory.index.moved(),
+            live_bytes: log.live_bytes(),
+            dead_bytes: log.dead_bytes(),
+            written_bytes: log.written_bytes,
+            moved_bytes: log.moved_bytes,
+            moved_bytes_max: self.work.moved_bytes_max,
+            evictions: self.work.evictions,
+        }
+    }
+
+    /// Shows entries of a group, and returns the cursor for the next call, `None` after the last; 0 is the first cursor.
+    /// A key that is there throughout all calls is shown at least once, whatever else happens between them. Shows at
+    /// least `count` entries if there are so many, and as many more as lie with the last in the index; passes over
+    /// [`SCAN_LINES_MAX`] lines of the index at most. This is no access to the entries.
+    pub fn scan(
+        &self,
+        group: GroupIndex,
+        cursor: u64,
+        count: usize,
+        now_ms: u64,
+        mut visit: impl FnMut(Entry<'_>),
+    ) -> Option<u64> {
+        let (memory, mut cursor, mut seen) = (&self.memory, cursor, 0);
+        for _ in 0..SCAN_LINES_MAX {
+            if seen >= count {
+                break;
+            }
+            let hash_of = |region: &Region, entry| memory.hashes.of(region, entry);
+            cursor = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
+                let head = Head::at(&memory.region, entry);
+                let is_of_group = block::group(&memory.region, entry) == group;
+                if is_of_group && self.absence(group, &head, entry, now_ms).is_none() {
+                    seen += 1;
+                    visit(self.entry(self.handle(&head, entry, now_ms)));
+                }
+            })?;
+        }
+        Some(cursor)
     }
 
     /// A group's settings.
@@ -49,31 +152,56 @@ impl<H: RemovalHook> Store<H> {
         let group = &mut self.groups[usize::from(group.0)];
         group.floor = floor;
         group.generation += 1;
-        self.sweep.invalidated(self.memory.end());
+        self.memory.sweep.invalidated(&self.memory.log);
         group.generation
     }
 
-    /// Removes expired and invalidated entries without their being asked for. It looks at up to `steps` entry numbers,
-    /// of all groups, and goes on there the next time; while nothing can have expired it looks at none.
+    /// Removes expired and invalidated entries without their being asked for, and evicts where a budget was lowered. It
+    /// takes up to `steps` steps, and goes on there the next time: each looks at one place in memory, or passes over a
+    /// segment where nothing can have expired. While nothing at all can have expired it takes none. One step more is
+    /// taken for each group whose budget was lowered and is not met.
     pub fn reclaim(&mut self, now_ms: u64, steps: usize) -> Reclaimed {
         self.end_run();
         let mut reclaimed = Reclaimed::default();
         for _ in 0..steps {
-            let Some(entry) = self.sweep.step(self.memory.end(), now_ms) else { return reclaimed };
-            let item = self.memory.item(entry);
-            let Some(group) = item.group() else { continue };
-            let Some(reason) = self.groups[usize::from(group.0)].absence(item, now_ms) else {
-                self.sweep.note(item.expires_at_ms);
+            let memory = &mut self.memory;
+            let entry = match memory.sweep.step(&memory.region, &mut memory.log, now_ms) {
+                Step::Idle => break,
+                Step::Passed => continue,
+                Step::Entry(entry) => entry,
+            };
+            let group = block::group(&memory.region, entry);
+            let head = Head::at(&memory.region, entry);
+            let Some(reason) = self.absence(group, &head, entry, now_ms) else {
+                let expires_at_ms = self.expires_at_ms(entry);
+                self.memory.sweep.stays(expires_at_ms);
                 continue;
             };
-            reclaimed.bytes += u64::from(self.memory.nodes.charge(entry));
+            let unit = self.groups[usize::from(group.0)].settings.charge;
+            reclaimed.bytes += u64::from(list::charge(&self.memory.region, entry, unit));
             reclaimed.expired += u64::from(reason == Reason::Expired);
             reclaimed.invalidated += u64::from(reason == Reason::Invalidated);
             self.remove(entry, reason);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
-        reclaimed.more = self.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
+        reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
+        self.shrink_budgets(&mut reclaimed, now_ms, steps);
         reclaimed
+    }
+
+    /// Takes steps towards the budgets that were lowered.
+    fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, steps: usize) {
+        for index in 0..self.groups.len() {
+            let before = self.groups[index].counters.bytes;
+            for _ in 0..steps {
+                if !self.groups[index].shrink() {
+                    break;
+                }
+                reclaimed.evicted += self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+            }
+            reclaimed.bytes += before - self.groups[index].counters.bytes;
+            reclaimed.more |= self.groups[index].is_shrinking();
+        }
     }
 
     /// Walks everything, and holds every account against what is there.
@@ -82,30 +210,30 @@ impl<H: RemovalHook> Store<H> {
     /// If anything is wrong, with a description of it.
     pub fn validate(&self) {
         self.memory.validate();
+        let (region, memory) = (&self.memory.region, &self.memory);
         let (mut entries, mut charges) = (vec![0; self.groups.len()], vec![0; self.groups.len()]);
-        for entry in self.memory.entries() {
-            let item = self.memory.item(entry);
-            let index = usize::from(item.group().expect("it has an entry").0);
-            let expected = self.groups[index].charge(item.key().len(), item.value().len());
-            assert_eq!(expected, Ok(self.memory.nodes.charge(entry)), "entry {entry} has another charge");
-            assert!(item.value().len() <= self.settings.value_bytes_max, "entry {entry} is too large");
-            self.sweep.validate(entry, item.expires_at_ms);
+        for entry in memory.entries() {
+            let index = usize::from(block::group(region, entry).0);
+            let (shape, unit) = (Shape::at(region, entry), self.groups[index].settings.charge);
+            assert!(shape.value_bytes <= self.settings.value_bytes_max, "entry {entry} is too large");
+            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(entry));
             entries[index] += 1;
-            charges[index] += u64::from(self.memory.nodes.charge(entry));
+            charges[index] += u64::from(list::charge(region, entry, unit));
         }
         for (index, group) in self.groups.iter().enumerate() {
             let name = &group.settings.name;
             let counted = (group.counters.entries, group.counters.bytes);
             assert_eq!(counted, (entries[index], charges[index]), "the account of group {name:?} is wrong");
-            let listed = group.policy.validate(&self.memory.nodes, group.settings.budget_bytes);
+            let listed = group.policy.validate(region, group.budget);
             assert_eq!(counted, listed, "the policy of group {name:?} has other entries");
             assert!(group.has_room(0), "group {name:?} is above its budget");
+            assert!(group.budget >= group.settings.budget_bytes, "group {name:?} has less than its budget");
         }
     }
 
     /// The keys in memory.
     #[cfg(test)]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.memory.entries().map(|entry| self.memory.item(entry).key())
+        self.memory.entries().map(|entry| block::key(&self.memory.region, entry))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use larder_store::limits::ENTRY_OVERHEAD_BYTES;
 use larder_store::{
     Charge, Expiry, GroupCounters, GroupIndex, GroupSettings, Marks, PolicyKind, Reason, Removal, RemovalHook,
 };
@@ -44,6 +43,9 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct ModelGroup {
     pub(crate) settings: GroupSettings,
+    pub(crate) piece_bytes: usize,
+    /// Whether memory may be short, so that entries are evicted although their group has room.
+    pub(crate) is_tight: bool,
     pub(crate) floor: u64,
     pub(crate) generation: u64,
     pub(crate) held: HashMap<Vec<u8>, Held>,
@@ -56,7 +58,7 @@ pub(crate) struct ModelGroup {
 impl ModelGroup {
     pub(crate) fn charge(&self, key: &[u8], value_bytes: usize) -> u64 {
         match self.settings.charge {
-            Charge::Bytes => (key.len() + value_bytes) as u64 + ENTRY_OVERHEAD_BYTES,
+            Charge::Bytes => entry_bytes(key.len(), value_bytes, self.piece_bytes),
             Charge::Objects => 1,
         }
     }
@@ -98,7 +100,8 @@ impl ModelGroup {
             true => 0,
             false => self.charge(&outcome.key, held.value.len()),
         };
-        assert!(self.bytes() + added > self.settings.budget_bytes, "{context}: there was room");
+        let was_needed = self.is_tight || self.bytes() + added > self.settings.budget_bytes;
+        assert!(was_needed, "{context}: there was room");
     }
 }
 
@@ -107,4 +110,16 @@ pub(crate) struct Outcome {
     pub(crate) group: usize,
     pub(crate) key: Vec<u8>,
     pub(crate) held: Option<Held>,
+}
+
+/// What an entry with a narrow time of expiry takes, in words of 8 bytes, its place in the index included.
+fn entry_bytes(key_bytes: usize, value_bytes: usize, piece_bytes: usize) -> u64 {
+    let header = if key_bytes >= 255 || value_bytes >= 65_535 { 56 } else { 32 };
+    let whole = (header + key_bytes + value_bytes).next_multiple_of(8);
+    let (pieces, first) = (value_bytes / (piece_bytes - 16), value_bytes % (piece_bytes - 16));
+    let bytes = match whole > piece_bytes && pieces > 0 {
+        true => 56 + (4 * pieces).next_multiple_of(8) + (key_bytes + first).next_multiple_of(8) + pieces * piece_bytes,
+        false => whole,
+    };
+    bytes as u64 + 8
 }

@@ -82,7 +82,10 @@ fn keys(folder: &Path, trace: &str) -> Vec<u64> {
 }
 
 fn misses(policy: PolicyKind, objects: u64, keys: &[u64]) -> u64 {
-    let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 0 }, NoHook);
+    let key_hash = |_, key: &[u8]| mixed(u64::from_le_bytes(key.try_into().expect("a key of 8 bytes")));
+    // Twice what entries, index and ghosts take, and some segments.
+    let memory_bytes = (16 << 20) + 160 * objects;
+    let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 0, memory_bytes, key_hash }, NoHook);
     let group = store.create_group(crate::group("trace", policy, Charge::Objects, objects)).unwrap();
     for (step, &number) in keys.iter().enumerate() {
         let now_ms = step as u64 / 1000 + 1;
@@ -95,6 +98,7 @@ fn misses(policy: PolicyKind, objects: u64, keys: &[u64]) -> u64 {
     let counters = store.counters(group);
     assert_eq!(counters.hits + counters.misses, keys.len() as u64);
     assert_eq!(counters.entries, counters.sets - counters.evictions);
+    assert_eq!(store.memory().evictions, 0, "it was the budget that evicted");
     counters.misses
 }
 

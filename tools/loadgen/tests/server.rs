@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use larder_protocol::native::generated::{Group, HelloResult, Limits};
 use larder_protocol::native::{self, Scratch};
-use larder_protocol::{Command, Entries, Entry, Expiry, Failure, Reply, Request, Status};
+use larder_protocol::{Command, Entries, Expiry, Failure, Found, Reply, Request, Status, Value};
 use loadgen::protocol::ProtocolName;
 use loadgen::run::{Length, Pace, Plan};
 use loadgen::workload::{Distribution, KeySpace, ValueSizes};
@@ -141,20 +141,20 @@ struct Connection {
 }
 
 #[derive(Debug)]
-struct Found(Vec<Option<Vec<u8>>>);
+struct Values(Vec<Option<Vec<u8>>>);
 
-impl Entries for Found {
+impl Entries for Values {
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
         self.0[index].as_deref().map(entry).ok_or(Status::NotFound)
     }
 }
 
-fn entry(value: &[u8]) -> Entry<'_> {
-    Entry { value, flags: 0, version: 1, ttl_ms: 0 }
+fn entry(value: &[u8]) -> Found<'_> {
+    Found { value: Value::Whole(value), flags: 0, version: 1, ttl_ms: 0 }
 }
 
 impl Connection {
@@ -237,7 +237,7 @@ impl Connection {
             Command::GetMany { keys } => {
                 count(&self.counts.gets, 1);
                 count(&self.counts.keys, keys.len());
-                respond(&Reply::Entries(&Found(keys.iter().map(|key| self.find(&cache, key, number)).collect())));
+                respond(&Reply::Entries(&Values(keys.iter().map(|key| self.find(&cache, key, number)).collect())));
             }
             Command::Set(write) => {
                 count(&self.counts.sets, 1);

@@ -39,8 +39,8 @@ fn describe<'a>(command: &Command<'a>) -> (&'static str, &'a [u8], usize) {
 }
 
 impl Stored {
-    fn view(&self) -> Entry<'_> {
-        Entry { value: &self.value, flags: self.flags, version: self.version, ttl_ms: self.ttl_ms }
+    fn view(&self) -> Found<'_> {
+        Found { value: Value::Whole(&self.value), flags: self.flags, version: self.version, ttl_ms: self.ttl_ms }
     }
 }
 
@@ -52,7 +52,7 @@ impl Entries for Many {
         self.0.len()
     }
 
-    fn entry(&self, index: usize) -> Result<Entry<'_>, Status> {
+    fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
         self.0[index].as_ref().map(Stored::view).map_err(|status| *status)
     }
 }

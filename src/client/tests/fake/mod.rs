@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use larder_protocol::native::generated::{Group, GroupStats, HelloResult, Limits, StatsResult};
 use larder_protocol::native::{self, RequestLimits, Scratch};
-use larder_protocol::{Command, Condition, Entries, Entry, Expiry, Failure, Outcomes, Reply, Request, Status, Write};
+use larder_protocol::{
+    Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Reply, Request, Status, Value, Write,
+};
 use larder_ring::{Node, Topology, group_hash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};

@@ -11,7 +11,8 @@ use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{Engine, EngineSettings, Lane, Outgoing, Submission, Ticket};
 use larder_protocol::{Command, Request};
 use larder_ring::{Node, Topology, group_hash, key_hash, shard};
-use larder_store::{Charge, GroupSettings, NoHook, PolicyKind, StoreSettings};
+use larder_store::limits::MEMORY_BYTES_MIN;
+use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 
 pub(crate) use owned::{OwnedEntry, OwnedReply};
 pub(crate) use requests::{Batch, set, set_if};
@@ -79,6 +80,8 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
         budget_bytes: world.budget_bytes,
         policy: PolicyKind::Lru,
         ttl_ms: 0,
+        ttl_jitter: 0,
+        hash_seed: 0,
         charge: Charge::Bytes,
     };
     EngineSettings {
@@ -86,7 +89,8 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
         shard,
         server: "larder/test".into(),
         groups: vec![group("default"), group("scores")],
-        store: StoreSettings { shard: shard as u8, value_bytes_max: world.value_bytes_max },
+        value_bytes_max: world.value_bytes_max,
+        memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN),
         timeout_ms_default: world.timeout_ms_default,
         started_ms: START_MS,
     }

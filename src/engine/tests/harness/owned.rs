@@ -1,7 +1,7 @@
 //! Replies that outlive the engine's memory.
 
 use larder_protocol::native::generated::StatsResult;
-use larder_protocol::{Entry, Failure, Reply, Status};
+use larder_protocol::{Failure, Found, Reply, Status};
 
 /// An entry of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,9 @@ impl OwnedReply {
 }
 
 impl OwnedEntry {
-    fn of(entry: Entry<'_>) -> Self {
-        let Entry { value, flags, version, ttl_ms } = entry;
-        Self { value: value.to_vec(), flags, version, ttl_ms }
+    fn of(found: Found<'_>) -> Self {
+        let mut value = Vec::new();
+        found.value.append_to(&mut value);
+        Self { value, flags: found.flags, version: found.version, ttl_ms: found.ttl_ms }
     }
 }

@@ -11,7 +11,7 @@ use super::writer::{Writer, size, zigzag};
 use crate::limits::{
     COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, RESULT_ENVELOPE_BYTES_MAX,
 };
-use crate::reply::{Entries, Entry, Failure, Outcomes, Reply, Status};
+use crate::reply::{Entries, Failure, Found, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
 /// value is copied once. Entries of a get_many that do not fit in a frame any more are answered with
@@ -57,7 +57,7 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
 /// Appends the answer of a get if `out` has room for it and some more: all but the value is put together aside and
 /// copied in pieces of constant length. Says whether it did; else nothing happened.
 #[inline]
-fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Entry<'_>) -> bool {
+fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Found<'_>) -> bool {
     let len = found.value.len();
     if out.capacity() - out.len() < len.saturating_add(2 * Piece::BYTES) || len == 0 {
         return false;
@@ -74,7 +74,7 @@ fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Entry<'_>) -> bool {
     head.message(entry::VALUE, len);
     head.prefix(head.len() - FRAME_PREFIX_BYTES + len + tail.len());
     head.append_to(out);
-    out.extend_from_slice(found.value);
+    found.value.append_to(out);
     tail.append_to(out);
     true
 }
@@ -156,7 +156,7 @@ fn shortened(text: &str) -> &str {
     ends.find_map(|end| text.get(..end)).unwrap_or("")
 }
 
-fn entry_bytes(found: Result<Entry<'_>, Status>) -> usize {
+fn entry_bytes(found: Result<Found<'_>, Status>) -> usize {
     match found {
         Ok(found) => {
             size::bytes(entry::VALUE, found.value.len())
@@ -168,10 +168,10 @@ fn entry_bytes(found: Result<Entry<'_>, Status>) -> usize {
     }
 }
 
-fn put_entry(writer: &mut Writer<'_>, found: Result<Entry<'_>, Status>) {
+fn put_entry(writer: &mut Writer<'_>, found: Result<Found<'_>, Status>) {
     match found {
         Ok(found) => {
-            writer.bytes(entry::VALUE, found.value);
+            writer.value(entry::VALUE, &found.value);
             writer.uint(entry::FLAGS, u64::from(found.flags));
             writer.fixed64(entry::VERSION, found.version);
             writer.uint(entry::TTL_MS, found.ttl_ms);
@@ -191,7 +191,7 @@ fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries)
 
 /// The results, with those that do not fit in a frame any more replaced by [`Status::TooLarge`]. Every result has
 /// its few bytes of status set aside first, so that a large value takes no room from the answers behind it.
-fn fitting(entries: &dyn Entries) -> impl Iterator<Item = Result<Entry<'_>, Status>> {
+fn fitting(entries: &dyn Entries) -> impl Iterator<Item = Result<Found<'_>, Status>> {
     let refused_bytes = size::message(item::ELEMENT, entry_bytes(Err(Status::TooLarge)));
     let mut room = (FRAME_BYTES_MAX - RESULT_ENVELOPE_BYTES_MAX).saturating_sub(entries.len() * refused_bytes);
     (0..entries.len()).map(move |index| {

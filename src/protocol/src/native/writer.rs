@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use prost::Message;
 
+use crate::Value;
 use crate::limits::FRAME_PREFIX_BYTES;
 
 const WIRE_VARINT: u32 = 0;
@@ -91,6 +92,15 @@ impl<'a> Writer<'a> {
     pub(super) fn present(&mut self, number: u32, value: u64) {
         self.key(number, WIRE_VARINT);
         self.varint(value);
+    }
+
+    /// A value, which is left out if it is empty.
+    #[inline]
+    pub(super) fn value(&mut self, number: u32, value: &Value<'_>) {
+        if !value.is_empty() {
+            self.message(number, value.len());
+            value.append_to(self.out);
+        }
     }
 
     #[inline]

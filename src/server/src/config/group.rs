@@ -11,7 +11,7 @@ use super::file::GivenGroup;
 use super::given::{Source, Text};
 use super::value::{Milliseconds, Size};
 use super::{GroupConfig, GroupSources};
-use crate::limits::{GROUP_SHARE_BYTES_MIN, TTL_MS_MAX};
+use crate::limits::TTL_MS_MAX;
 
 /// Policies that are designed and not yet built.
 const POLICIES_UNAVAILABLE: [&str; 7] = ["fifo", "lfu", "lru_k", "arc", "sieve", "s3_fifo", "tiny_lfu"];
@@ -106,8 +106,9 @@ fn default_group() -> Asked {
 
 /// Gives every group its budget.
 fn divide(asked: Vec<Asked>, room: &Room<'_>) -> Result<Groups, ConfigError> {
-    let budget_min = GROUP_SHARE_BYTES_MIN * u64::from(room.shards);
-    let minimum = format!("{} ({} per shard)", Size(budget_min), Size(GROUP_SHARE_BYTES_MIN));
+    let share_min = larder_store::segment_bytes(room.memory_bytes / u64::from(room.shards));
+    let budget_min = share_min * u64::from(room.shards);
+    let minimum = format!("{} (a segment of {} per shard)", Size(budget_min), Size(share_min));
     for group in &asked {
         if let Some((bytes, text)) = group.budget.as_ref().filter(|(bytes, _)| *bytes < budget_min) {
             let problem = format!("{} is too little for {} shard(s)", Size(*bytes), room.shards);

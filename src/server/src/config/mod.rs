@@ -100,9 +100,16 @@ impl Config {
             budget_bytes: group.budget_bytes / u64::from(self.shards),
             policy: group.policy,
             ttl_ms: group.ttl_ms,
+            ttl_jitter: 0,
+            hash_seed: 0,
             charge: Charge::Bytes,
         };
         self.groups.iter().map(share).collect()
+    }
+
+    /// The share of the memory that each shard has, in bytes.
+    pub fn shard_memory_bytes(&self) -> u64 {
+        self.memory_bytes / u64::from(self.shards)
     }
 
     /// The core that a shard's executor is pinned to.

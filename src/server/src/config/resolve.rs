@@ -11,11 +11,11 @@ use super::given::{Given, Source, Text};
 use super::group::{self, Groups, Room};
 use super::setting::Setting;
 use super::value::{Cores, Microseconds, Milliseconds, Size, boolean, number, number_of_any_base};
-use super::{Config, Loaded, Sources};
+use super::{Config, GroupConfig, Loaded, Sources};
 use crate::limits::{
     CLUSTER_NAME_BYTES_MAX, CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HALF_SENT_TIMEOUT_MS_DEFAULT, MEMORY_BYTES_DEFAULT,
-    MEMORY_BYTES_MAX, MEMORY_PER_SHARD_BYTES_MIN, REQUEST_TIMEOUT_MS_DEFAULT, REQUEST_TIMEOUT_MS_MAX, SILENCE_MS_MAX,
-    SPIN_US_MAX, STOP_TIMEOUT_MS_DEFAULT, STOP_TIMEOUT_MS_MAX,
+    MEMORY_PER_SHARD_BYTES_MAX, MEMORY_PER_SHARD_BYTES_MIN, REQUEST_TIMEOUT_MS_DEFAULT, REQUEST_TIMEOUT_MS_MAX,
+    SILENCE_MS_MAX, SPIN_US_MAX, STOP_TIMEOUT_MS_DEFAULT, STOP_TIMEOUT_MS_MAX,
 };
 
 /// Where the native protocol is spoken unless configured.
@@ -46,9 +46,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     let cluster = given.parse(Setting::Cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned());
     let cluster_seed = given.parse(Setting::Seed, number_of_any_base)?.unwrap_or(0);
 
-    let share_bytes = groups.iter().map(|group| group.budget_bytes / u64::from(shards)).min();
-    let share_bytes = share_bytes.expect("the default group exists always");
-    let value_bytes_max = value_max(given, share_bytes)?;
+    let smallest = groups.iter().min_by_key(|group| group.budget_bytes).expect("the default group exists always");
+    let value_bytes_max = value_max(given, smallest, memory_bytes, shards)?;
     let connections_max = connections_max(given)?;
     let request_timeout_ms =
         timeout(given, Setting::RequestTimeout, REQUEST_TIMEOUT_MS_DEFAULT, 1..=REQUEST_TIMEOUT_MS_MAX)?;
@@ -162,9 +161,11 @@ fn memory(given: &Given, shards: u16) -> Result<u64, ConfigError> {
         let remedy = format!("have at least {least} ({} per shard)", Size(MEMORY_PER_SHARD_BYTES_MIN));
         return Err(given.refuse(Setting::Memory, size, Fault::new(problem, remedy)));
     }
-    if size > Size(MEMORY_BYTES_MAX) {
-        let fault = Fault::new("it is too large", format!("have at most {}", Size(MEMORY_BYTES_MAX)));
-        return Err(given.refuse(Setting::Memory, size, fault));
+    let most = Size(MEMORY_PER_SHARD_BYTES_MAX * u64::from(shards));
+    if size > most {
+        let problem = format!("it is too much for {shards} shard(s)");
+        let remedy = format!("have at most {most} ({} per shard), or more shards", Size(MEMORY_PER_SHARD_BYTES_MAX));
+        return Err(given.refuse(Setting::Memory, size, Fault::new(problem, remedy)));
     }
     Ok(size.0)
 }
@@ -235,15 +236,20 @@ fn cluster(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-fn value_max(given: &Given, share_bytes: u64) -> Result<u32, ConfigError> {
+/// `smallest`: the group with the least memory, which every value has to fit into.
+fn value_max(given: &Given, smallest: &GroupConfig, memory_bytes: u64, shards: u16) -> Result<u32, ConfigError> {
+    let share_bytes = smallest.budget_bytes / u64::from(shards);
+    let longest = larder_store::value_bytes_max(memory_bytes / u64::from(shards), share_bytes);
     let size = match given.parse(Setting::ValueMax, |text| text.parse::<Size>())? {
-        None => Size(share_bytes.min(VALUE_BYTES_DEFAULT as u64)),
+        None => Size(longest.min(VALUE_BYTES_DEFAULT as u64)),
         Some(size) if size.0 == 0 || size.0 > VALUE_BYTES_MAX as u64 => {
             let remedy = format!("write 1 to {}", Size(VALUE_BYTES_MAX as u64));
             return Err(given.refuse(Setting::ValueMax, size, Fault::new("no server can have this limit", remedy)));
         }
-        Some(size) if size.0 > share_bytes => {
-            let problem = format!("the smallest group has only {} on a shard", Size(share_bytes));
+        Some(size) if size.0 > longest => {
+            let (name, share) = (&smallest.name, Size(share_bytes));
+            let problem =
+                format!("the group {name:?} has {share} on a shard, where no value above {longest} bytes fits");
             let remedy = "write at most that, give the group more memory, or have fewer shards";
             return Err(given.refuse(Setting::ValueMax, size, Fault::new(problem, remedy)));
         }
@@ -359,11 +365,17 @@ mod tests {
         let with = |memory: &str, value: &str| {
             load(&[(Setting::Memory, memory), (Setting::ValueMax, value), (Setting::Shards, "2")], &[0, 1])
         };
-        assert_eq!(config(&[(Setting::Memory, "4MiB")], &[0, 1]).value_bytes_max, 2 << 20, "the share on a shard");
-        assert_eq!(with("4MiB", "2MiB").unwrap().config.value_bytes_max, 2 << 20);
+        let longest = larder_store::value_bytes_max(2 << 20, 2 << 20);
+        assert!((500_000..700_000).contains(&longest), "an entry may take a third of a shard's memory: {longest}");
+        assert_eq!(u64::from(config(&[(Setting::Memory, "4MiB")], &[0, 1]).value_bytes_max), longest);
+        assert_eq!(u64::from(with("4MiB", &longest.to_string()).unwrap().config.value_bytes_max), longest);
         assert_eq!(with("1GiB", "64MiB").unwrap().config.value_bytes_max, 64 << 20);
         for (memory, value, part) in [
-            ("4MiB", "2097153", "limits.value_max = \"2097153\" (from --value-max): the smallest group has only 2MiB"),
+            (
+                "4MiB",
+                "2MiB",
+                "limits.value_max = \"2MiB\" (from --value-max): the group \"default\" has 2MiB on a shard, where no value above",
+            ),
             ("1GiB", "65MiB", "write 1 to 64MiB"),
             ("1GiB", "0", "write 1 to 64MiB"),
             (
@@ -371,7 +383,7 @@ mod tests {
                 "1",
                 "memory = \"2097151\" (from --memory): it is too little for 2 shard(s): have at least 2MiB",
             ),
-            ("65TiB", "1", "it is too large: have at most 64TiB"),
+            ("65GiB", "1", "it is too much for 2 shard(s): have at most 64GiB (32GiB per shard), or more shards"),
         ] {
             let error = with(memory, value).unwrap_err();
             assert!(error.contains(part), "{error}");

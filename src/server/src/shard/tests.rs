@@ -9,7 +9,7 @@ use larder_protocol::limits::{FRAME_BYTES_MAX, PIPELINE_MAX};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Request, Status, Write};
 use larder_ring::{Node, Topology};
-use larder_store::{Charge, GroupSettings, NoHook, PolicyKind, StoreSettings};
+use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 
 use super::{ConnectionId, Dialect, Reactor, Welcome};
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PAUSE};
@@ -29,6 +29,8 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             budget_bytes: 64 << 20,
             policy: PolicyKind::Lru,
             ttl_ms: 0,
+            ttl_jitter: 0,
+            hash_seed: 0,
             charge: Charge::Bytes,
         };
         let settings = EngineSettings {
@@ -36,7 +38,8 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             shard,
             server: "larder test".into(),
             groups: vec![group],
-            store: StoreSettings { shard: shard as u8, value_bytes_max: VALUE_BYTES_MAX },
+            value_bytes_max: VALUE_BYTES_MAX,
+            memory_bytes: 64 << 20,
             timeout_ms_default: 1_000,
             started_ms: NOW_MS,
         };

@@ -2,7 +2,9 @@
 //! its rivals; the list is as old.
 
 use super::{Departure, Replacement};
-use crate::list::{List, Nodes};
+use crate::list::List;
+use crate::region::{Ref, Region};
+use crate::settings::Charge;
 
 /// One list: the most recently used entry is its head, the victim its tail.
 #[derive(Debug)]
@@ -11,47 +13,53 @@ pub(crate) struct Lru {
 }
 
 impl Lru {
-    pub(super) fn new() -> Self {
-        Self { list: List::new(0) }
+    pub(super) fn new(unit: Charge) -> Self {
+        Self { list: List::new(0, unit) }
     }
 }
 
 impl Replacement for Lru {
     #[inline]
-    fn access(&mut self, nodes: &mut Nodes, entry: u32) {
-        self.list.move_to_head(nodes, entry);
+    fn access(&mut self, region: &mut Region, entry: Ref) {
+        self.list.move_to_head(region, entry);
     }
 
-    fn admit(&mut self, _hash: u64, _charge: u32, _budget: u64) -> bool {
+    fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
         false
     }
 
-    fn insert(&mut self, nodes: &mut Nodes, entry: u32, _budget: u64) {
-        self.list.push_head(nodes, entry);
+    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
+        self.list.push_head(region, entry);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, keep: u32, _budget: u64) -> Option<u32> {
-        self.list.oldest_but(nodes, keep)
+    fn victim(&mut self, region: &mut Region, keep: Ref, _budget: u64) -> Option<Ref> {
+        self.list.oldest_but(region, keep)
     }
 
-    fn recharge(&mut self, nodes: &mut Nodes, entry: u32, charge: u32) {
-        self.list.recharge(nodes, entry, charge);
+    fn recharge(&mut self, _region: &Region, _entry: Ref, old: u32, new: u32) {
+        self.list.recharge(old, new);
     }
 
-    fn remove(&mut self, nodes: &mut Nodes, entry: u32, _departure: Departure, _budget: u64) {
-        self.list.unlink(nodes, entry);
+    fn moved(&mut self, region: &mut Region, to: Ref) {
+        self.list.moved(region, to);
+    }
+
+    fn remove(&mut self, region: &mut Region, entry: Ref, _departure: Departure, _budget: u64) {
+        self.list.unlink(region, entry);
     }
 
     fn ghosts(&self) -> u64 {
         0
     }
 
-    fn forget_ghost(&mut self) -> bool {
+    fn forget_ghost(&mut self, _region: &mut Region) -> bool {
         false
     }
 
-    fn validate(&self, nodes: &Nodes, _budget: u64) -> (u64, u64) {
-        self.list.validate(nodes);
+    fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
+
+    fn validate(&self, region: &Region, _budget: u64) -> (u64, u64) {
+        self.list.validate(region);
         (u64::from(self.list.len()), self.list.charge())
     }
 }

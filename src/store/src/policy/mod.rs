@@ -1,10 +1,10 @@
 //! Eviction policies: who must go when a group is full.
 //!
-//! One file and one paper each. A policy orders the entries of one group, by number, in lists through the shared
-//! [`Nodes`]; it never sees keys, values or time, and never removes an entry itself: it names a victim, and is told of
-//! every removal. Charges are bytes or objects, which it does not know. The group's budget is an argument, so that it
-//! may change from one call to the next; whatever a policy derives from it (the size of a list or ghost queue) it
-//! derives anew.
+//! One file and one paper each. A policy orders the entries of one group, by place, in lists through their headers in
+//! the [`Region`]; it never sees keys, values or time, and never removes an entry itself: it names a victim, and is
+//! told of every removal and of every entry that is moved to another place. Charges are bytes or objects, which only
+//! its lists know. The group's budget is an argument, so that it may change from one call to the next; whatever a policy
+//! derives from it (the size of a list or ghost queue) it derives anew.
 //!
 //! Calls come in this order: an absent key is stored by `admit`, then `victim` and `remove` until there is room, then
 //! `insert`. So a policy can look at its ghosts and adapt before it names a victim, and knows in `victim` whether a new
@@ -17,43 +17,51 @@ mod oracle;
 mod two_q;
 
 use crate::PolicyKind;
-use crate::list::Nodes;
+use crate::region::{Ref, Region};
+use crate::settings::Charge;
 use lru::Lru;
 use two_q::TwoQ;
 
 /// What every policy can do. Each call takes amortised constant time.
 pub(crate) trait Replacement {
     /// An entry was read or overwritten.
-    fn access(&mut self, nodes: &mut Nodes, entry: u32);
+    fn access(&mut self, region: &mut Region, entry: Ref);
 
     /// An absent key with this hash and charge is about to be stored; whether a ghost remembers it. Always followed by
     /// `insert`.
-    fn admit(&mut self, hash: u64, charge: u32, budget: u64) -> bool;
+    fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
 
-    /// The entry of the key that was admitted last; its node has its charge and is in no list.
-    fn insert(&mut self, nodes: &mut Nodes, entry: u32, budget: u64);
+    /// The entry of the key that was admitted last; it is in no list.
+    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64);
 
     /// Who is to go next, but for `keep` (or [`crate::list::NONE`]); `None` only if there is nobody else. May move
     /// entries between lists.
-    fn victim(&mut self, nodes: &mut Nodes, keep: u32, budget: u64) -> Option<u32>;
+    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref>;
 
     /// An entry costs something else from now on.
-    fn recharge(&mut self, nodes: &mut Nodes, entry: u32, charge: u32);
+    fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32);
 
-    /// An entry leaves, a victim or any other: takes its node out of its list.
-    fn remove(&mut self, nodes: &mut Nodes, entry: u32, departure: Departure, budget: u64);
+    /// An entry lies at another place from now on, with the header that it had.
+    fn moved(&mut self, region: &mut Region, to: Ref);
+
+    /// An entry leaves, a victim or any other: takes it out of its list.
+    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64);
 
     /// How many ghosts there are.
     fn ghosts(&self) -> u64;
 
     /// Forgets the oldest ghost, because even an empty group has no room for it; whether there was one.
-    fn forget_ghost(&mut self) -> bool;
+    fn forget_ghost(&mut self, region: &mut Region) -> bool;
+
+    /// The budget is smaller from now on, and what the entries cost is within it: forgets the ghosts that it does not
+    /// allow.
+    fn shrink(&mut self, region: &mut Region, budget: u64);
 
     /// Walks everything, and returns the number and charge of the entries.
     ///
     /// # Panics
     /// If anything is wrong.
-    fn validate(&self, nodes: &Nodes, budget: u64) -> (u64, u64);
+    fn validate(&self, region: &Region, budget: u64) -> (u64, u64);
 }
 
 /// How an entry leaves.
@@ -70,6 +78,7 @@ pub(crate) enum Departure {
 
 /// The policy of one group.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few groups, and a box would be one more place to look at")]
 pub(crate) enum Policy {
     /// See [`lru`].
     Lru(Lru),
@@ -79,10 +88,10 @@ pub(crate) enum Policy {
 
 impl Policy {
     /// A policy without entries.
-    pub(crate) fn new(kind: PolicyKind) -> Self {
+    pub(crate) fn new(kind: PolicyKind, unit: Charge, region: &Region) -> Self {
         match kind {
-            PolicyKind::Lru => Policy::Lru(Lru::new()),
-            PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new()),
+            PolicyKind::Lru => Policy::Lru(Lru::new(unit)),
+            PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(unit, region)),
         }
     }
 }
@@ -99,39 +108,47 @@ macro_rules! each {
 
 impl Replacement for Policy {
     #[inline]
-    fn access(&mut self, nodes: &mut Nodes, entry: u32) {
-        each!(self, policy => policy.access(nodes, entry));
+    fn access(&mut self, region: &mut Region, entry: Ref) {
+        each!(self, policy => policy.access(region, entry));
     }
 
-    fn admit(&mut self, hash: u64, charge: u32, budget: u64) -> bool {
-        each!(self, policy => policy.admit(hash, charge, budget))
+    fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool {
+        each!(self, policy => policy.admit(region, hash, charge, budget))
     }
 
-    fn insert(&mut self, nodes: &mut Nodes, entry: u32, budget: u64) {
-        each!(self, policy => policy.insert(nodes, entry, budget));
+    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64) {
+        each!(self, policy => policy.insert(region, entry, budget));
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, keep: u32, budget: u64) -> Option<u32> {
-        each!(self, policy => policy.victim(nodes, keep, budget))
+    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
+        each!(self, policy => policy.victim(region, keep, budget))
     }
 
-    fn recharge(&mut self, nodes: &mut Nodes, entry: u32, charge: u32) {
-        each!(self, policy => policy.recharge(nodes, entry, charge));
+    fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32) {
+        each!(self, policy => policy.recharge(region, entry, old, new));
     }
 
-    fn remove(&mut self, nodes: &mut Nodes, entry: u32, departure: Departure, budget: u64) {
-        each!(self, policy => policy.remove(nodes, entry, departure, budget));
+    fn moved(&mut self, region: &mut Region, to: Ref) {
+        each!(self, policy => policy.moved(region, to));
+    }
+
+    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
+        each!(self, policy => policy.remove(region, entry, departure, budget));
     }
 
     fn ghosts(&self) -> u64 {
         each!(self, policy => policy.ghosts())
     }
 
-    fn forget_ghost(&mut self) -> bool {
-        each!(self, policy => policy.forget_ghost())
+    fn forget_ghost(&mut self, region: &mut Region) -> bool {
+        each!(self, policy => policy.forget_ghost(region))
     }
 
-    fn validate(&self, nodes: &Nodes, budget: u64) -> (u64, u64) {
-        each!(self, policy => policy.validate(nodes, budget))
+    fn shrink(&mut self, region: &mut Region, budget: u64) {
+        each!(self, policy => policy.shrink(region, budget));
+    }
+
+    fn validate(&self, region: &Region, budget: u64) -> (u64, u64) {
+        each!(self, policy => policy.validate(region, budget))
     }
 }

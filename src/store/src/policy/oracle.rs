@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::limits::{BUDGET_BYTES_MIN, ENTRY_OVERHEAD_BYTES, GHOST_BYTES};
+use crate::limits::{BUDGET_BYTES_MIN, ENTRY_BYTES_MIN, GHOST_BYTES};
 use crate::{Charge, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
 
 /// A policy and its contents, as plainly as can be.
@@ -38,7 +38,8 @@ pub(super) fn hold<O: Oracle>(policy: PolicyKind, oracle: impl Fn() -> O) {
 
         let budget = BUDGET_BYTES_MIN + 1237 * seed;
         let case = Case { policy, charge: Charge::Bytes, budget, seed };
-        let largest = (budget - ENTRY_OVERHEAD_BYTES - size_of::<u64>() as u64) as usize;
+        // A few bytes less than the budget, since a long value has a longer header and some in pieces.
+        let largest = (budget - ENTRY_BYTES_MIN - 5 * 24 - size_of::<u64>() as u64) as usize;
         let size = |random: &mut fastrand::Rng| match random.u8(0..50) {
             0 => largest,
             1..5 => random.usize(0..=largest),
@@ -59,20 +60,31 @@ struct Case {
 impl Case {
     fn run<O: Oracle>(self, mut oracle: O, accesses: usize, size: impl Fn(&mut fastrand::Rng) -> usize) {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let mut store = Store::new(StoreSettings { shard: 0, value_bytes_max: 1 << 20 }, NoHook);
+        let key_hash = |_, key: &[u8]| hash(u64::from_le_bytes(key.try_into().expect("a key of 8 bytes")));
+        let settings = StoreSettings { shard: 0, value_bytes_max: 1 << 20, memory_bytes: 4 << 20, key_hash };
+        let mut store = Store::new(settings, NoHook);
         let (policy, charge, budget_bytes) = (self.policy, self.charge, self.budget);
         let name = String::from("held");
-        let group = store.create_group(GroupSettings { name, budget_bytes, policy, ttl_ms: 0, charge }).unwrap();
+        let group = store.create_group(GroupSettings {
+            name,
+            budget_bytes,
+            policy,
+            charge,
+            ttl_ms: 0,
+            ttl_jitter: 0,
+            hash_seed: 0,
+        });
+        let group = group.unwrap();
         let account = Account { budget: self.budget, ghost: if charge == Charge::Bytes { GHOST_BYTES } else { 0 } };
         let mut scan = 1 << 32;
         for step in 0..accesses {
             let number = next_key(step, &mut scan, &mut random);
             let bytes = number.to_le_bytes();
-            let key = Key { group, hash: number.wrapping_mul(0xD6E8_FEB8_6659_FD93), bytes: &bytes };
+            let key = Key { group, hash: hash(number), bytes: &bytes };
             let value = vec![0; size(&mut random)];
             let cost = match charge {
                 Charge::Objects => 1,
-                Charge::Bytes => (bytes.len() + value.len()) as u64 + ENTRY_OVERHEAD_BYTES,
+                Charge::Bytes => store.entry_bytes(bytes.len(), value.len()),
             };
             match random.u8(0..20) {
                 0 => {
@@ -101,6 +113,10 @@ impl Case {
             assert_eq!(ghosts, oracle.ghosts() * account.ghost, "{self:?} access {step} of key {number}");
         }
     }
+}
+
+fn hash(number: u64) -> u64 {
+    number.wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
 /// Skewed keys over a few hundred, with a pass over new keys from time to time.

@@ -8,8 +8,11 @@
 //! counts page slots, charges are counted here.
 
 use super::{Departure, Replacement};
-use crate::ghost::Ghosts;
-use crate::list::{List, Nodes};
+use crate::block;
+use crate::ghosts::Ghosts;
+use crate::list::List;
+use crate::region::{Ref, Region};
+use crate::settings::Charge;
 
 /// Tags of the two lists.
 const A1_IN: u8 = 0;
@@ -26,49 +29,56 @@ pub(crate) struct TwoQ {
 }
 
 impl TwoQ {
-    pub(super) fn new() -> Self {
-        Self { a1_in: List::new(A1_IN), a1_out: Ghosts::new(), am: List::new(AM), admitted_to_am: false }
+    pub(super) fn new(unit: Charge, region: &Region) -> Self {
+        let (a1_in, am) = (List::new(A1_IN, unit), List::new(AM, unit));
+        Self { a1_in, a1_out: Ghosts::new(region), am, admitted_to_am: false }
     }
 }
 
 impl Replacement for TwoQ {
     #[inline]
-    fn access(&mut self, nodes: &mut Nodes, entry: u32) {
-        if nodes.list(entry) == AM {
-            self.am.move_to_head(nodes, entry);
+    fn access(&mut self, region: &mut Region, entry: Ref) {
+        if block::list(region, entry) == AM {
+            self.am.move_to_head(region, entry);
         }
     }
 
-    fn admit(&mut self, hash: u64, _charge: u32, _budget: u64) -> bool {
-        self.admitted_to_am = self.a1_out.take(hash);
+    fn admit(&mut self, region: &mut Region, hash: u64, _charge: u32, _budget: u64) -> bool {
+        self.admitted_to_am = self.a1_out.take(region, hash);
         self.admitted_to_am
     }
 
-    fn insert(&mut self, nodes: &mut Nodes, entry: u32, _budget: u64) {
+    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
         let list = if self.admitted_to_am { &mut self.am } else { &mut self.a1_in };
-        list.push_head(nodes, entry);
+        list.push_head(region, entry);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, keep: u32, budget: u64) -> Option<u32> {
+    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
         let (first, second) = match self.a1_in.charge() > a1_in_charge_max(budget) {
             true => (&self.a1_in, &self.am),
             false => (&self.am, &self.a1_in),
         };
-        first.oldest_but(nodes, keep).or_else(|| second.oldest_but(nodes, keep))
+        first.oldest_but(region, keep).or_else(|| second.oldest_but(region, keep))
     }
 
-    fn recharge(&mut self, nodes: &mut Nodes, entry: u32, charge: u32) {
-        let list = if nodes.list(entry) == AM { &mut self.am } else { &mut self.a1_in };
-        list.recharge(nodes, entry, charge);
+    fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32) {
+        let list = if block::list(region, entry) == AM { &mut self.am } else { &mut self.a1_in };
+        list.recharge(old, new);
     }
 
-    fn remove(&mut self, nodes: &mut Nodes, entry: u32, departure: Departure, budget: u64) {
-        if nodes.list(entry) == AM {
-            return self.am.unlink(nodes, entry);
+    fn moved(&mut self, region: &mut Region, to: Ref) {
+        let list = if block::list(region, to) == AM { &mut self.am } else { &mut self.a1_in };
+        list.moved(region, to);
+    }
+
+    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
+        if block::list(region, entry) == AM {
+            return self.am.unlink(region, entry);
         }
-        self.a1_in.unlink(nodes, entry);
+        self.a1_in.unlink(region, entry);
         if let Departure::Evicted { hash } = departure {
-            self.a1_out.remember(hash, nodes.charge(entry), a1_out_charge_max(budget));
+            let charge = self.a1_in.charge_of(region, entry);
+            self.a1_out.remember(region, hash, charge, a1_out_charge_max(budget));
         }
     }
 
@@ -76,14 +86,20 @@ impl Replacement for TwoQ {
         self.a1_out.len()
     }
 
-    fn forget_ghost(&mut self) -> bool {
-        self.a1_out.forget_oldest()
+    fn forget_ghost(&mut self, region: &mut Region) -> bool {
+        self.a1_out.forget_oldest(region)
     }
 
-    fn validate(&self, nodes: &Nodes, budget: u64) -> (u64, u64) {
-        self.a1_in.validate(nodes);
-        self.a1_out.validate(a1_out_charge_max(budget));
-        self.am.validate(nodes);
+    fn shrink(&mut self, region: &mut Region, budget: u64) {
+        while self.a1_out.charge() > a1_out_charge_max(budget) {
+            self.a1_out.forget_oldest(region);
+        }
+    }
+
+    fn validate(&self, region: &Region, budget: u64) -> (u64, u64) {
+        self.a1_in.validate(region);
+        self.a1_out.validate(region, a1_out_charge_max(budget));
+        self.am.validate(region);
         (u64::from(self.a1_in.len() + self.am.len()), self.a1_in.charge() + self.am.charge())
     }
 }

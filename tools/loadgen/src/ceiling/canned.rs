@@ -3,7 +3,7 @@
 use larder_protocol::limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, PIPELINE_MAX, VALUE_BYTES_MAX};
 use larder_protocol::native::generated::{Group, HelloResult, Limits};
 use larder_protocol::native::{self, Scratch};
-use larder_protocol::{Command, Entries, Entry, Reply, Status};
+use larder_protocol::{Command, Entries, Found, Reply, Status, Value};
 
 use crate::protocol::ProtocolName;
 use crate::protocol::text::{block, line, number, push_number, shown};
@@ -18,14 +18,14 @@ pub(super) struct Canned {
 
 /// The same entry for each of so many keys.
 #[derive(Debug)]
-struct Alike<'a>(usize, Entry<'a>);
+struct Alike<'a>(usize, Found<'a>);
 
 impl Entries for Alike<'_> {
     fn len(&self) -> usize {
         self.0
     }
 
-    fn entry(&self, _index: usize) -> Result<Entry<'_>, Status> {
+    fn entry(&self, _index: usize) -> Result<Found<'_>, Status> {
         Ok(self.1)
     }
 }
@@ -58,7 +58,7 @@ impl Canned {
         };
         let request =
             native::decode_request(frame.message, &mut self.scratch).map_err(|error| error.reason.to_string())?;
-        let entry = Entry { value: &self.value, flags: 0, version: 1, ttl_ms: 0 };
+        let entry = Found { value: Value::Whole(&self.value), flags: 0, version: 1, ttl_ms: 0 };
         let mut reply = |reply: &Reply<'_>| native::encode_response(out, request.id, 1, reply);
         match request.command {
             Command::Hello { .. } => native::encode_hello(out, request.id, 1, &hello()),

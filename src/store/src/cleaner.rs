@@ -1,0 +1,144 @@
+//! Room in the log: who makes it, and at what cost.
+//!
+//! A segment becomes free when its last block dies, or when what is alive in it is moved to another. Moving costs the
+//! more the less is dead, and gains the less; evicting costs entries. So a write that finds few segments free does this,
+//! in bounded steps:
+//!
+//! - While little is dead, it evicts, the entries of the group that is closest to its budget. Where they go in about the
+//!   order in which they came, whole segments die without a move.
+//! - Once one byte of [`DEAD_SHARE_MIN`] is dead, it cleans the segment in which most is: it moves what is alive to a
+//!   segment of survivors, and evicts nothing for that. With entries that go in random order the segments hold from no
+//!   dead bytes to one of eight, and cleaning moves up to seven bytes for each byte that is gained.
+//!
+//! Both run ahead of what is needed, at [`CLEAN_RATIO`] and [`EVICT_RATIO`] bytes for each byte that is written, while
+//! less than [`FREE_SEGMENTS_LOW`] segments are free. Should that not be enough, because the write needs many segments
+//! at once, it goes on until there are enough. Everything follows from the operations alone, so the same calls
+//! give the same evictions.
+//!
+//! Emptying a segment needs at most one more than those that are open, because what is alive in one fits into one: so
+//! the reserve suffices.
+
+use crate::block::{self, Head, Shape};
+use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW};
+use crate::list::NONE;
+use crate::policy::Replacement;
+use crate::region::{Ref, Use};
+use crate::{GroupIndex, RemovalHook, Store};
+
+impl<H: RemovalHook> Store<H> {
+    /// Makes room in the log for an entry of this shape, which a write to this group needs, without the help of the
+    /// entry to `keep` (or [`NONE`]). Returns where that is now.
+    #[inline]
+    pub(crate) fn make_log_room(&mut self, group: GroupIndex, shape: Shape, keep: Ref, now_ms: u64) -> Ref {
+        if self.memory.region.free() >= FREE_SEGMENTS_LOW && self.memory.has_room(shape) {
+            return keep;
+        }
+        self.pay(Need { group, shape, keep, now_ms })
+    }
+
+    fn pay(&mut self, mut need: Need) -> Ref {
+        let moved_before = self.memory.log.moved_bytes;
+        let bytes = need.shape.total_bytes(self.memory.region.segment_bytes());
+        let (mut to_clean, mut to_evict) = (bytes * CLEAN_RATIO, bytes * EVICT_RATIO);
+        while self.memory.region.free() < FREE_SEGMENTS_LOW {
+            if self.cleaning_pays() {
+                let Some(left) = to_clean.checked_sub(1) else { break };
+                to_clean = left.saturating_sub(self.clean_block(&mut need));
+            } else {
+                let Some(left) = to_evict.checked_sub(1) else { break };
+                let Some(evicted) = self.evict_for(&need) else { break };
+                to_evict = left.saturating_sub(evicted);
+            }
+        }
+        while !self.memory.has_room(need.shape) {
+            if self.cleaning_pays() {
+                self.clean_block(&mut need);
+            } else if self.evict_for(&need).is_none() {
+                self.scrape(&mut need);
+            }
+        }
+        let moved = self.memory.log.moved_bytes - moved_before;
+        self.work.moved_bytes_max = self.work.moved_bytes_max.max(moved);
+        need.keep
+    }
+
+    /// Whether a segment is being cleaned, or cleaning one is worth what it costs.
+    fn cleaning_pays(&mut self) -> bool {
+        let log_bytes = (self.memory.region.used_for(Use::Log) * self.memory.region.segment_bytes()) as u64;
+        self.memory.log.is_emptying()
+            || (self.memory.log.dead_bytes() * DEAD_SHARE_MIN as u64 >= log_bytes
+                && self.memory.log.begin_emptying(CLEAN_CLASS_MIN))
+    }
+
+    /// Looks at the next block of the segment that is being cleaned, and returns its bytes. What is absent is removed
+    /// instead of moved.
+    fn clean_block(&mut self, need: &mut Need) -> usize {
+        let Some((place, bytes)) = self.memory.log.next_to_move(&self.memory.region) else { return 0 };
+        if !block::is_live(&self.memory.region, place) {
+            return bytes;
+        }
+        if block::list(&self.memory.region, place) == block::PIECE {
+            self.memory.move_piece(place, bytes);
+            return bytes;
+        }
+        let group = block::group(&self.memory.region, place);
+        if place != need.keep
+            && let Some(reason) = self.absence(group, &Head::at(&self.memory.region, place), place, need.now_ms)
+        {
+            self.remove(place, reason);
+            return bytes;
+        }
+        let to = self.memory.move_entry(place, bytes);
+        self.groups[usize::from(group.0)].policy.moved(&mut self.memory.region, to);
+        if place == need.keep {
+            need.keep = to;
+        }
+        bytes
+    }
+
+    /// Evicts an entry of the group that is closest to its budget, the writing one if it is one of several, and returns
+    /// the bytes that it had. `None` if there is nobody to evict.
+    fn evict_for(&mut self, need: &Need) -> Option<usize> {
+        let kept = |index: usize| u64::from(need.keep != NONE && index == usize::from(need.group.0));
+        let mut closest: Option<usize> = None;
+        let writing = usize::from(need.group.0);
+        for index in core::iter::once(writing).chain(0..self.groups.len()) {
+            let group = &self.groups[index];
+            if group.counters.entries <= kept(index) {
+                continue;
+            }
+            let is_closer = closest.is_none_or(|closest| {
+                let (other, share) = (&self.groups[closest], |bytes: u64, of: u64| u128::from(bytes) * u128::from(of));
+                share(group.counters.bytes, other.budget) > share(other.counters.bytes, group.budget)
+            });
+            if is_closer {
+                closest = Some(index);
+            }
+        }
+        let group = &mut self.groups[closest?];
+        let victim = group.policy.victim(&mut self.memory.region, need.keep, group.budget)?;
+        let bytes = Shape::at(&self.memory.region, victim).total_bytes(self.memory.region.segment_bytes());
+        self.work.evictions += u64::from(self.evict(victim, need.now_ms));
+        Some(bytes)
+    }
+
+    /// What is left when there is nobody to evict: cleaning whatever has dead bytes, then forgetting ghosts.
+    fn scrape(&mut self, need: &mut Need) {
+        if self.memory.log.is_emptying() || self.memory.log.begin_emptying(0) {
+            self.clean_block(need);
+            return;
+        }
+        let region = &mut self.memory.region;
+        let forgotten = self.groups.iter_mut().any(|group| group.policy.forget_ghost(region));
+        assert!(forgotten, "an entry within Memory::entry_bytes_max has room when it is alone");
+    }
+}
+
+/// What a write needs.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    group: GroupIndex,
+    shape: Shape,
+    keep: Ref,
+    now_ms: u64,
+}

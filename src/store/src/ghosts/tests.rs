@@ -1,0 +1,131 @@
+//! Ghosts beside a list of pairs.
+
+use std::collections::HashSet;
+
+use super::*;
+
+/// As many times the usual number of steps as the environment says.
+fn effort() -> u64 {
+    match std::env::var_os("LARDER_TEST_FULL") {
+        Some(value) if value == "1" => 20,
+        _ => 1,
+    }
+}
+
+#[test]
+fn ghosts_behave_like_a_list_of_pairs() {
+    for seed in 0..20 * effort() {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut region = Region::of_segments(200, 64 << random.u32(0..5));
+        let mut ghosts = Ghosts::new(&region);
+        let mut model: Vec<(u64, u32)> = Vec::new();
+        let keys = [50, 1000][seed as usize % 2];
+        let limit = 10 * keys;
+        for step in 0..3000 {
+            let hash = random.u64(0..keys).wrapping_mul(0x5851_F42D_4C95_7F2D);
+            match random.u8(0..5) {
+                0 => {
+                    let known = model.iter().any(|ghost| ghost.0 == hash);
+                    assert_eq!(ghosts.take(&mut region, hash), known, "seed {seed} step {step}");
+                    model.retain(|ghost| ghost.0 != hash);
+                }
+                1 if step % 50 == 0 || step / 1000 % 2 == 1 => {
+                    assert_eq!(ghosts.forget_oldest(&mut region), model.pop().is_some(), "seed {seed} step {step}");
+                }
+                _ => {
+                    let charge = if random.u8(0..20) == 0 { limit as u32 + 1 } else { random.u32(1..100) };
+                    ghosts.remember(&mut region, hash, charge, limit);
+                    model.retain(|ghost| ghost.0 != hash);
+                    if u64::from(charge) <= limit {
+                        model.insert(0, (hash, charge));
+                    }
+                    while model.iter().map(|ghost| u64::from(ghost.1)).sum::<u64>() > limit {
+                        model.pop();
+                    }
+                }
+            }
+            ghosts.validate(&region, limit);
+            region.validate();
+            let charges: Vec<u32> = model.iter().rev().map(|ghost| ghost.1).collect();
+            assert_eq!(ghosts.charges(&region), charges, "seed {seed} step {step}");
+            assert_eq!(ghosts.len(), model.len() as u64, "seed {seed} step {step}");
+        }
+        let known: HashSet<u64> = model.iter().map(|ghost| ghost.0).collect();
+        for key in 0..keys {
+            let hash = key.wrapping_mul(0x5851_F42D_4C95_7F2D);
+            assert_eq!(ghosts.take(&mut region, hash), known.contains(&hash), "seed {seed}");
+        }
+        assert_eq!((ghosts.charge(), region.free()), (0, region.segments()), "all memory was given back");
+    }
+}
+
+/// Ghosts pass through in steady state at the cost that limits.rs names.
+#[test]
+fn stale_slots_and_memory_are_bounded() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut region = Region::new(16 << 20);
+    let mut ghosts = Ghosts::new(&region);
+    let ghosts_max = 200_000;
+    let mut most = 0;
+    for step in 0..10 * ghosts_max {
+        ghosts.remember(&mut region, random.u64(..), 1, ghosts_max);
+        most = most.max(if step > ghosts_max { region.used_for(Use::Ghost) * region.segment_bytes() } else { 0 });
+    }
+    ghosts.validate(&region, ghosts_max);
+    let slots = ghosts.table.as_ref().map_or(0, Table::len) as u64;
+    eprintln!("{slots} slots and {most} bytes for {ghosts_max} ghosts");
+    assert!(slots < ghosts_max * 110 / 100, "{slots} slots for {ghosts_max} ghosts");
+    assert!(most as u64 <= ghosts_max * 17, "{most} bytes for {ghosts_max} ghosts");
+    while ghosts.len() > 100 {
+        ghosts.forget_oldest(&mut region);
+    }
+    (0..100_000).for_each(|_| ghosts.remember(&mut region, random.u64(..), 1, 100));
+    ghosts.validate(&region, 100);
+    assert!(region.used_for(Use::Ghost) <= 4, "{} segments are left", region.used_for(Use::Ghost));
+}
+
+#[test]
+fn ghosts_yield_where_there_is_no_memory() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut region = Region::of_segments(40, 1024);
+    let mut ghosts = Ghosts::new(&region);
+    let mut remembered = 0;
+    let mut held = 0;
+    for step in 0..20_000 {
+        if step == 10_000 {
+            // Ghosts have to do with what they have from here on.
+            held = core::iter::from_fn(|| region.take(Use::Log)).count();
+        }
+        ghosts.remember(&mut region, random.u64(..), 1, u64::from(u32::MAX));
+        remembered = remembered.max(ghosts.len());
+        if step % 16 == 0 {
+            ghosts.validate(&region, u64::MAX);
+        }
+        assert!(region.free() >= crate::limits::RESERVE_SEGMENTS, "ghosts leave the reserve alone");
+    }
+    assert!(remembered > 1000 && ghosts.len() > 0, "{remembered} were remembered");
+    let taken: Vec<_> = core::iter::from_fn(|| region.take_reserved(Use::Log)).collect();
+    ghosts.clear(&mut region);
+    ghosts.validate(&region, 0);
+    assert_eq!(region.free() + taken.len() + held, region.segments(), "all memory was given back");
+    let mut others = Ghosts::new(&region);
+    let all: Vec<_> = core::iter::from_fn(|| region.take_reserved(Use::Log)).collect();
+    others.remember(&mut region, 1, 1, 100);
+    assert_eq!((others.len(), all.is_empty()), (0, false), "no ghost fits");
+    others.validate(&region, 100);
+}
+
+/// Hashes that are all alike fill the lines around one home: ghosts are forgotten early, and nothing else happens.
+#[test]
+fn hashes_that_are_alike_are_bounded() {
+    let mut region = Region::of_segments(400, 1024);
+    let mut ghosts = Ghosts::new(&region);
+    for number in 0..5000_u64 {
+        // The multiplier of points times its inverse is 1: these differ in their lowest bits alone.
+        ghosts.remember(&mut region, (number << 18).wrapping_mul(0xF1DE_83E1_9937_733D), 1, 100_000);
+        if number % 16 == 0 {
+            ghosts.validate(&region, 100_000);
+        }
+    }
+    assert!((1..1000).contains(&ghosts.len()), "{}", ghosts.len());
+}

@@ -1,0 +1,430 @@
+//! A hash table in segments that grows and shrinks in place, in bounded steps, without asking what it holds.
+//!
+//! A table is an array of lines with some slots each; a slot holds a tag, a value of 32 bits, and how far the entry lies
+//! from its home. The *point* of an entry is the top bits of its mixed hash, and homes are in the order of points
+//! ([`homes`]). Since there are at least as many lines as tags have room for, home and tag together are the point: an
+//! entry can be moved to another home without its hash.
+//!
+//! Entries that do not fit into their home lie behind it. What holds between any two calls:
+//! 1. *Order.* If one entry's home is before another's, it does not lie behind it. Within a line there is no order.
+//! 2. *No gaps.* A line is full if any entry passes it over: lies behind it, with its home there or before.
+//! 3. *Counts.* Each line knows how many entries pass it over; they are at most [`PASSED_MAX`].
+//! 4. *Runs.* At most [`RUN_LINES_MAX`] lines in a row are passed over.
+//!
+//! By 1 and 2, the entries that pass over line `h` fill the lines behind it without a gap, so an entry with home `h` is
+//! in `h` or in one of the next `passed(h) / slots`, rounded up. That is where a look-up ends, nearly always in the first
+//! line. It also follows that the counts depend on the set of entries alone, not on its history: churn does not lengthen
+//! look-ups, and an entry that was taken out can always be put back. Keeping entries where they first fell instead was
+//! tried: at this load and after some rounds of churn, a miss had to look at 32 lines.
+//!
+//! An insertion carries one entry from each full line into the next, up to a line with room; a removal fetches one
+//! back the same way. By 4 neither takes more than [`RUN_LINES_MAX`] moves. With mixed hashes runs longer than that do
+//! not occur (about 1 in 10^15 at full load); where equal or chosen hashes would make one, or break 3, the insertion is
+//! refused and names an entry that has to leave first ([`Crowded`]). Behind the last home there are enough lines for
+//! [`PASSED_MAX`] entries, so that nothing wraps around.
+//!
+//! [`resize`] says how the number of lines changes.
+
+mod check;
+mod homes;
+mod line;
+mod lines;
+mod resize;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use core::marker::PhantomData;
+
+use crate::limits::{PASSED_MAX, RUN_LINES_MAX};
+use crate::region::{Line, Region, Use};
+
+use homes::Homes;
+pub(crate) use line::{EntryLine, GhostLine, Layout};
+use line::{PASSED_END, Slot, clear, filled, pass, passed, push, slot, unpass};
+use lines::Lines;
+use resize::Resize;
+
+const _: () = assert!(PASSED_MAX < PASSED_END, "the count of a line must be able to say it");
+
+/// A table whose lines are laid out in one way.
+#[derive(Debug)]
+pub(crate) struct Table<L> {
+    lines: Lines,
+    homes: Homes,
+    resize: Resize,
+    /// It never has less than this many segments.
+    segments_min: usize,
+    len: usize,
+    /// How many entries were moved from one slot to another.
+    moved: u64,
+    /// Points and values of the line that is being swept; kept for its memory.
+    swept: Vec<(u64, u32)>,
+    layout: PhantomData<L>,
+}
+
+/// An insertion was refused, because too many entries have their homes nearby. It will do when this one has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crowded {
+    /// What has to leave.
+    pub(crate) victim: u32,
+}
+
+/// An entry on its way from line to line.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    tag: u32,
+    value: u32,
+    home: usize,
+}
+
+impl<L: Layout> Table<L> {
+    /// Lines behind the last home.
+    const SPARE: usize = PASSED_MAX.div_ceil(L::SLOTS);
+
+    /// An empty table of at least one segment, if there are as many. `lines_max` is how many it is expected to need at
+    /// most; it may come to have more, but then tags say less.
+    pub(crate) fn new(region: &mut Region, purpose: Use, lines_max: usize) -> Option<Self> {
+        let mut lines = Lines::new(region, purpose);
+        // With 256 times as many lines, 8 bits of a tag of 16 are still unknown to who knows the home.
+        let segments_min = (lines_max / 256 + Self::SPARE).div_ceil(lines.of_segments(1));
+        let segments_min = if lines.of_segments(segments_min) > Self::SPARE { segments_min } else { segments_min + 1 };
+        for _ in 0..segments_min {
+            if !lines.grow(region) {
+                lines.shrink(region, 0);
+                return None;
+            }
+        }
+        lines.wipe(region, usize::MAX);
+        let homes = Homes::new(L::TAG_BITS + (lines.len() - Self::SPARE).ilog2(), lines.len() - Self::SPARE);
+        let (resize, swept) = (Resize::Steady, Vec::new());
+        Some(Self { lines, homes, resize, segments_min, len: 0, moved: 0, swept, layout: PhantomData })
+    }
+
+    /// Gives all memory back.
+    pub(crate) fn dissolve(mut self, region: &mut Region) {
+        self.lines.shrink(region, 0);
+    }
+
+    /// How many entries there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many entries were moved from one slot to another since the beginning.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// The value of the entry with this hash that is the right one.
+    #[inline]
+    pub(crate) fn find(&self, region: &Region, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let point = self.homes.point(hash);
+        let (home, tag) = (self.homes.home(point), Self::tag(point));
+        let line = self.lines.line(region, home);
+        let found = Self::find_in(line, tag, &mut is_it);
+        if found.is_some() || passed::<L>(line) == 0 {
+            return found;
+        }
+        self.find_behind(region, home, tag, is_it)
+    }
+
+    /// What [`Table::find`] does behind the home.
+    fn find_behind(&self, region: &Region, home: usize, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let behind = home + 1..=self.last_of_home(region, home);
+        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &mut is_it))
+    }
+
+    /// The value in a line that has this tag and is the right one.
+    #[inline]
+    fn find_in(line: &Line, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut bits = L::matches(line, tag);
+        while bits != 0 {
+            let value = L::value(line, L::slot_of(bits.trailing_zeros()));
+            // Slots that are not filled have a tag too.
+            if value != 0 && is_it(value) {
+                return Some(value);
+            }
+            bits &= bits - 1;
+        }
+        None
+    }
+
+    /// Asks the processor for the line where a look-up of this hash begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, region: &Region, hash: u64) {
+        region.prefetch(self.lines.place(self.homes.home(self.homes.point(hash))));
+    }
+
+    /// What a look-up of this hash probably finds.
+    #[inline]
+    pub(crate) fn candidate(&self, region: &Region, hash: u64) -> Option<u32> {
+        self.find(region, hash, |_| true)
+    }
+
+    /// Like [`Table::find`], and home and tag are both those of the hash: for a table whose displacements are all known,
+    /// this is the look-up that leaves nothing to ask.
+    pub(crate) fn find_alike(&self, region: &Region, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (at, place) = self.locate_any(region, self.homes.point(hash), is_it)?;
+        Some(L::value(self.lines.line(region, at), place))
+    }
+
+    /// Adds an entry. `hash_of` tells the hash of one that is there; it is asked about few.
+    ///
+    /// # Errors
+    /// [`Crowded`], and the entry was not added.
+    pub(crate) fn insert(
+        &mut self,
+        region: &mut Region,
+        hash: u64,
+        value: u32,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) -> Result<(), Crowded> {
+        debug_assert_ne!(value, 0, "0 is what empty slots hold");
+        self.pay(region, hash_of)?;
+        self.add(region, self.homes.point(hash), value, hash_of)?;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Removes an entry, which must be there.
+    pub(crate) fn remove(
+        &mut self,
+        region: &mut Region,
+        hash: u64,
+        value: u32,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) {
+        let point = self.homes.point(hash);
+        self.take_out(region, point, value, hash_of);
+        self.len -= 1;
+        // A line that is crowded stays unswept until something has left it.
+        let _ = self.pay(region, hash_of);
+    }
+
+    /// Removes an entry from a line in which it lies, see [`Table::values`].
+    pub(crate) fn remove_from(
+        &mut self,
+        region: &mut Region,
+        at: usize,
+        value: u32,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) {
+        let line = self.lines.line(region, at);
+        let gap = (0..L::SLOTS).find(|&place| L::value(line, place) == value).expect("it lies in this line");
+        let home = self.home_of(region, at, slot::<L>(line, gap), hash_of);
+        self.close(region, home, at, gap, hash_of);
+        self.len -= 1;
+    }
+
+    /// The values in a line; lines are numbered from 0 to [`Table::lines_end`].
+    pub(crate) fn values<'a>(&self, region: &'a Region, at: usize) -> impl Iterator<Item = u32> + use<'a, L> {
+        let line = self.lines.line(region, at);
+        (0..filled::<L>(line)).map(move |place| L::value(line, place))
+    }
+
+    /// One more than the last line in which an entry can lie.
+    pub(crate) fn lines_end(&self) -> usize {
+        self.home_lines() + Self::SPARE
+    }
+
+    /// Gives an entry, which must be there, another value.
+    pub(crate) fn replace(&mut self, region: &mut Region, hash: u64, from: u32, to: u32) {
+        debug_assert_ne!(to, 0, "0 is what empty slots hold");
+        let (at, slot) = self.locate(region, self.homes.point(hash), from);
+        L::set_value(self.lines.line_mut(region, at), slot, to);
+    }
+
+    /// Visits the entries of one home and returns where to go on; `None` after the last. From 0 to `None`, an entry that
+    /// is there throughout is visited at least once, whatever is inserted, removed or moved between the steps: a cursor
+    /// is the point below which all were visited, and no point ever changes.
+    pub(crate) fn scan(
+        &self,
+        region: &Region,
+        cursor: u64,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+        mut visit: impl FnMut(u32),
+    ) -> Option<u64> {
+        let unused = 64 - self.homes.bits;
+        let point = cursor >> unused;
+        self.each_of_home(region, self.homes.home(point), hash_of, |_, value| visit(value));
+        let next = self.homes.next(point);
+        (next < self.homes.end()).then(|| next << unused)
+    }
+
+    #[inline]
+    fn tag(point: u64) -> u32 {
+        point as u32 & (u32::MAX >> (32 - L::TAG_BITS))
+    }
+
+    /// The last line in which an entry with this home can lie.
+    fn last_of_home(&self, region: &Region, home: usize) -> usize {
+        home + passed::<L>(self.lines.line(region, home)).div_ceil(L::SLOTS)
+    }
+
+    /// Visits the slots and values of all entries with this home.
+    fn each_of_home(
+        &self,
+        region: &Region,
+        home: usize,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+        mut visit: impl FnMut(Slot, u32),
+    ) {
+        for at in home..=self.last_of_home(region, home) {
+            let line = self.lines.line(region, at);
+            for place in 0..filled::<L>(line) {
+                let content = slot::<L>(line, place);
+                if self.home_of(region, at, content, hash_of) == home {
+                    visit(content, content.value);
+                }
+            }
+        }
+    }
+
+    /// The home of what a slot of line `at` holds.
+    fn home_of(&self, region: &Region, at: usize, content: Slot, hash_of: &impl Fn(&Region, u32) -> u64) -> usize {
+        match content.displacement < L::FAR {
+            true => at - content.displacement,
+            false => self.homes.home(self.homes.point(hash_of(region, content.value))),
+        }
+    }
+
+    /// The line and slot of an entry that must be there.
+    fn locate(&self, region: &Region, point: u64, value: u32) -> (usize, usize) {
+        let found = self.locate_any(region, point, |other| other == value);
+        found.unwrap_or_else(|| panic!("{value:#x} is not in the table"))
+    }
+
+    /// The line and slot of an entry with this point, as far as it is known without its hash, that is the right one.
+    fn locate_any(&self, region: &Region, point: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<(usize, usize)> {
+        let home = self.homes.home(point);
+        for at in home..=self.last_of_home(region, home) {
+            let line = self.lines.line(region, at);
+            let mut bits = L::matches(line, Self::tag(point));
+            while bits != 0 {
+                let place = L::slot_of(bits.trailing_zeros());
+                let value = L::value(line, place);
+                // Equal tags nearby may belong to another home.
+                let displacement = L::displacement(line, place);
+                let is_home = displacement == L::FAR || at - displacement == home;
+                if value != 0 && is_home && is_it(value) {
+                    return Some((at, place));
+                }
+                bits &= bits - 1;
+            }
+        }
+        None
+    }
+
+    /// Puts an entry in its place: it goes to its home, and each full line hands on the one whose home is last.
+    fn add(
+        &mut self,
+        region: &mut Region,
+        point: u64,
+        value: u32,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) -> Result<(), Crowded> {
+        let home = self.homes.home(point);
+        let end = self.line_with_room(region, home)?;
+        let mut carried = Carried { tag: Self::tag(point), value, home };
+        for at in home..end {
+            carried = self.exchange(region, at, carried, hash_of);
+            pass::<L>(self.lines.line_mut(region, at));
+        }
+        let Carried { tag, value, home } = carried;
+        push::<L>(self.lines.line_mut(region, end), Slot { tag, value, displacement: end - home });
+        Ok(())
+    }
+
+    /// The first line from `home` on that is not full, if an entry may be carried as far as that.
+    #[inline]
+    fn line_with_room(&self, region: &Region, home: usize) -> Result<usize, Crowded> {
+        let line = self.lines.line(region, home);
+        if filled::<L>(line) < L::SLOTS {
+            return Ok(home);
+        }
+        // When any entry of its home has left, there is room here, or things are as they were before the last came.
+        let crowded = Crowded { victim: L::value(line, 0) };
+        let (mut begin, mut end) = (home, home);
+        while filled::<L>(self.lines.line(region, end)) == L::SLOTS {
+            if passed::<L>(self.lines.line(region, end)) == PASSED_MAX || end - home == RUN_LINES_MAX {
+                return Err(crowded);
+            }
+            end += 1;
+        }
+        while begin > 0 && passed::<L>(self.lines.line(region, begin - 1)) > 0 {
+            begin -= 1;
+            if end - begin > RUN_LINES_MAX {
+                return Err(crowded);
+            }
+        }
+        Ok(end)
+    }
+
+    /// Carries an entry into a full line, and from there the one whose home is last, of those in the line and itself.
+    fn exchange(
+        &mut self,
+        region: &mut Region,
+        at: usize,
+        carried: Carried,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) -> Carried {
+        if carried.home == at {
+            return carried;
+        }
+        let line = self.lines.line(region, at);
+        let nearest = (0..L::SLOTS).min_by_key(|&place| L::displacement(line, place)).unwrap_or(0);
+        let nearest = match L::displacement(line, nearest) < L::FAR {
+            true => nearest,
+            false => {
+                let home = |&place: &usize| self.home_of(region, at, slot::<L>(line, place), hash_of);
+                (0..L::SLOTS).max_by_key(home).unwrap_or(0)
+            }
+        };
+        let content = slot::<L>(line, nearest);
+        let home = self.home_of(region, at, content, hash_of);
+        if home <= carried.home {
+            return carried;
+        }
+        let Carried { tag, value, home: carried_home } = carried;
+        let line = self.lines.line_mut(region, at);
+        L::set(line, nearest, Slot { tag, value, displacement: at - carried_home });
+        self.moved += 1;
+        Carried { tag: content.tag, value: content.value, home }
+    }
+
+    /// Takes an entry out: each line that was passed over fetches the one whose home is first from the next line.
+    fn take_out(&mut self, region: &mut Region, point: u64, value: u32, hash_of: &impl Fn(&Region, u32) -> u64) {
+        let (at, gap) = self.locate(region, point, value);
+        self.close(region, self.homes.home(point), at, gap, hash_of);
+    }
+
+    /// Closes the gap that an entry with this home leaves in line `at`.
+    fn close(
+        &mut self,
+        region: &mut Region,
+        home: usize,
+        mut at: usize,
+        mut gap: usize,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) {
+        for line in home..at {
+            unpass::<L>(self.lines.line_mut(region, line));
+        }
+        while passed::<L>(self.lines.line(region, at)) > 0 {
+            let next = self.lines.line(region, at + 1);
+            let farthest = (0..L::SLOTS).map(|place| L::displacement(next, place)).max().unwrap_or(0);
+            let farthest = (0..L::SLOTS).filter(|&place| L::displacement(next, place) == farthest);
+            let home = |place: usize| self.home_of(region, at + 1, slot::<L>(next, place), hash_of);
+            let (home, place) = farthest.map(|place| (home(place), place)).min().unwrap_or_default();
+            let Slot { tag, value, .. } = slot::<L>(next, place);
+            let line = self.lines.line_mut(region, at);
+            L::set(line, gap, Slot { tag, value, displacement: at - home });
+            unpass::<L>(line);
+            self.moved += 1;
+            (at, gap) = (at + 1, place);
+        }
+        clear::<L>(self.lines.line_mut(region, at), gap);
+    }
+}

@@ -1,0 +1,236 @@
+//! What writes are made of: an entry comes, gets another value, or leaves.
+
+use crate::block::{self, Head, Shape, Stamp};
+use crate::limits::KEY_BYTES_MAX;
+use crate::list::{self, NONE};
+use crate::memory::Change;
+use crate::policy::{Departure, Replacement};
+use crate::region::Ref;
+use crate::{Condition, GroupIndex, Key, Reason, Removal, RemovalHook, Store, StoreError};
+
+/// What writes did beside writing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    /// The most bytes that one write moved.
+    pub(crate) moved_bytes_max: u64,
+    /// Entries evicted for want of memory.
+    pub(crate) evictions: u64,
+}
+
+impl<H: RemovalHook> Store<H> {
+    /// The shape of an entry with these lengths that says no far time, if it is within all limits.
+    pub(crate) fn check_lengths(&self, key: Key<'_>, value_bytes: usize) -> Result<Shape, StoreError> {
+        if key.bytes.len() > KEY_BYTES_MAX || value_bytes > self.settings.value_bytes_max {
+            return Err(StoreError::TooLarge);
+        }
+        let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
+        self.check_shape(key, shape)?;
+        Ok(shape)
+    }
+
+    /// The same shape, or a wide one if the entry expires at a time that calls for it, within all limits too.
+    pub(crate) fn check_expiry(&self, key: Key<'_>, shape: Shape, expires_at_ms: u64) -> Result<Shape, StoreError> {
+        if shape.is_wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
+            return Ok(shape);
+        }
+        let shape = Shape { is_wide: true, ..shape };
+        self.check_shape(key, shape)?;
+        Ok(shape)
+    }
+
+    /// Whether an entry of this shape is within all limits.
+    pub(crate) fn check_shape(&self, key: Key<'_>, shape: Shape) -> Result<(), StoreError> {
+        let segment_bytes = self.memory.region.segment_bytes();
+        let fits = shape.block_bytes(segment_bytes) <= segment_bytes
+            && shape.total_bytes(segment_bytes) <= self.memory.entry_bytes_max()
+            && u64::from(self.charge(key, shape)) <= self.group(key).settings.budget_bytes;
+        if fits { Ok(()) } else { Err(StoreError::TooLarge) }
+    }
+
+    /// What an entry of this shape costs.
+    fn charge(&self, key: Key<'_>, shape: Shape) -> u32 {
+        list::charge_of(shape, self.memory.region.segment_bytes(), self.group(key).settings.charge)
+    }
+
+    pub(crate) fn check(&self, condition: Condition, found: Option<Ref>) -> Result<(), StoreError> {
+        match (condition, found) {
+            (Condition::Absent, Some(_)) => Err(StoreError::Exists),
+            (Condition::Present | Condition::Version(_), None) => Err(StoreError::NotFound),
+            (Condition::Version(version), Some(entry)) if self.version(entry) != version => {
+                Err(StoreError::VersionMismatch)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn extend(
+        &mut self,
+        key: Key<'_>,
+        change: Change<'_>,
+        added: usize,
+        now_ms: u64,
+    ) -> Result<u64, StoreError> {
+        self.end_run();
+        let entry = self.find_present(key, now_ms).ok_or(StoreError::NotFound)?;
+        let value_bytes = self.value(entry).len().saturating_add(added);
+        self.rewrite(key, entry, change, value_bytes, now_ms)
+    }
+
+    /// Changes the value of an entry that keeps its flags and expiry.
+    pub(crate) fn rewrite(
+        &mut self,
+        key: Key<'_>,
+        entry: Ref,
+        change: Change<'_>,
+        value_bytes: usize,
+        now_ms: u64,
+    ) -> Result<u64, StoreError> {
+        let shape = self.check_lengths(key, value_bytes)?;
+        let (expires_at_ms, flags) = (self.expires_at_ms(entry), Head::at(&self.memory.region, entry).flags());
+        let shape = self.check_expiry(key, shape, expires_at_ms)?;
+        let version = self.versions.next(now_ms);
+        self.group_mut(key).counters.sets += 1;
+        self.change(key, entry, shape, change, Stamp { version, expires_at_ms, flags, now_ms });
+        Ok(version)
+    }
+
+    pub(crate) fn insert(&mut self, key: Key<'_>, value: &[u8], shape: Shape, stamp: Stamp) {
+        let charge = self.charge(key, shape);
+        let group = &mut self.groups[usize::from(key.group.0)];
+        let remembered = group.policy.admit(&mut self.memory.region, key.hash, charge, group.budget);
+        group.counters.ghost_hits += u64::from(remembered);
+        let shrunk = group.shrink_by(2 * u64::from(charge));
+        self.make_room(key.group, charge, NONE, stamp.now_ms, shrunk);
+        self.make_log_room(key.group, shape, NONE, stamp.now_ms);
+        let entry = self.memory.write(key, shape, value, stamp);
+        while let Err(crowded) = self.memory.enter(key.hash, entry) {
+            self.remove(crowded.victim, Reason::Evicted);
+        }
+        let group = &mut self.groups[usize::from(key.group.0)];
+        group.policy.insert(&mut self.memory.region, entry, group.budget);
+        group.counters.entries += 1;
+        group.counters.bytes += u64::from(charge);
+    }
+
+    /// Gives a present entry another value; to the policy, that is an access.
+    pub(crate) fn change(&mut self, key: Key<'_>, entry: Ref, shape: Shape, change: Change<'_>, stamp: Stamp) {
+        self.report(entry, Reason::Replaced);
+        let old = Shape::at(&self.memory.region, entry);
+        let fits = Shape { is_wide: old.is_wide, ..shape } == old && (old.is_wide || !shape.is_wide);
+        if let Change::Whole(value) = change
+            && fits
+        {
+            self.memory.overwrite(entry, old, value, stamp);
+            let group = &mut self.groups[usize::from(key.group.0)];
+            return group.policy.access(&mut self.memory.region, entry);
+        }
+        let entry = self.relocate(key, entry, shape, change, stamp);
+        self.groups[usize::from(key.group.0)].policy.access(&mut self.memory.region, entry);
+        self.recharge(key, entry, self.charge(key, old), stamp.now_ms);
+    }
+
+    /// Makes the header of an entry able to say that it expires decades from now.
+    pub(crate) fn widen(
+        &mut self,
+        key: Key<'_>,
+        entry: Ref,
+        expires_at_ms: u64,
+        now_ms: u64,
+    ) -> Result<Ref, StoreError> {
+        let region = &self.memory.region;
+        let head = Head::at(region, entry);
+        let old = head.shape(region, entry);
+        let shape = Shape { is_wide: true, ..old };
+        self.check_shape(key, shape)?;
+        let (version, flags) = (self.version(entry), head.flags());
+        let stamp = Stamp { version, expires_at_ms, flags, now_ms };
+        let entry = self.relocate(key, entry, shape, Change::Append(&[]), stamp);
+        block::set_marks(&mut self.memory.region, entry, head.marks());
+        Head::at(&self.memory.region, entry).access(&mut self.memory.region, entry, now_ms);
+        Ok(self.recharge(key, entry, self.charge(key, old), now_ms))
+    }
+
+    /// Writes an entry anew, in another shape, and returns its new place.
+    fn relocate(&mut self, key: Key<'_>, entry: Ref, shape: Shape, change: Change<'_>, stamp: Stamp) -> Ref {
+        let entry = self.make_log_room(key.group, shape, entry, stamp.now_ms);
+        let entry = self.memory.rewrite(key, entry, shape, change, stamp);
+        self.groups[usize::from(key.group.0)].policy.moved(&mut self.memory.region, entry);
+        entry
+    }
+
+    /// Settles that an entry costs something else, and returns its place.
+    fn recharge(&mut self, key: Key<'_>, entry: Ref, old: u32, now_ms: u64) -> Ref {
+        let charge = self.charge(key, Shape::at(&self.memory.region, entry));
+        if charge != old {
+            let group = &mut self.groups[usize::from(key.group.0)];
+            group.policy.recharge(&self.memory.region, entry, old, charge);
+            group.counters.bytes = group.counters.bytes - u64::from(old) + u64::from(charge);
+            let shrunk = group.shrink_by(u64::from(charge));
+            self.make_room(key.group, 0, entry, now_ms, shrunk);
+        }
+        entry
+    }
+
+    /// Removes victims until an entry of this charge has room, in a group whose budget may have `shrunk` before, and
+    /// returns how many were evicted. Terminates because each step frees something, and the charge of any one entry is
+    /// at most the budget.
+    pub(crate) fn make_room(&mut self, index: GroupIndex, charge: u32, keep: Ref, now_ms: u64, shrunk: bool) -> u64 {
+        let (mut evicted, number) = (0, usize::from(index.0));
+        while !self.groups[number].has_room(charge) {
+            let group = &mut self.groups[number];
+            match group.policy.victim(&mut self.memory.region, keep, group.budget) {
+                Some(victim) => evicted += u64::from(self.evict(victim, now_ms)),
+                None => {
+                    let forgotten = group.policy.forget_ghost(&mut self.memory.region);
+                    assert!(forgotten, "a group without entries and ghosts has room");
+                }
+            }
+        }
+        if shrunk {
+            let group = &mut self.groups[number];
+            group.policy.shrink(&mut self.memory.region, group.budget);
+        }
+        evicted
+    }
+
+    /// Removes a victim; whether it was there until now.
+    pub(crate) fn evict(&mut self, victim: Ref, now_ms: u64) -> bool {
+        let group = block::group(&self.memory.region, victim);
+        let absence = self.absence(group, &Head::at(&self.memory.region, victim), victim, now_ms);
+        self.remove(victim, absence.unwrap_or(Reason::Evicted));
+        absence.is_none()
+    }
+
+    /// Removes an entry from everything.
+    pub(crate) fn remove(&mut self, entry: Ref, reason: Reason) {
+        self.report(entry, reason);
+        let region = &self.memory.region;
+        let (index, hash) = (block::group(region, entry), self.memory.hashes.of(region, entry));
+        let departure = match reason {
+            Reason::Evicted => Departure::Evicted { hash },
+            _ => Departure::Removed,
+        };
+        let group = &mut self.groups[usize::from(index.0)];
+        match reason {
+            Reason::Evicted => group.counters.evictions += 1,
+            Reason::Expired => group.counters.expirations += 1,
+            Reason::Deleted | Reason::Replaced | Reason::Invalidated => {}
+        }
+        group.counters.entries -= 1;
+        group.counters.bytes -= u64::from(list::charge(region, entry, group.settings.charge));
+        group.policy.remove(&mut self.memory.region, entry, departure, group.budget);
+        self.memory.remove(hash, entry);
+    }
+
+    fn report(&mut self, entry: Ref, reason: Reason) {
+        if !H::ENABLED {
+            return;
+        }
+        let region = &self.memory.region;
+        let shape = Shape::at(region, entry);
+        let bytes = (shape.key_bytes + shape.value_bytes) as u64;
+        let (group, version) = (block::group(region, entry), self.version(entry));
+        let removal = Removal { group, key: block::key(region, entry), reason, bytes, version };
+        self.hook.removed(removal);
+    }
+}
