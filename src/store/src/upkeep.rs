@@ -192,14 +192,20 @@ impl<H: RemovalHook> Store<H> {
     /// Takes steps towards the budgets that were lowered.
     fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, steps: usize) {
         for index in 0..self.groups.len() {
-            let before = self.groups[index].counters.bytes;
+            let before = self.groups[index].counters;
             for _ in 0..steps {
                 if !self.groups[index].shrink() {
                     break;
                 }
-                reclaimed.evicted += self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+                self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
             }
-            reclaimed.bytes += before - self.groups[index].counters.bytes;
+            // Victims may have been absent already.
+            let after = &self.groups[index].counters;
+            let (evicted, expired) = (after.evictions - before.evictions, after.expirations - before.expirations);
+            reclaimed.evicted += evicted;
+            reclaimed.expired += expired;
+            reclaimed.invalidated += before.entries - after.entries - evicted - expired;
+            reclaimed.bytes += before.bytes - after.bytes;
             reclaimed.more |= self.groups[index].is_shrinking();
         }
     }
