@@ -3,7 +3,10 @@
 mod arena;
 mod contract;
 mod model;
+mod operation;
 mod plain;
+mod run;
+mod shrinking;
 mod traces;
 
 use larder_store::{Charge, GroupSettings, PolicyKind, StoreSettings};
