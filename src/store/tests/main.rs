@@ -1,11 +1,14 @@
 //! Tests of the store through its public face.
 
+mod allocations;
 mod arena;
 mod contract;
+mod expiry;
 mod model;
 mod operation;
 mod plain;
 mod run;
+mod scan;
 mod shrinking;
 mod traces;
 
