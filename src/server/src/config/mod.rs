@@ -85,6 +85,9 @@ pub struct GroupConfig {
     pub policy: PolicyKind,
     /// How long an entry lives whose write names no time, in milliseconds; 0: until it is evicted.
     pub ttl_ms: u64,
+    /// By up to how many percent that time is made longer or shorter for each entry: 0 to
+    /// [`larder_store::limits::TTL_JITTER_MAX`], and 0 without a time.
+    pub ttl_jitter: u8,
 }
 
 impl Config {
@@ -100,7 +103,7 @@ impl Config {
             budget_bytes: group.budget_bytes / u64::from(self.shards),
             policy: group.policy,
             ttl_ms: group.ttl_ms,
-            ttl_jitter: 0,
+            ttl_jitter: group.ttl_jitter,
             hash_seed: 0,
             charge: Charge::Bytes,
         };
@@ -155,6 +158,7 @@ struct GroupSources {
     memory: Source,
     policy: Source,
     ttl: Source,
+    ttl_jitter: Source,
 }
 
 impl Loaded {

@@ -39,6 +39,8 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
         line(out, "policy", &quoted(group.policy.name()), &sources.policy)?;
         let ttl = if group.ttl_ms == 0 { "off".to_owned() } else { Milliseconds(group.ttl_ms).to_string() };
         line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
+        let jitter = if group.ttl_jitter == 0 { "off".to_owned() } else { format!("{}%", group.ttl_jitter) };
+        line(out, "ttl_jitter", &quoted(&jitter), &sources.ttl_jitter)?;
     }
     Ok(())
 }
@@ -142,7 +144,10 @@ mod tests {
         maybe("limits.half_sent_timeout = \"off\"".to_owned());
         maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
-        maybe("[[group]]\nname = \"'\"\nmemory = \"33MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());
+        maybe(
+            "[[group]]\nname = \"'\"\nmemory = \"33MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"\nttl_jitter = \"7%\""
+                .to_owned(),
+        );
         text
     }
 
