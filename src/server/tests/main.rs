@@ -9,3 +9,4 @@ mod python;
 mod requests;
 mod silence;
 mod support;
+mod wall_clock;
