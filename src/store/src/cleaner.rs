@@ -18,9 +18,10 @@
 //! Emptying a segment needs at most one more than those that are open, because what is alive in one fits into one: so
 //! the reserve suffices.
 
-use crate::block::{self, Head, Shape};
+use crate::block::{self, Shape};
 use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW};
 use crate::list::NONE;
+use crate::memory::Found;
 use crate::policy::Replacement;
 use crate::region::{Ref, Use};
 use crate::{GroupIndex, RemovalHook, Store};
@@ -81,11 +82,12 @@ impl<H: RemovalHook> Store<H> {
             self.memory.move_piece(place, bytes);
             return bytes;
         }
-        let group = block::group(&self.memory.region, place);
+        let found = Found::at(&self.memory.region, place);
+        let group = found.head.group(&self.memory.region, place);
         if place != need.keep
-            && let Some(reason) = self.absence(group, &Head::at(&self.memory.region, place), place, need.now_ms)
+            && let Some(reason) = self.absence(group, &found.head, place, need.now_ms)
         {
-            self.remove(place, reason);
+            self.remove(found, reason);
             return bytes;
         }
         let to = self.memory.move_entry(place, bytes);

@@ -6,6 +6,7 @@ use crate::block::{self, Head, Shape};
 use crate::group::Group;
 use crate::limits::{ENTRY_INDEX_BYTES, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
+use crate::memory::Found;
 use crate::policy::Replacement;
 use crate::region::{Region, Use};
 use crate::sweep::Step;
@@ -170,10 +171,10 @@ impl<H: RemovalHook> Store<H> {
                 Step::Passed => continue,
                 Step::Entry(entry) => entry,
             };
-            let group = block::group(&memory.region, entry);
-            let head = Head::at(&memory.region, entry);
-            let Some(reason) = self.absence(group, &head, entry, now_ms) else {
-                let expires_at_ms = self.expires_at_ms(entry);
+            let found = Found::at(&memory.region, entry);
+            let group = found.head.group(&memory.region, entry);
+            let Some(reason) = self.absence(group, &found.head, entry, now_ms) else {
+                let expires_at_ms = self.expires_at_ms(found);
                 self.memory.sweep.stays(expires_at_ms);
                 continue;
             };
@@ -181,7 +182,7 @@ impl<H: RemovalHook> Store<H> {
             reclaimed.bytes += u64::from(list::charge(&self.memory.region, entry, unit));
             reclaimed.expired += u64::from(reason == Reason::Expired);
             reclaimed.invalidated += u64::from(reason == Reason::Invalidated);
-            self.remove(entry, reason);
+            self.remove(found, reason);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
         reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
@@ -213,12 +214,13 @@ impl<H: RemovalHook> Store<H> {
         let (region, memory) = (&self.memory.region, &self.memory);
         let (mut entries, mut charges) = (vec![0; self.groups.len()], vec![0; self.groups.len()]);
         for entry in memory.entries() {
+            let found = Found::at(region, entry);
             let index = usize::from(block::group(region, entry).0);
-            let (shape, unit) = (Shape::at(region, entry), self.groups[index].settings.charge);
+            let (shape, unit) = (found.shape(region), self.groups[index].settings.charge);
             assert!(shape.value_bytes <= self.settings.value_bytes_max, "entry {entry} is too large");
-            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(entry));
+            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(found));
             entries[index] += 1;
-            charges[index] += u64::from(list::charge(region, entry, unit));
+            charges[index] += u64::from(list::charge_of(shape, region.segment_bytes(), unit));
         }
         for (index, group) in self.groups.iter().enumerate() {
             let name = &group.settings.name;

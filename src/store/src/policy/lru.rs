@@ -28,8 +28,8 @@ impl Replacement for Lru {
         false
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
-        self.list.push_head(region, entry);
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+        self.list.push_head(region, entry, charge);
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, _budget: u64) -> Option<Ref> {
@@ -44,8 +44,8 @@ impl Replacement for Lru {
         self.list.moved(region, to);
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, _departure: Departure, _budget: u64) {
-        self.list.unlink(region, entry);
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, _departure: Departure, _budget: u64) {
+        self.list.unlink(region, entry, charge);
     }
 
     fn ghosts(&self) -> u64 {

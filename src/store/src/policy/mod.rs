@@ -31,8 +31,8 @@ pub(crate) trait Replacement {
     /// `insert`.
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
 
-    /// The entry of the key that was admitted last; it is in no list.
-    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64);
+    /// The entry of the key that was admitted last, with this charge; it is in no list.
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32);
 
     /// Who is to go next, but for `keep` (or [`crate::list::NONE`]); `None` only if there is nobody else. May move
     /// entries between lists.
@@ -44,8 +44,8 @@ pub(crate) trait Replacement {
     /// An entry lies at another place from now on, with the header that it had.
     fn moved(&mut self, region: &mut Region, to: Ref);
 
-    /// An entry leaves, a victim or any other: takes it out of its list.
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64);
+    /// An entry of this charge leaves, a victim or any other: takes it out of its list.
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64);
 
     /// How many ghosts there are.
     fn ghosts(&self) -> u64;
@@ -116,8 +116,8 @@ impl Replacement for Policy {
         each!(self, policy => policy.admit(region, hash, charge, budget))
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64) {
-        each!(self, policy => policy.insert(region, entry, budget));
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+        each!(self, policy => policy.insert(region, entry, charge));
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
@@ -132,8 +132,8 @@ impl Replacement for Policy {
         each!(self, policy => policy.moved(region, to));
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
-        each!(self, policy => policy.remove(region, entry, departure, budget));
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64) {
+        each!(self, policy => policy.remove(region, entry, charge, departure, budget));
     }
 
     fn ghosts(&self) -> u64 {

@@ -48,9 +48,9 @@ impl Replacement for TwoQ {
         self.admitted_to_am
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
         let list = if self.admitted_to_am { &mut self.am } else { &mut self.a1_in };
-        list.push_head(region, entry);
+        list.push_head(region, entry, charge);
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
@@ -71,13 +71,12 @@ impl Replacement for TwoQ {
         list.moved(region, to);
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64) {
         if block::list(region, entry) == AM {
-            return self.am.unlink(region, entry);
+            return self.am.unlink(region, entry, charge);
         }
-        self.a1_in.unlink(region, entry);
+        self.a1_in.unlink(region, entry, charge);
         if let Departure::Evicted { hash } = departure {
-            let charge = self.a1_in.charge_of(region, entry);
             self.a1_out.remember(region, hash, charge, a1_out_charge_max(budget));
         }
     }

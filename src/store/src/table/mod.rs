@@ -117,34 +117,37 @@ impl<L: Layout> Table<L> {
         self.moved
     }
 
-    /// The value of the entry with this hash that is the right one.
-    #[inline]
-    pub(crate) fn find(&self, region: &Region, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// What is known of the entry with this hash that is the right one: `known` says it of the right value.
+    #[inline(always)]
+    pub(crate) fn find<T>(&self, region: &Region, hash: u64, known: impl Fn(u32) -> Option<T>) -> Option<T> {
         let point = self.homes.point(hash);
         let (home, tag) = (self.homes.home(point), Self::tag(point));
         let line = self.lines.line(region, home);
-        let found = Self::find_in(line, tag, &mut is_it);
+        let found = Self::find_in(line, tag, &known);
         if found.is_some() || passed::<L>(line) == 0 {
             return found;
         }
-        self.find_behind(region, home, tag, is_it)
+        self.find_behind(region, home, tag, known)
     }
 
     /// What [`Table::find`] does behind the home.
-    fn find_behind(&self, region: &Region, home: usize, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    #[inline(never)]
+    fn find_behind<T>(&self, region: &Region, home: usize, tag: u32, known: impl Fn(u32) -> Option<T>) -> Option<T> {
         let behind = home + 1..=self.last_of_home(region, home);
-        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &mut is_it))
+        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &known))
     }
 
-    /// The value in a line that has this tag and is the right one.
-    #[inline]
-    fn find_in(line: &Line, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// What is known of the value in a line that has this tag and is the right one.
+    #[inline(always)]
+    fn find_in<T>(line: &Line, tag: u32, known: &impl Fn(u32) -> Option<T>) -> Option<T> {
         let mut bits = L::matches(line, tag);
         while bits != 0 {
             let value = L::value(line, L::slot_of(bits.trailing_zeros()));
             // Slots that are not filled have a tag too.
-            if value != 0 && is_it(value) {
-                return Some(value);
+            if value != 0
+                && let Some(found) = known(value)
+            {
+                return Some(found);
             }
             bits &= bits - 1;
         }
@@ -160,7 +163,7 @@ impl<L: Layout> Table<L> {
     /// What a look-up of this hash probably finds.
     #[inline]
     pub(crate) fn candidate(&self, region: &Region, hash: u64) -> Option<u32> {
-        self.find(region, hash, |_| true)
+        self.find(region, hash, Some)
     }
 
     /// Like [`Table::find`], and home and tag are both those of the hash: for a table whose displacements are all known,
