@@ -131,7 +131,7 @@ impl<H: RemovalHook> Store<H> {
             return;
         }
         let region = &mut self.memory.region;
-        let forgotten = self.groups.iter_mut().any(|group| group.policy.forget_ghost(region));
+        let forgotten = self.groups.iter_mut().any(|group| group.policy.yield_ghost(region));
         assert!(forgotten, "an entry within Memory::entry_bytes_max has room when it is alone");
     }
 }

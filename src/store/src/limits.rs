@@ -125,10 +125,14 @@ pub const INDEXED_BYTES_MIN: usize = 48;
 pub const WIPE_LINES: usize = 128;
 
 const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
+/// Lines of its first segment that a table begins with and wipes at once, if it needs no more.
+pub const FIRST_LINES: usize = 256;
 /// Lines from which stale slots are removed for each ghost that is remembered.
-pub const GHOST_HAND_LINES: usize = 4;
+pub const GHOST_HAND_LINES: usize = 2;
 /// Ghosts that are forgotten when there is no memory for one more.
 pub const GHOSTS_YIELDED: usize = 64;
+/// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
+pub const GHOST_REST: u32 = 64;
 /// Bits of what a ghost remembers of its entry's charge.
 pub const GHOST_CHARGE_BITS: u32 = 27;
 

@@ -152,8 +152,14 @@ impl Region {
     /// Whether a segment can be taken for this.
     #[inline]
     pub(crate) fn can_take(&self, purpose: Use) -> bool {
+        self.can_take_all(purpose, 1)
+    }
+
+    /// Whether so many segments can be taken for this, one after the other.
+    #[inline]
+    pub(crate) fn can_take_all(&self, purpose: Use, segments: usize) -> bool {
         let kept = if purpose == Use::Log { 0 } else { LOG_SEGMENTS };
-        self.free() > RESERVE_SEGMENTS + kept
+        self.free() >= RESERVE_SEGMENTS + kept + segments
     }
 
     /// Takes a segment, unless only those are left that are kept for others. It holds whatever its last user left there.

@@ -56,6 +56,10 @@ impl Replacement for Lru {
         false
     }
 
+    fn yield_ghost(&mut self, _region: &mut Region) -> bool {
+        false
+    }
+
     fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
 
     fn validate(&self, region: &Region, _budget: u64) -> (u64, u64) {

@@ -53,6 +53,9 @@ pub(crate) trait Replacement {
     /// Forgets the oldest ghost, because even an empty group has no room for it; whether there was one.
     fn forget_ghost(&mut self, region: &mut Region) -> bool;
 
+    /// Forgets the oldest ghost, because entries need its memory; whether there was one.
+    fn yield_ghost(&mut self, region: &mut Region) -> bool;
+
     /// The budget is smaller from now on, and what the entries cost is within it: forgets the ghosts that it does not
     /// allow.
     fn shrink(&mut self, region: &mut Region, budget: u64);
@@ -142,6 +145,10 @@ impl Replacement for Policy {
 
     fn forget_ghost(&mut self, region: &mut Region) -> bool {
         each!(self, policy => policy.forget_ghost(region))
+    }
+
+    fn yield_ghost(&mut self, region: &mut Region) -> bool {
+        each!(self, policy => policy.yield_ghost(region))
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {

@@ -89,6 +89,10 @@ impl Replacement for TwoQ {
         self.a1_out.forget_oldest(region)
     }
 
+    fn yield_ghost(&mut self, region: &mut Region) -> bool {
+        self.a1_out.yield_oldest(region)
+    }
+
     fn shrink(&mut self, region: &mut Region, budget: u64) {
         while self.a1_out.charge() > a1_out_charge_max(budget) {
             self.a1_out.forget_oldest(region);

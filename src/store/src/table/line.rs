@@ -54,6 +54,16 @@ pub(crate) trait Layout {
 
     /// Fills a slot; a displacement above [`Layout::FAR`] is kept as that.
     fn set(line: &mut Line, slot: usize, content: Slot);
+
+    /// The first slot of a full line with the smallest displacement.
+    fn nearest(line: &Line) -> usize {
+        (0..Self::SLOTS).min_by_key(|&place| Self::displacement(line, place)).unwrap_or(0)
+    }
+
+    /// The first slot with the largest displacement.
+    fn farthest(line: &Line) -> usize {
+        (0..Self::SLOTS).min_by_key(|&place| Self::FAR - Self::displacement(line, place)).unwrap_or(0)
+    }
 }
 
 /// How many slots are filled.
@@ -181,6 +191,37 @@ impl Layout for EntryLine {
         set_bits(line, Self::COUNTS, ENTRY_DISPLACEMENTS + 2 * slot, 2, displacement);
         Self::set_value(line, slot, content.value);
     }
+
+    #[inline]
+    fn nearest(line: &Line) -> usize {
+        let (low, high) = entry_displacements(line);
+        let [zero, one, two] = [!low & !high, low & !high, !low & high].map(|slots| slots & ENTRY_SLOTS);
+        first_of([zero, one, two])
+    }
+
+    #[inline]
+    fn farthest(line: &Line) -> usize {
+        let (low, high) = entry_displacements(line);
+        let [three, two, one] = [low & high, !low & high, low & !high].map(|slots| slots & ENTRY_SLOTS);
+        first_of([three, two, one])
+    }
+}
+
+/// A bit for each slot, two bits apart.
+const ENTRY_SLOTS: u32 = 0x5_5555;
+
+/// The low bits of all displacements, and the high ones, each at [`ENTRY_SLOTS`].
+#[inline]
+fn entry_displacements(line: &Line) -> (u32, u32) {
+    let all = (word(line, EntryLine::COUNTS) >> ENTRY_DISPLACEMENTS) as u32;
+    (all, all >> 1)
+}
+
+/// The first slot of the first of these sets, in [`ENTRY_SLOTS`], that is not empty; slot 0 if all are.
+#[inline]
+fn first_of(sets: [u32; 3]) -> usize {
+    let set = sets.into_iter().find(|&slots| slots != 0).unwrap_or(1);
+    set.trailing_zeros() as usize / 2
 }
 
 /// Seven ghosts of 8 bytes, a tag and a value of 32 bits each, and behind them 7 bits of displacement for each and the
@@ -261,6 +302,13 @@ mod tests {
                 _ => continue,
             }
             assert_eq!((filled::<L>(&line), passed::<L>(&line)), (model.len(), behind), "step {step}");
+            let displacements = || (0..L::SLOTS).map(|slot| L::displacement(&line, slot));
+            let farthest = displacements().position(|displacement| Some(displacement) == displacements().max());
+            assert_eq!(Some(L::farthest(&line)), farthest, "step {step}");
+            if model.len() == L::SLOTS {
+                let nearest = displacements().position(|displacement| Some(displacement) == displacements().min());
+                assert_eq!(Some(L::nearest(&line)), nearest, "step {step}");
+            }
             let places = || 0..model.len();
             assert!(places().all(|place| slot::<L>(&line, place) == model[place]), "step {step}");
             let absent = random.u32(0..=3) << random.u32(0..L::TAG_BITS - 1);
