@@ -71,6 +71,8 @@ pub const CLEAN_RATIO: usize = DEAD_SHARE_MIN + 1;
 /// dead bytes that cleaning begins with before the segments that are free then are full, if it is one of
 /// [`SEGMENTS_WANTED`].
 pub const EVICT_RATIO: usize = 12;
+/// Entries that are evicted for want of memory from one group before it is asked again which is closest to its budget.
+pub const PRESSED_EVICTIONS: u32 = 16;
 /// What a budget that is being lowered loses with each step of [`crate::Store::reclaim`], in bytes.
 pub const SHRINK_STEP_BYTES: u64 = 4 << 10;
 /// The same in objects.

@@ -258,6 +258,19 @@ impl Log {
         true
     }
 
+    /// Begins to empty this segment, if it is a closed one; whether it is.
+    pub(crate) fn begin_emptying_this(&mut self, region: &Region, segment: SegmentId) -> bool {
+        debug_assert!(self.emptying.is_none());
+        let number = segment.number();
+        if self.segments[number].state != State::Closed {
+            return false;
+        }
+        self.unlist(number as u32, class(&self.segments[number], region.segment_bytes()));
+        self.segments[number].state = State::Emptying;
+        self.emptying = Some(Emptying { segment, done: 0 });
+        true
+    }
+
     /// The next block of the segment that is being emptied, and its bytes. After the last one there is no such segment
     /// any more.
     pub(crate) fn next_to_move(&mut self, region: &Region) -> Option<(Ref, usize)> {

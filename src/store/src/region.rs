@@ -80,6 +80,8 @@ pub(crate) struct Region {
     touched: Vec<SegmentId>,
     /// Segments from this one on were never taken.
     untouched: u32,
+    /// How often a segment was taken.
+    taken: u64,
 }
 
 impl core::fmt::Debug for Region {
@@ -117,6 +119,7 @@ impl Region {
             counts: [segments as u32, 0, 0, 0],
             touched: Vec::with_capacity(segments),
             untouched: 0,
+            taken: 0,
         }
     }
 
@@ -141,6 +144,11 @@ impl Region {
     #[inline]
     pub(crate) fn used_for(&self, purpose: Use) -> usize {
         self.counts[purpose as usize] as usize
+    }
+
+    /// How often a segment was taken since the beginning.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// What a segment is used for.
@@ -179,6 +187,7 @@ impl Region {
             None => return None,
         };
         self.set_use(segment, purpose);
+        self.taken += 1;
         Some(segment)
     }
 

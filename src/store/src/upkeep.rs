@@ -93,6 +93,7 @@ impl<H: RemovalHook> Store<H> {
             segments_log: segments(Use::Log),
             segments_index: segments(Use::Index),
             segments_ghost: segments(Use::Ghost),
+            segments_taken: region.taken(),
             index_lines: self.memory.index.lines() as u64,
             index_waits: self.memory.index.wants_segment(region),
             index_moves: self.memory.index.moved(),

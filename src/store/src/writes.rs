@@ -15,6 +15,8 @@ pub(crate) struct Work {
     pub(crate) moved_bytes_max: u64,
     /// Entries evicted for want of memory.
     pub(crate) evictions: u64,
+    /// The group that such entries are taken from, for so many more.
+    pub(crate) pressed: (usize, u32),
 }
 
 impl<H: RemovalHook> Store<H> {

@@ -1,6 +1,6 @@
 //! What the store promises about its memory, and mistakes that stores of this kind make.
 
-use larder_store::limits::{CLEAN_RATIO, GHOST_BYTES, MEMORY_BYTES_MIN, SEGMENT_BYTES_MIN};
+use larder_store::limits::{CLEAN_RATIO, EVICT_RATIO, GHOST_BYTES, MEMORY_BYTES_MIN, SEGMENT_BYTES_MIN};
 use larder_store::{
     Charge, Expiry, GroupError, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreError, StoreSettings,
     Write,
@@ -179,6 +179,59 @@ fn ghosts_are_remembered_while_memory_is_full() {
     let ghosts_bytes = memory.segments_ghost * memory.segment_bytes;
     assert!(ghosts_bytes < counters.ghost_bytes + counters.ghost_bytes / 4, "{memory:?}");
     store.validate();
+}
+
+/// Many groups that all would have ghosts, where hardly one can have them: evicting must not try again and again.
+#[test]
+fn ghosts_that_cannot_have_memory_are_not_begun_again_and_again() {
+    let groups = 60;
+    let mut store = store(PolicyKind::TwoQ, MEMORY_BYTES_MIN);
+    store.set_budget(GROUP, MEMORY_BYTES_MIN / 61).unwrap();
+    let other = |number| group(&format!("group {number}"), PolicyKind::TwoQ, Charge::Bytes, MEMORY_BYTES_MIN / 61);
+    let groups: Vec<_> = (0..groups).map(|number| store.create_group(other(number)).unwrap()).collect();
+    let mut before = store.memory();
+    for number in 0..60_000_u32 {
+        let (group, bytes) = (groups[number as usize % groups.len()], number.to_le_bytes());
+        store.set(Key { group, ..key(&bytes) }, write(&[1; 64]), NOW).unwrap();
+        if number % 1000 == 0 {
+            store.validate();
+        }
+        if number == 30_000 {
+            before = store.memory();
+        }
+    }
+    let after = store.memory();
+    let bytes = after.written_bytes + after.moved_bytes - before.written_bytes - before.moved_bytes;
+    let (taken, needed) = (after.segments_taken - before.segments_taken, bytes / after.segment_bytes);
+    assert!(taken < 2 * needed, "{taken} segments were taken for the bytes of {needed}");
+}
+
+/// A large value comes to a memory that is full of small entries, none of which has died, and that hold each other up.
+#[test]
+fn a_write_that_needs_many_segments_takes_work_for_its_own_bytes_alone() {
+    for policy in [PolicyKind::Lru, PolicyKind::TwoQ] {
+        let mut store = store(policy, 64 << 20);
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut number = 0_u32;
+        while store.memory().evictions == 0 {
+            store.set(key(&number.to_le_bytes()), write(&[1; 100]), NOW).unwrap();
+            number += 1;
+            // What is old is not what was written first.
+            let other = random.u32(0..number);
+            store.get(key(&other.to_le_bytes()), NOW);
+        }
+        for (round, len) in [200_000, 2 << 20, 8 << 20].into_iter().enumerate() {
+            let before = (store.memory(), store.counters(GROUP).evictions);
+            store.set(key(&[round as u8]), write(&vec![2; len]), NOW).unwrap();
+            let after = (store.memory(), store.counters(GROUP).evictions);
+            let moved = after.0.moved_bytes - before.0.moved_bytes;
+            let evicted = (after.1 - before.1) * store.entry_bytes(4, 100);
+            let filled = len as u64 + 2 * after.0.segment_bytes;
+            let most = (2 * CLEAN_RATIO as u64 * filled, EVICT_RATIO as u64 * len as u64 + 2 * filled);
+            assert!(moved <= most.0 && evicted <= most.1, "{policy} {len}: {moved} bytes moved and {evicted} evicted");
+            store.validate();
+        }
+    }
 }
 
 #[test]

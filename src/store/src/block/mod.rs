@@ -129,7 +129,11 @@ impl Shape {
     /// Bytes of all blocks.
     #[inline]
     pub(crate) fn total_bytes(&self, segment_bytes: usize) -> usize {
-        self.block_bytes(segment_bytes) + self.pieces * piece_bytes(segment_bytes)
+        let block_bytes = self.block_bytes(segment_bytes);
+        match self.pieces {
+            0 => block_bytes,
+            pieces => block_bytes + pieces * piece_bytes(segment_bytes),
+        }
     }
 
     /// Bytes of the part of the value that lies with the key.

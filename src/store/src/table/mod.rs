@@ -236,18 +236,14 @@ impl<L: Layout> Table<L> {
         hash_of: &impl Fn(&Region, u32) -> u64,
         stays: impl Fn(u32) -> bool,
     ) {
-        let mut place = filled::<L>(self.lines.line(region, at));
-        while place > 0 {
-            place -= 1;
+        // A gap is closed by an entry from the next line, or from behind in this one: so each is looked at again.
+        loop {
             let line = self.lines.line(region, at);
-            if stays(L::value(line, place)) {
-                continue;
-            }
+            let leaves = (0..filled::<L>(line)).find(|&place| !stays(L::value(line, place)));
+            let Some(place) = leaves else { break };
             let home = self.home_of(region, at, slot::<L>(line, place), hash_of);
             self.close(region, home, at, place, hash_of);
             self.len -= 1;
-            // The gap is closed by an entry from the next line, or from behind in this one.
-            place = filled::<L>(self.lines.line(region, at));
         }
     }
 
@@ -400,8 +396,12 @@ impl<L: Layout> Table<L> {
         // When any entry of its home has left, there is room here, or things are as they were before the last came.
         let crowded = Crowded { victim: L::value(self.lines.line(region, home), 0) };
         let (mut begin, mut end) = (home, home);
-        while filled::<L>(self.lines.line(region, end)) == L::SLOTS {
-            if passed::<L>(self.lines.line(region, end)) == PASSED_MAX || end - home == RUN_LINES_MAX {
+        loop {
+            let line = self.lines.line(region, end);
+            if filled::<L>(line) < L::SLOTS {
+                break;
+            }
+            if passed::<L>(line) == PASSED_MAX || end - home == RUN_LINES_MAX {
                 return Err(crowded);
             }
             end += 1;
@@ -478,16 +478,18 @@ impl<L: Layout> Table<L> {
         for line in home..at {
             unpass::<L>(self.lines.line_mut(region, line));
         }
-        while passed::<L>(self.lines.line(region, at)) > 0 {
-            let next = self.lines.line(region, at + 1);
+        loop {
+            let line = self.lines.line_mut(region, at);
+            if passed::<L>(line) == 0 {
+                return clear::<L>(line, gap);
+            }
             let (home, place) = self.first_home(region, at + 1, hash_of);
-            let Slot { tag, value, .. } = slot::<L>(next, place);
+            let Slot { tag, value, .. } = slot::<L>(self.lines.line(region, at + 1), place);
             let line = self.lines.line_mut(region, at);
             L::set(line, gap, Slot { tag, value, displacement: at - home });
             unpass::<L>(line);
             self.moved += 1;
             (at, gap) = (at + 1, place);
         }
-        clear::<L>(self.lines.line_mut(region, at), gap);
     }
 }
