@@ -24,8 +24,8 @@ pub const SCAN_LINES_MAX: usize = 4096;
 
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
-/// Lines of an entry's key and value that are asked for.
-pub const PREFETCH_LINES_MAX: usize = 4;
+/// Lines of an entry that are asked for; the processor itself sees the run of those behind them.
+pub const PREFETCH_LINES: usize = 2;
 
 /// Bytes of the header of an entry. An entry costs these, its key and its value, up to whole words of 8 bytes, and
 /// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 24 more, and one in pieces

@@ -9,6 +9,9 @@ use crate::settings::Charge;
 /// No entry.
 pub(crate) const NONE: Ref = Ref::MAX;
 
+/// The tag of the list of a policy whose entries move to its head when they are accessed.
+pub(crate) const BY_ACCESS: u8 = 0;
+
 /// What an entry of this shape costs.
 #[inline]
 pub(crate) fn charge_of(shape: Shape, segment_bytes: usize, unit: Charge) -> u32 {

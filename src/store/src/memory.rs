@@ -7,14 +7,14 @@ use alloc::vec::Vec;
 
 use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
 use crate::index::Index;
-use crate::limits::{PREFETCH_LINES_MAX, RESERVE_SEGMENTS};
-use crate::list::NONE;
+use crate::limits::{PREFETCH_LINES, RESERVE_SEGMENTS};
+use crate::list::{BY_ACCESS, NONE};
 use crate::log::{Log, Stream};
-use crate::region::{Ref, Region};
+use crate::region::{LINE_GRANULES, Ref, Region};
 use crate::settings::StoreSettings;
 use crate::sweep::Sweep;
 use crate::table::Crowded;
-use crate::{GroupIndex, Key, prefetch, shares};
+use crate::{GroupIndex, Key, shares};
 
 /// Entries of all groups of a shard, by place.
 #[derive(Debug)]
@@ -122,13 +122,21 @@ impl Memory {
         self.index.prefetch(&self.region, hash);
     }
 
-    /// Asks for the beginning of the entry that a key with this hash probably has.
+    /// Asks for the beginning of the entry that a key with this hash probably has, and returns it.
     #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
-        if let Some(entry) = self.index.candidate(&self.region, hash) {
-            let bytes = self.region.bytes().get(byte_of(entry)..).unwrap_or_default();
-            let lines = bytes.len().min(PREFETCH_LINES_MAX * prefetch::LINE_BYTES);
-            prefetch::bytes(&bytes[..lines], PREFETCH_LINES_MAX);
+    pub(crate) fn prefetch_entry(&self, hash: u64) -> Option<Ref> {
+        let entry = self.index.candidate(&self.region, hash)?;
+        (0..PREFETCH_LINES).for_each(|line| self.region.prefetch(entry.wrapping_add((line * LINE_GRANULES) as Ref)));
+        Some(entry)
+    }
+
+    /// Asks for what an access to an entry will write to beside it.
+    #[inline]
+    pub(crate) fn prefetch_neighbours(&self, entry: Ref) {
+        if block::list(&self.region, entry) == BY_ACCESS {
+            let (towards_head, towards_tail) = block::links(&self.region, entry);
+            self.region.prefetch(towards_head);
+            self.region.prefetch(towards_tail);
         }
     }
 

@@ -80,12 +80,16 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that
-    /// they wait for memory twice instead of twice each: first for the lines of the index, then for the entries that
-    /// are probably meant. Changes nothing; all handles stay valid.
+    /// they wait for memory three times instead of three times each: first for the lines of the index, then for the
+    /// entries that are probably meant, then for the neighbours in their lists. Changes nothing; all handles stay valid.
     pub fn prefetch(&self, hashes: &[u64]) {
         for hashes in hashes.chunks(PREFETCH_HASHES) {
+            let mut entries = [None; PREFETCH_HASHES];
             hashes.iter().for_each(|&hash| self.memory.prefetch_line(hash));
-            hashes.iter().for_each(|&hash| self.memory.prefetch_entry(hash));
+            for (entry, &hash) in entries.iter_mut().zip(hashes) {
+                *entry = self.memory.prefetch_entry(hash);
+            }
+            entries.into_iter().flatten().for_each(|entry| self.memory.prefetch_neighbours(entry));
         }
     }
 
@@ -133,6 +137,8 @@ impl<H: RemovalHook> Store<H> {
     pub fn set(&mut self, key: Key<'_>, write: Write<'_>, now_ms: u64) -> Result<u64, StoreError> {
         self.end_run();
         let nominal = self.check_lengths(key, write.value.len())?;
+        // If the key is absent this is read next; it comes while the index is waited for.
+        self.group(key).policy.prefetch(&self.memory.region, key.hash);
         let found = self.find_present(key, now_ms);
         self.check(write.condition, found)?;
         if self.memory.frame.base_ms == 0 {

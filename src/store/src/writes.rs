@@ -223,11 +223,16 @@ impl<H: RemovalHook> Store<H> {
         let region = &self.memory.region;
         let (index, hash) = (found.head.group(region, found.entry), self.memory.hashes.of_found(region, found));
         let shape = found.shape(region);
+        self.memory.prefetch_line(hash);
+        let region = &self.memory.region;
+        let group = &mut self.groups[usize::from(index.0)];
         let departure = match reason {
-            Reason::Evicted => Departure::Evicted { hash },
+            Reason::Evicted => {
+                group.policy.prefetch(region, hash);
+                Departure::Evicted { hash }
+            }
             _ => Departure::Removed,
         };
-        let group = &mut self.groups[usize::from(index.0)];
         match reason {
             Reason::Evicted => group.counters.evictions += 1,
             Reason::Expired => group.counters.expirations += 1,

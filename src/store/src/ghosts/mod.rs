@@ -89,6 +89,14 @@ impl Ghosts {
         self.clear_if_empty(region);
     }
 
+    /// Asks the processor for what is read to find or remember this hash.
+    #[inline]
+    pub(crate) fn prefetch(&self, region: &Region, hash: u64) {
+        if let Some(table) = &self.table {
+            table.prefetch(region, hash);
+        }
+    }
+
     /// Forgets the ghost with this hash; whether there was one.
     pub(crate) fn take(&mut self, region: &mut Region, hash: u64) -> bool {
         let Some(value) = self.find(region, hash).ghost else { return false };

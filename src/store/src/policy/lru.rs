@@ -2,7 +2,7 @@
 //! its rivals; the list is as old.
 
 use super::{Departure, Replacement};
-use crate::list::List;
+use crate::list::{BY_ACCESS, List};
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
@@ -14,7 +14,7 @@ pub(crate) struct Lru {
 
 impl Lru {
     pub(super) fn new(unit: Charge) -> Self {
-        Self { list: List::new(0, unit) }
+        Self { list: List::new(BY_ACCESS, unit) }
     }
 }
 
@@ -23,6 +23,8 @@ impl Replacement for Lru {
     fn access(&mut self, region: &mut Region, entry: Ref) {
         self.list.move_to_head(region, entry);
     }
+
+    fn prefetch(&self, _region: &Region, _hash: u64) {}
 
     fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
         false

@@ -27,6 +27,9 @@ pub(crate) trait Replacement {
     /// An entry was read or overwritten.
     fn access(&mut self, region: &mut Region, entry: Ref);
 
+    /// Asks the processor for what `admit`, or `remove` of a victim, will read of this hash.
+    fn prefetch(&self, region: &Region, hash: u64);
+
     /// An absent key with this hash and charge is about to be stored; whether a ghost remembers it. Always followed by
     /// `insert`.
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
@@ -113,6 +116,11 @@ impl Replacement for Policy {
     #[inline]
     fn access(&mut self, region: &mut Region, entry: Ref) {
         each!(self, policy => policy.access(region, entry));
+    }
+
+    #[inline]
+    fn prefetch(&self, region: &Region, hash: u64) {
+        each!(self, policy => policy.prefetch(region, hash));
     }
 
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool {

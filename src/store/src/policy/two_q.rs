@@ -10,13 +10,13 @@
 use super::{Departure, Replacement};
 use crate::block;
 use crate::ghosts::Ghosts;
-use crate::list::List;
+use crate::list::{BY_ACCESS, List};
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
 /// Tags of the two lists.
-const A1_IN: u8 = 0;
-const AM: u8 = 1;
+const AM: u8 = BY_ACCESS;
+const A1_IN: u8 = 1;
 
 /// The three queues.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ impl Replacement for TwoQ {
         if block::list(region, entry) == AM {
             self.am.move_to_head(region, entry);
         }
+    }
+
+    #[inline]
+    fn prefetch(&self, region: &Region, hash: u64) {
+        self.a1_out.prefetch(region, hash);
     }
 
     fn admit(&mut self, region: &mut Region, hash: u64, _charge: u32, _budget: u64) -> bool {

@@ -108,8 +108,10 @@ pub(super) fn slot<L: Layout>(line: &Line, slot: usize) -> Slot {
 #[inline]
 pub(super) fn clear<L: Layout>(line: &mut Line, place: usize) {
     let last = filled::<L>(line) - 1;
-    let moved = slot::<L>(line, last);
-    L::set(line, place, moved);
+    if place < last {
+        let moved = slot::<L>(line, last);
+        L::set(line, place, moved);
+    }
     L::set(line, last, Slot { tag: 0, value: 0, displacement: 0 });
     set_filled::<L>(line, last);
 }
