@@ -160,7 +160,7 @@ fn statistics_are_those_of_the_node() {
     assert_eq!(names, ["default", "scores"]);
     assert_eq!((stats.groups[0].entries, stats.groups[0].hits, stats.groups[0].sets), (100, 100, 100));
     assert_eq!(stats.groups[0].policy, "lru");
-    assert_eq!(stats.groups[0].budget_bytes, 4 * (256 << 20));
+    assert_eq!(stats.groups[0].budget_bytes, 4 * (32 << 20));
     assert_eq!(stats.shards.iter().map(|shard| shard.shard).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(stats.shards[3].connections, 17);
     assert_eq!((stats.node.as_str(), stats.version.as_str()), ("alone", "larder/test"));

@@ -61,7 +61,7 @@ impl Default for WorldSettings {
             shards: 4,
             delay_ms_max: 5,
             timeout_ms_default: 1_000_000,
-            budget_bytes: 256 << 20,
+            budget_bytes: 32 << 20,
             value_bytes_max: 8 << 20,
         }
     }

@@ -267,7 +267,7 @@ mod tests {
                         6MiB (default) + 10MiB (a) + 1MiB (b) = 17MiB: give the groups less, or raise the memory";
         assert_eq!(above.err().unwrap(), expected);
         let nothing_left = groups(&[("a", Some("100%"))], 16 * MIB, 2).err().unwrap();
-        assert!(nothing_left.contains("the groups leave less than the 32KiB (16KiB per shard)"), "{nothing_left}");
+        assert!(nothing_left.contains("the groups leave less than the 32KiB (a segment of 16KiB per shard)"), "{nothing_left}");
         assert!(nothing_left.contains("16MiB (a) = 16MiB"), "{nothing_left}");
         let max = u64::MAX.to_string();
         let huge = groups(&[("a", Some(&max)), ("b", Some(&max))], 16 * MIB, 1).err().unwrap();

@@ -125,7 +125,7 @@ mod tests {
             }
         };
         let mut values = fastrand::Rng::with_seed(cores.len() as u64);
-        maybe(format!("memory = {}", values.u64(1 << 30..1 << 40)));
+        maybe(format!("memory = {}", values.u64(1 << 30..1 << 35)));
         maybe(format!("cores = [{}, {}]", cores[0], cores[cores.len() - 1]).replace("[0, 0]", "[0]"));
         maybe(format!("shards = {}", values.u16(1..=64)));
         maybe(format!("spin = \"{}us\"", values.u64(1..=1000)));
@@ -142,7 +142,7 @@ mod tests {
         maybe("limits.half_sent_timeout = \"off\"".to_owned());
         maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
-        maybe("[[group]]\nname = \"'\"\nmemory = \"33MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());
+        maybe("[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());
         text
     }
 
