@@ -51,6 +51,6 @@ pub use policies::RetryPolicy;
 pub use server::{Group, Limits, ServerInfo};
 
 pub use bytes::Bytes;
-pub use larder_protocol::native::generated::{GroupStats, ShardStats, StatsResult as Stats};
+pub use larder_protocol::native::generated::{GroupStats, MemoryStats, ShardStats, StatsResult as Stats};
 pub use larder_protocol::{Condition, Expiry, Status, Write};
 pub use larder_ring::{Node, Topology};

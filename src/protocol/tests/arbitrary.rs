@@ -171,7 +171,7 @@ fn hello_result() -> impl Strategy<Value = pb::HelloResult> {
 
 fn stats() -> impl Strategy<Value = pb::StatsResult> {
     let group =
-        (any::<String>(), any::<String>(), vec(number(), 10)).prop_map(|(name, policy, counts)| pb::GroupStats {
+        (any::<String>(), any::<String>(), vec(number(), 11)).prop_map(|(name, policy, counts)| pb::GroupStats {
             name,
             policy,
             entries: counts[0],
@@ -184,8 +184,24 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
             evictions: counts[7],
             expirations: counts[8],
             ghost_hits: counts[9],
+            ghost_bytes: counts[10],
         });
-    let shard = (number32(), vec(number(), 6)).prop_map(|(shard, counts)| pb::ShardStats {
+    let memory = (vec(number(), 12), any::<bool>()).prop_map(|(counts, index_waits)| pb::MemoryStats {
+        memory_bytes: counts[0],
+        segment_bytes: counts[1],
+        segments_free: counts[2],
+        segments_log: counts[3],
+        segments_index: counts[4],
+        segments_ghost: counts[5],
+        live_bytes: counts[6],
+        dead_bytes: counts[7],
+        written_bytes: counts[8],
+        moved_bytes: counts[9],
+        moved_bytes_max: counts[10],
+        evictions: counts[11],
+        index_waits,
+    });
+    let shard = (number32(), vec(number(), 6), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
         shard,
         requests: counts[0],
         cross_core: counts[1],
@@ -193,6 +209,7 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         deadline_exceeded: counts[3],
         connections: counts[4],
         malformed: counts[5],
+        memory,
     });
     (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
         |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },

@@ -62,7 +62,12 @@ const NODE: &[(u32, Kind)] = &[(1, Text), (2, Text), (3, Varint), (4, Varint), (
 const TOPOLOGY: &[(u32, Kind)] = &[(1, Varint), (2, Fixed64), (3, Fixed64), (4, Message(NODE))];
 const HELLO_RESULT: &[(u32, Kind)] =
     &[(1, Varint), (2, Text), (3, Text), (4, Varint), (6, Message(&[(1, Text), (2, Fixed64)])), (7, Message(TOPOLOGY))];
-const STATS: &[(u32, Kind)] = &[(1, Text), (2, Text), (3, Varint), (5, Message(&[(1, Varint), (2, Varint)]))];
+const STATS: &[(u32, Kind)] = &[
+    (1, Text),
+    (2, Text),
+    (3, Varint),
+    (5, Message(&[(1, Varint), (2, Varint), (8, Message(&[(1, Varint), (12, Varint)]))])),
+];
 const RESPONSE: &[(u32, Kind)] = &[
     (1, Varint),
     (2, Varint),

@@ -461,6 +461,9 @@ pub struct GroupStats {
     pub expirations: u64,
     #[prost(uint64, tag = "12")]
     pub ghost_hits: u64,
+    /// At this moment: what the policy's memory of evicted keys is charged with. `bytes` and this stay within the budget.
+    #[prost(uint64, tag = "13")]
+    pub ghost_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShardStats {
@@ -482,6 +485,45 @@ pub struct ShardStats {
     /// Frames that were no valid message.
     #[prost(uint64, tag = "7")]
     pub malformed: u64,
+    #[prost(message, optional, tag = "8")]
+    pub memory: ::core::option::Option<MemoryStats>,
+}
+/// The memory of one shard. It is cut into segments, which hold entries, the index or ghosts, or are free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemoryStats {
+    /// At this moment: all memory, and one segment.
+    #[prost(uint64, tag = "1")]
+    pub memory_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub segment_bytes: u64,
+    /// At this moment: segments by what they are used for; `segments_log` are those with entries.
+    #[prost(uint64, tag = "3")]
+    pub segments_free: u64,
+    #[prost(uint64, tag = "4")]
+    pub segments_log: u64,
+    #[prost(uint64, tag = "5")]
+    pub segments_index: u64,
+    #[prost(uint64, tag = "6")]
+    pub segments_ghost: u64,
+    /// At this moment: bytes of entries that are there, and of former ones that are not free yet.
+    #[prost(uint64, tag = "7")]
+    pub live_bytes: u64,
+    #[prost(uint64, tag = "8")]
+    pub dead_bytes: u64,
+    /// Bytes of entries that were written, and that cleaning moved besides.
+    #[prost(uint64, tag = "9")]
+    pub written_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub moved_bytes: u64,
+    /// The most that one write had moved, in bytes.
+    #[prost(uint64, tag = "11")]
+    pub moved_bytes_max: u64,
+    /// Entries that were evicted for want of memory while their group was within its budget.
+    #[prost(uint64, tag = "12")]
+    pub evictions: u64,
+    /// At this moment: whether the index would grow if segments were free. Requests take a little longer meanwhile.
+    #[prost(bool, tag = "13")]
+    pub index_waits: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
