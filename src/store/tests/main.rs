@@ -1,6 +1,7 @@
 //! Tests of the store through its public face.
 
 mod arena;
+mod bounds;
 mod contract;
 mod model;
 mod plain;
