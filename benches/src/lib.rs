@@ -8,4 +8,8 @@
 
 pub mod harness;
 pub mod hit_ratio;
+mod machine;
+pub mod memory;
 pub mod peers;
+
+pub use machine::machine;
