@@ -2,6 +2,7 @@
 
 mod hit_ratio;
 mod memory;
+mod pauses;
 mod peers;
 mod replay;
 
