@@ -41,6 +41,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Whether another call at this time is likely to find more.
     pub more: bool,
+    /// Whether a budget that was lowered is not met yet.
+    pub shrinking: bool,
 }
 
 /// The memory of one shard.

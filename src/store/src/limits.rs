@@ -19,8 +19,10 @@ pub const BASE_BACK_MS: u64 = 24 * 60 * 60 * 1000;
 /// A reclaim says that there is more to do as long as it finds something at one of so many steps.
 pub const SWEEP_YIELD: usize = 16;
 
-/// Lines of the index that one call of [`crate::Store::scan`] passes over at most.
-pub const SCAN_LINES_MAX: usize = 4096;
+/// Homes in the index that one call of [`crate::Store::scan`] looks at at most: as many lines, of ten entries at most.
+pub const SCAN_LINES_MAX: usize = 256;
+/// Entries that have one home in the index at most, and so are shown together by [`crate::Store::scan`].
+pub const HOME_ENTRIES_MAX: usize = PASSED_MAX + 10;
 
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
@@ -71,10 +73,14 @@ pub const CLEAN_RATIO: usize = DEAD_SHARE_MIN + 1;
 /// dead bytes that cleaning begins with before the segments that are free then are full, if it is one of
 /// [`SEGMENTS_WANTED`].
 pub const EVICT_RATIO: usize = 12;
-/// What a budget that is being lowered loses with each step of [`crate::Store::reclaim`], in bytes.
-pub const SHRINK_STEP_BYTES: u64 = 4 << 10;
+/// What a budget that is being lowered loses at a time, in bytes: an entry or two, up to six of the smallest.
+pub const SHRINK_STEP_BYTES: u64 = 256;
 /// The same in objects.
-pub const SHRINK_STEP_OBJECTS: u64 = 16;
+pub const SHRINK_STEP_OBJECTS: u64 = 2;
+/// What it loses at a time at most where entries and ghosts do not use it, in bytes or objects.
+pub const SHRINK_UNUSED_MAX: u64 = 16 << 10;
+/// An eviction counts as so many steps of [`crate::Store::reclaim`]; it takes half a microsecond to one, for cold entries.
+pub const EVICTION_STEPS: usize = 2;
 
 /// Least memory of one shard, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 16 * SEGMENT_BYTES_MIN as u64;

@@ -1,10 +1,11 @@
 //! Groups, and the work on all entries of one or of all.
 
 use alloc::vec;
+use core::ops::ControlFlow;
 
 use crate::block::{self, Head, Shape};
 use crate::group::Group;
-use crate::limits::{ENTRY_INDEX_BYTES, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
 use crate::policy::Replacement;
 use crate::region::{Region, Use};
@@ -105,31 +106,30 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Shows entries of a group, and returns the cursor for the next call, `None` after the last; 0 is the first cursor.
-    /// A key that is there throughout all calls is shown at least once, whatever else happens between them. Shows at
-    /// least `count` entries if there are so many, and as many more as lie with the last in the index; passes over
-    /// [`SCAN_LINES_MAX`] lines of the index at most. This is no access to the entries.
+    /// A key that is there throughout all calls is shown at least once, whatever else happens between them. Goes on until
+    /// `visit` breaks it off or it has passed over [`SCAN_LINES_MAX`] lines of the index; entries that lie together in
+    /// the index are shown together, at most [`crate::limits::HOME_ENTRIES_MAX`] of them, whatever `visit` says. This is
+    /// no access to the entries.
     pub fn scan(
         &self,
         group: GroupIndex,
         cursor: u64,
-        count: usize,
         now_ms: u64,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Option<u64> {
-        let (memory, mut cursor, mut seen) = (&self.memory, cursor, 0);
+        let (memory, mut cursor, mut flow) = (&self.memory, cursor, ControlFlow::Continue(()));
         for _ in 0..SCAN_LINES_MAX {
-            if seen >= count {
-                break;
-            }
             let hash_of = |region: &Region, entry| memory.hashes.of(region, entry);
             cursor = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
                 let head = Head::at(&memory.region, entry);
                 let is_of_group = block::group(&memory.region, entry) == group;
                 if is_of_group && self.absence(group, &head, entry, now_ms).is_none() {
-                    seen += 1;
-                    visit(self.entry(self.handle(&head, entry, now_ms)));
+                    flow = visit(self.entry(self.handle(&head, entry, now_ms)));
                 }
             })?;
+            if flow.is_break() {
+                break;
+            }
         }
         Some(cursor)
     }
@@ -158,8 +158,8 @@ impl<H: RemovalHook> Store<H> {
 
     /// Removes expired and invalidated entries without their being asked for, and evicts where a budget was lowered. It
     /// takes up to `steps` steps, and goes on there the next time: each looks at one place in memory, or passes over a
-    /// segment where nothing can have expired. While nothing at all can have expired it takes none. One step more is
-    /// taken for each group whose budget was lowered and is not met.
+    /// segment where nothing can have expired. While nothing at all can have expired it takes none. Towards budgets that
+    /// were lowered and are not met it takes about as many more, of which an eviction counts as [`EVICTION_STEPS`].
     pub fn reclaim(&mut self, now_ms: u64, steps: usize) -> Reclaimed {
         self.end_run();
         let mut reclaimed = Reclaimed::default();
@@ -189,19 +189,19 @@ impl<H: RemovalHook> Store<H> {
         reclaimed
     }
 
-    /// Takes steps towards the budgets that were lowered.
-    fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, steps: usize) {
+    /// Takes steps towards the budgets that were lowered, one group after the other, as long as `steps` last.
+    fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, mut steps: usize) {
         for index in 0..self.groups.len() {
             let before = self.groups[index].counters.bytes;
-            for _ in 0..steps {
-                if !self.groups[index].shrink() {
-                    break;
-                }
-                reclaimed.evicted += self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+            while steps > 0 && self.groups[index].shrink() {
+                let evicted = self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+                reclaimed.evicted += evicted;
+                steps = steps.saturating_sub((evicted as usize).max(1) * EVICTION_STEPS);
             }
             reclaimed.bytes += before - self.groups[index].counters.bytes;
-            reclaimed.more |= self.groups[index].is_shrinking();
+            reclaimed.shrinking |= self.groups[index].is_shrinking();
         }
+        reclaimed.more |= reclaimed.shrinking;
     }
 
     /// Walks everything, and holds every account against what is there.

@@ -5,6 +5,7 @@ mod contract;
 mod model;
 mod plain;
 mod traces;
+mod upkeep;
 
 use larder_store::{Charge, GroupSettings, PolicyKind, StoreSettings};
 

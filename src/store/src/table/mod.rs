@@ -36,7 +36,7 @@ mod tests;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
-use crate::limits::{PASSED_MAX, RUN_LINES_MAX};
+use crate::limits::{HOME_ENTRIES_MAX, PASSED_MAX, RUN_LINES_MAX};
 use crate::region::{Line, Region, Use};
 
 use homes::Homes;
@@ -46,6 +46,10 @@ use lines::Lines;
 use resize::Resize;
 
 const _: () = assert!(PASSED_MAX < PASSED_END, "the count of a line must be able to say it");
+const _: () = assert!(
+    EntryLine::SLOTS + PASSED_MAX <= HOME_ENTRIES_MAX,
+    "entries of one home are in it, or are among those that pass it over"
+);
 
 /// A table whose lines are laid out in one way.
 #[derive(Debug)]
