@@ -97,11 +97,13 @@ fn operation() -> impl Strategy<Value = Operation> {
         hello,
         bytes().prop_map(|key| Operation::LeaseGet(pb::LeaseGet { key })),
         (option::of(set()), number()).prop_map(|(set, token)| Operation::LeaseSet(pb::LeaseSet { set, token })),
-        (short_bytes(), number32(), short_bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
+        (bytes(), number32(), bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
             cursor,
             count,
             pattern
         })),
+        (any::<String>(), option::of(number()))
+            .prop_map(|(name, memory_bytes)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes })),
         Just(Operation::Invalidate(pb::Invalidate {})),
         Just(Operation::Stats(pb::StatsQuery {})),
         Just(Operation::Topology(pb::TopologyQuery {})),
@@ -199,6 +201,13 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
     )
 }
 
+fn altered_group() -> impl Strategy<Value = pb::AlteredGroup> {
+    let change = (any::<String>(), number(), number()).prop_map(|(name, memory_bytes, memory_bytes_before)| {
+        pb::GroupChange { name, memory_bytes, memory_bytes_before }
+    });
+    (any::<String>(), vec(change, 0..3)).prop_map(|(node, changes)| pb::AlteredGroup { node, changes })
+}
+
 fn result() -> impl Strategy<Value = Outcome> {
     let outcome = (status(), number()).prop_map(|(status, version)| pb::Outcome { status, version });
     prop_oneof![
@@ -211,6 +220,8 @@ fn result() -> impl Strategy<Value = Outcome> {
         hello_result().prop_map(Outcome::Hello),
         stats().prop_map(Outcome::Stats),
         topology().prop_map(Outcome::Topology),
+        (short_bytes(), vec(bytes(), 0..8)).prop_map(|(cursor, keys)| Outcome::Scan(pb::ScanResult { cursor, keys })),
+        altered_group().prop_map(Outcome::AlteredGroup),
     ]
 }
 

@@ -9,7 +9,7 @@ use larder_store::PolicyKind;
 use super::error::{ConfigError, Fault};
 use super::file::GivenGroup;
 use super::given::{Source, Text};
-use super::value::{Milliseconds, Size};
+use super::value::{Milliseconds, Size, size};
 use super::{GroupConfig, GroupSources};
 use crate::limits::TTL_MS_MAX;
 
@@ -30,6 +30,8 @@ pub(super) struct Room<'a> {
 pub(super) struct Groups {
     pub(super) configs: Vec<GroupConfig>,
     pub(super) sources: Vec<GroupSources>,
+    /// Whether the default group has what the others leave.
+    pub(super) default_follows: bool,
     /// What no group has, in bytes.
     pub(super) unused_bytes: u64,
 }
@@ -132,7 +134,8 @@ fn divide(asked: Vec<Asked>, room: &Room<'_>) -> Result<Groups, ConfigError> {
         return Err(refused("memory", &text, fault));
     };
 
-    let mut groups = Groups { configs: Vec::new(), sources: Vec::new(), unused_bytes: rest };
+    let default_follows = asked[0].budget.is_none();
+    let mut groups = Groups { configs: Vec::new(), sources: Vec::new(), default_follows, unused_bytes: rest };
     for group in asked {
         let budget_bytes = match group.budget {
             Some((bytes, _)) => bytes,
@@ -168,7 +171,7 @@ fn check_name(name: &Text) -> Result<(), ConfigError> {
 
 fn budget(text: &str, memory_bytes: u64) -> Result<u64, Fault> {
     let Some(percent) = text.trim().strip_suffix('%') else {
-        return text.parse().map(|Size(bytes)| bytes);
+        return size(text).map(|Size(bytes)| bytes);
     };
     let fault = |problem: &str| Fault::new(problem, MEMORY_REMEDY);
     let (whole, fraction) = percent.trim().split_once('.').unwrap_or((percent.trim(), "0"));
@@ -248,10 +251,10 @@ mod tests {
         assert_eq!(budgets(&alone), [("default", 16 * MIB)]);
         let among = groups(&[("a", Some("25%")), ("default", None), ("b", Some("1MiB"))], 16 * MIB, 2).unwrap();
         assert_eq!(budgets(&among), [("default", 11 * MIB), ("a", 4 * MIB), ("b", MIB)]);
-        assert_eq!(among.unused_bytes, 0);
+        assert!(among.unused_bytes == 0 && among.default_follows);
         let own = groups(&[("a", Some("25%")), ("default", Some("50%"))], 16 * MIB, 2).unwrap();
         assert_eq!(budgets(&own), [("default", 8 * MIB), ("a", 4 * MIB)]);
-        assert_eq!(own.unused_bytes, 4 * MIB);
+        assert!(own.unused_bytes == 4 * MIB && !own.default_follows);
         let whole = groups(&[("a", Some("25%")), ("default", Some("12MiB"))], 16 * MIB, 2).unwrap();
         assert_eq!(whole.unused_bytes, 0);
     }
@@ -267,7 +270,10 @@ mod tests {
                         6MiB (default) + 10MiB (a) + 1MiB (b) = 17MiB: give the groups less, or raise the memory";
         assert_eq!(above.err().unwrap(), expected);
         let nothing_left = groups(&[("a", Some("100%"))], 16 * MIB, 2).err().unwrap();
-        assert!(nothing_left.contains("the groups leave less than the 32KiB (a segment of 16KiB per shard)"), "{nothing_left}");
+        assert!(
+            nothing_left.contains("the groups leave less than the 32KiB (a segment of 16KiB per shard)"),
+            "{nothing_left}"
+        );
         assert!(nothing_left.contains("16MiB (a) = 16MiB"), "{nothing_left}");
         let max = u64::MAX.to_string();
         let huge = groups(&[("a", Some(&max)), ("b", Some(&max))], 16 * MIB, 1).err().unwrap();

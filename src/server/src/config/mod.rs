@@ -56,6 +56,8 @@ pub struct Config {
     /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most
     /// [`Config::memory_bytes`].
     pub groups: Vec<GroupConfig>,
+    /// Whether the default group has what the others leave, also when their budgets change while the server runs.
+    pub default_follows: bool,
     /// Whether an address that others can reach may be served without TLS and credentials.
     pub insecure: bool,
     /// How long a stopping server may take to answer what it has received.
@@ -93,23 +95,18 @@ impl Config {
         self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
-    /// The groups as each shard has them: with its share of every budget.
-    pub fn shard_groups(&self) -> Vec<GroupSettings> {
-        let share = |group: &GroupConfig| GroupSettings {
+    /// The groups as engines are told of them: with their budgets on the whole node.
+    pub fn group_settings(&self) -> Vec<GroupSettings> {
+        let settings = |group: &GroupConfig| GroupSettings {
             name: group.name.clone(),
-            budget_bytes: group.budget_bytes / u64::from(self.shards),
+            budget_bytes: group.budget_bytes,
             policy: group.policy,
             ttl_ms: group.ttl_ms,
             ttl_jitter: 0,
             hash_seed: 0,
             charge: Charge::Bytes,
         };
-        self.groups.iter().map(share).collect()
-    }
-
-    /// The share of the memory that each shard has, in bytes.
-    pub fn shard_memory_bytes(&self) -> u64 {
-        self.memory_bytes / u64::from(self.shards)
+        self.groups.iter().map(settings).collect()
     }
 
     /// The core that a shard's executor is pinned to.

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use larder_ring::DEFAULT_GROUP;
+
 use super::given::Source;
 use super::setting::Setting;
 use super::value::{Cores, Milliseconds, Size};
@@ -35,7 +37,10 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
     for (group, sources) in loaded.config.groups.iter().zip(&loaded.sources.groups) {
         writeln!(out, "\n[[group]]")?;
         line(out, "name", &quoted(&group.name), &sources.name)?;
-        line(out, "memory", &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
+        // A figure would have the default group follow no more when others are given more or less.
+        let follows = group.name == DEFAULT_GROUP && loaded.config.default_follows;
+        let memory = if follows { "# memory" } else { "memory" };
+        line(out, memory, &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
         line(out, "policy", &quoted(group.policy.name()), &sources.policy)?;
         let ttl = if group.ttl_ms == 0 { "off".to_owned() } else { Milliseconds(group.ttl_ms).to_string() };
         line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
@@ -207,6 +212,6 @@ mod tests {
         has(format!("memory = \"32MiB\"                     # {shown}:2"));
         has("shards = 1                           # default: one per core".to_owned());
         has(format!("memory = \"8MiB\"                      # {shown}:5"));
-        has("memory = \"24MiB\"                     # default: what the other groups leave".to_owned());
+        has("# memory = \"24MiB\"                   # default: what the other groups leave".to_owned());
     }
 }
