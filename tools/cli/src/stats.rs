@@ -128,7 +128,11 @@ fn shares(topology: &Topology) -> Vec<f64> {
 }
 
 /// The first column to the left, the others to the right.
-fn print_table(out: &mut impl Write, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> io::Result<()> {
+pub(crate) fn print_table(
+    out: &mut impl Write,
+    head: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> io::Result<()> {
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = lines[0].len();
