@@ -1,4 +1,8 @@
 //! One shard's store: look-ups and writes of random keys, in a store that does not fit in the processor's caches.
+//!
+//! Cases with a distribution in their name get 1 M items of 16 + 64 bytes, beside `quick_cache` without its locks, in two
+//! forms: `boxed` owns keys and values of any length, as a server must; `inline` has arrays of these very lengths in its
+//! table. Each get hashes the key and copies the value.
 
 use std::process::ExitCode;
 
@@ -7,9 +11,17 @@ use larder_ring::{group_hash, key_hash};
 use larder_store::{
     Charge, Condition, Expiry, GroupIndex, GroupSettings, Key, PolicyKind, Store, StoreSettings, Write,
 };
+use loadgen::workload::{Distribution, KeySampler};
+use quick_cache::unsync::Cache;
 
 /// Keys of a store with room for all of them.
 const KEYS: u64 = 500_000;
+/// Keys of the cases with a distribution.
+const MANY_KEYS: u64 = 1_000_000;
+/// Draws of those, which are repeated.
+const DRAWS: usize = 1 << 20;
+const ZIPF: Distribution = Distribution::Zipf(0.99);
+const UNIFORM: Distribution = Distribution::Uniform;
 const VALUE: [u8; 64] = [7; 64];
 const NOW_MS: u64 = 1_700_000_000_000;
 
@@ -17,6 +29,14 @@ fn main() -> ExitCode {
     run(&[
         case("get_hit_lru", || getting(PolicyKind::Lru, 0)),
         case("get_hit_two_q", || getting(PolicyKind::TwoQ, 0)),
+        case("get_zipf_lru", || getting_drawn(PolicyKind::Lru, ZIPF)),
+        case("get_zipf_two_q", || getting_drawn(PolicyKind::TwoQ, ZIPF)),
+        case("get_zipf_quick_cache_boxed", || getting_boxed(ZIPF)),
+        case("get_zipf_quick_cache_inline", || getting_inline(ZIPF)),
+        case("get_uniform_lru", || getting_drawn(PolicyKind::Lru, UNIFORM)),
+        case("get_uniform_two_q", || getting_drawn(PolicyKind::TwoQ, UNIFORM)),
+        case("get_uniform_quick_cache_boxed", || getting_boxed(UNIFORM)),
+        case("get_uniform_quick_cache_inline", || getting_inline(UNIFORM)),
         case("get_miss", || getting(PolicyKind::TwoQ, KEYS)),
         case("set_same_size_lru", || setting(PolicyKind::Lru, 1 << 30, KEYS)),
         case("set_same_size_two_q", || setting(PolicyKind::TwoQ, 1 << 30, KEYS)),
@@ -66,9 +86,9 @@ impl Shard {
         Shard { store, group, group_hash: group_hash("default", 0), numbers: Numbers(1) }
     }
 
-    fn filled(policy: PolicyKind, budget_bytes: u64) -> Shard {
+    fn filled(policy: PolicyKind, budget_bytes: u64, keys: u64) -> Shard {
         let mut shard = Shard::new(policy, budget_bytes);
-        (0..KEYS).for_each(|number| shard.set(number));
+        (0..keys).for_each(|number| shard.set(number));
         shard
     }
 
@@ -91,7 +111,7 @@ fn key_bytes(number: u64) -> [u8; 16] {
 
 /// Keys from `first` on; those from [`KEYS`] on are not there.
 fn getting(policy: PolicyKind, first: u64) -> impl FnMut() -> usize {
-    let mut shard = Shard::filled(policy, 1 << 30);
+    let mut shard = Shard::filled(policy, 1 << 30, KEYS);
     move || {
         let bytes = key_bytes(first + shard.numbers.next(KEYS));
         let handle = shard.store.get(shard.key(&bytes), NOW_MS);
@@ -100,8 +120,56 @@ fn getting(policy: PolicyKind, first: u64) -> impl FnMut() -> usize {
     }
 }
 
+/// Numbers of keys, drawn beforehand.
+struct Draws {
+    keys: Vec<u32>,
+    next: usize,
+}
+
+impl Draws {
+    fn new(distribution: Distribution) -> Draws {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut sampler = KeySampler::new(distribution, MANY_KEYS, 0..MANY_KEYS);
+        Draws { keys: (0..DRAWS).map(|_| sampler.sample(&mut rng) as u32).collect(), next: 0 }
+    }
+
+    fn next_key(&mut self) -> [u8; 16] {
+        let number = self.keys[self.next];
+        self.next = (self.next + 1) % DRAWS;
+        key_bytes(number.into())
+    }
+}
+
+fn getting_drawn(policy: PolicyKind, distribution: Distribution) -> impl FnMut() -> [u8; 64] {
+    let mut shard = Shard::filled(policy, 1 << 30, MANY_KEYS);
+    let mut draws = Draws::new(distribution);
+    move || {
+        let bytes = draws.next_key();
+        let handle = shard.store.get(shard.key(&bytes), NOW_MS).expect("it is there");
+        let value = shard.store.entry(handle).value.contiguous().expect("a small value is in one piece");
+        value.try_into().expect("64 bytes")
+    }
+}
+
+fn getting_boxed(distribution: Distribution) -> impl FnMut() -> [u8; 64] {
+    let mut cache: Cache<Box<[u8]>, Box<[u8]>> = Cache::new(2 * MANY_KEYS as usize);
+    (0..MANY_KEYS).for_each(|number| cache.insert(key_bytes(number).into(), VALUE.into()));
+    let mut draws = Draws::new(distribution);
+    move || {
+        let value = cache.get(&draws.next_key()[..]).expect("it is there");
+        value[..].try_into().expect("64 bytes")
+    }
+}
+
+fn getting_inline(distribution: Distribution) -> impl FnMut() -> [u8; 64] {
+    let mut cache: Cache<[u8; 16], [u8; 64]> = Cache::new(2 * MANY_KEYS as usize);
+    (0..MANY_KEYS).for_each(|number| cache.insert(key_bytes(number), VALUE));
+    let mut draws = Draws::new(distribution);
+    move || *cache.get(&draws.next_key()).expect("it is there")
+}
+
 fn setting(policy: PolicyKind, budget_bytes: u64, below: u64) -> impl FnMut() {
-    let mut shard = Shard::filled(policy, budget_bytes);
+    let mut shard = Shard::filled(policy, budget_bytes, KEYS);
     move || {
         let number = shard.numbers.next(below);
         shard.set(number);

@@ -17,7 +17,6 @@ mod index;
 #[expect(dead_code, unreachable_pub)]
 mod limits;
 #[path = "../../src/store/src/prefetch.rs"]
-#[expect(dead_code)]
 mod prefetch;
 #[path = "../../src/store/src/region.rs"]
 #[expect(dead_code)]
@@ -119,7 +118,7 @@ impl Table for Own {
     }
 
     fn find(&self, hash: u64) -> Option<Ref> {
-        self.index.find(&self.region, hash, |entry| self.region.word(entry) == hash)
+        self.index.find(&self.region, hash, |entry| (self.region.word(entry) == hash).then_some(entry))
     }
 
     fn prefetch(&self, hash: u64) {

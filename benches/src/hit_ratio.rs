@@ -143,11 +143,12 @@ fn store(config: &Config, number: u16) -> Result<Store> {
     let settings = StoreSettings {
         shard,
         value_bytes_max: config.value_bytes_max as usize,
-        memory_bytes: config.shard_memory_bytes(),
+        memory_bytes: config.memory_bytes / u64::from(config.shards),
         key_hash: hash_of,
     };
     let mut store = Store::new(settings, NoHook);
-    for mut group in config.shard_groups() {
+    for mut group in config.group_settings() {
+        group.budget_bytes /= u64::from(config.shards);
         let name = group.name.clone();
         group.hash_seed = group_hash(&name, 0);
         store.create_group(group).with_context(|| format!("group {name} on shard {number}"))?;

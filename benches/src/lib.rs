@@ -8,4 +8,9 @@
 
 pub mod harness;
 pub mod hit_ratio;
+mod machine;
+pub mod memory;
+pub mod pauses;
 pub mod peers;
+
+pub use machine::machine;

@@ -1,6 +1,8 @@
 //! What the measurement programs say, held against a real server and against published figures.
 
 mod hit_ratio;
+mod memory;
+mod pauses;
 mod peers;
 mod replay;
 

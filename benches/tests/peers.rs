@@ -10,7 +10,7 @@ fn peers(arguments: &[&str]) -> Output {
 
 #[test]
 fn a_short_comparison_measures_all_servers() {
-    let output = peers(&["--quick", "--cases", "p16,two_shards", "--json"]);
+    let output = peers(&["--quick", "--cases", "p16,two_shards,idle", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is one JSON object");
     let case = &report["cases"][0];
@@ -26,6 +26,12 @@ fn a_short_comparison_measures_all_servers() {
         assert_eq!(server["larder_cpu_ratio"].is_f64(), name != "larder", "{report}");
     }
     assert!(report["two_shards"]["plain_cpu_ratio"].as_f64().unwrap() > 0.3, "{report}");
+    for (server, name) in report["idle"].as_array().unwrap().iter().zip(["larder", "redis", "memcached"]) {
+        assert_eq!((&server["server"], &server["connections"]), (&name.into(), &10_000.into()), "{report}");
+        assert!(server["resident_bytes_per_connection"].as_f64().unwrap() > 0.0, "{report}");
+        assert!(server["cpu_percent"].as_f64().unwrap() < 20.0, "{report}");
+    }
+    assert_eq!(report["idle"].as_array().unwrap().len(), 3, "{report}");
     assert_eq!(report["open_loops"].as_array().unwrap().len(), 6);
     assert!(report["open_loops"][0]["generator_lag_p99_us"].is_f64(), "{report}");
 }

@@ -143,7 +143,7 @@ fn captured_traces_hit_as_in_process() {
         keys: folder.join("oltp.keys.zst"),
         sizes: None,
         value_bytes: 100,
-        memory: "4MiB",
+        memory: "2MiB",
         requests: if crate::full() { u64::MAX } else { 914_145 / 20 },
         config: None,
     };

@@ -134,7 +134,7 @@ class LarderClientTest(unittest.TestCase):
 
     def test_what_is_not_offered_or_not_there_leaves_the_connection_usable(self):
         pb = self.pb
-        self.assert_status(pb.NOT_SUPPORTED, scan=pb.Scan(count=10))
+        self.assert_status(pb.NOT_SUPPORTED, watch=pb.Watch())
         self.assert_status(pb.NOT_SUPPORTED)
         self.client.group = 0x1234
         self.assert_status(pb.NO_SUCH_GROUP, get=pb.Get(key=b"k"))

@@ -1,23 +1,37 @@
 //! `peers`: Larder, redis-server and memcached under the same load, one core each.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
+use larder_benches::machine;
 use larder_benches::peers::case::{DATA_SETS, DataSet, P16, Target};
+use larder_benches::peers::idle;
 use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
 use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport, TwoShards};
-use larder_benches::peers::server::{Kind, Server, larder_beside};
+use larder_benches::peers::server::{Kind, Launch, Server, larder_beside};
 use loadgen::run::Plan;
 
 /// What --quick divides the numbers of keys by.
 const QUICK_KEYS_DIVISOR: u64 = 20;
+/// Memory of every server: what is preloaded fits well.
+const MEMORY_MIB: u64 = 1024;
 /// Most rounds.
 const ROUNDS_MAX: usize = 1000;
 /// Name of the case with two shards and two kinds of client.
 const TWO_SHARDS: &str = "two_shards";
+/// Name of the case with connections that ask for nothing.
+const IDLE: &str = "idle";
+/// How many there are.
+const IDLE_CONNECTIONS: usize = 10_000;
+/// Connections that a server is to take besides: those that ask what it is.
+const CONNECTIONS_BESIDES: usize = 16;
+/// A server has so many files open besides its connections.
+const FILES_BESIDES: usize = 1024;
+/// How much longer than the other cases idle connections are looked at: little CPU time takes long to be seen.
+const IDLE_TIME_FACTOR: u32 = 10;
 /// Shares of its peak that each server gets in open loops.
 const OPEN_SHARES: [f64; 2] = [0.5, 0.8];
 
@@ -49,7 +63,8 @@ struct Options {
     /// Few keys, three rounds of 0.2 s: to see that it works, not what it measures.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
-    /// Cases; all if absent: p1, p16, p64, p64x200, mget50, 1x1, p16-1KiB, p16-16KiB, two_shards.
+    /// Cases; all if absent: p1, p16, p64, p64x200, mget50, 1x1, p16-1KiB, p16-16KiB, two_shards,
+    /// idle.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     cases: Vec<String>,
     /// Servers beside larder; all if absent: redis, memcached.
@@ -96,6 +111,9 @@ fn execute(options: Options) -> Result<()> {
     if bench.wants(TWO_SHARDS) {
         bench.two_shards(&DATA_SETS[0], &mut report)?;
     }
+    if bench.wants(IDLE) {
+        bench.idle(&mut report)?;
+    }
     if bench.kinds.contains(&Kind::Memcached) {
         report.notes.push("memcached up to 1.6.18 sends a packet for each get, so pipelining does not help it".into());
     }
@@ -129,8 +147,8 @@ impl Bench {
             ensure!(known, "--servers {name}: there are larder, redis and memcached");
         }
         for name in &options.cases {
-            let known =
-                name == TWO_SHARDS || DATA_SETS.iter().any(|data| data.cases.iter().any(|case| case.name == name));
+            let known = [TWO_SHARDS, IDLE].contains(&name.as_str())
+                || DATA_SETS.iter().any(|data| data.cases.iter().any(|case| case.name == name));
             ensure!(known, "--cases {name}: see --help for the names");
         }
         ensure!(
@@ -148,6 +166,10 @@ impl Bench {
         self.options.cases.is_empty() || self.options.cases.iter().any(|name| name == case)
     }
 
+    fn launch<'a>(&'a self, cores: &'a str) -> Launch<'a> {
+        Launch { cores, larder: &self.larder, memory_mib: MEMORY_MIB, policy: None, connections_max: None }
+    }
+
     fn target(&self, server: &Server) -> Target {
         Target { address: server.address, protocol: server.kind.protocol(), core: self.options.generator_core }
     }
@@ -160,7 +182,7 @@ impl Bench {
         }
         let mut servers = Vec::new();
         for &kind in &self.kinds {
-            let server = Server::start(kind, &self.options.server_core.to_string(), &self.larder)?;
+            let server = Server::start(kind, &self.launch(&self.options.server_core.to_string()))?;
             eprintln!("peers: loading {} with values of {} bytes", kind.name(), data.value_bytes);
             preload(&data.plan(&P16, self.target(&server), self.time, self.keys_divisor)?)?;
             let resident_bytes = server.resident_bytes()?;
@@ -205,7 +227,7 @@ impl Bench {
     fn two_shards(&self, data: &DataSet, report: &mut PeersReport) -> Result<()> {
         eprintln!("peers: {TWO_SHARDS}");
         let Options { server_core, generator_core, second_core, .. } = self.options;
-        let server = Server::start(Kind::Larder, &format!("{server_core},{second_core}"), &self.larder)?;
+        let server = Server::start(Kind::Larder, &self.launch(&format!("{server_core},{second_core}")))?;
         let plain = data.plan(&P16, self.target(&server), self.time, self.keys_divisor)?;
         preload(&plain)?;
         let aware = Plan { shard_aware: true, ..plain.clone() };
@@ -235,6 +257,20 @@ impl Bench {
         Ok(())
     }
 
+    /// Many connections that ask for nothing, on one core.
+    fn idle(&self, report: &mut PeersReport) -> Result<()> {
+        eprintln!("peers: {IDLE}");
+        // Servers inherit the limit.
+        loadgen::allow_files(IDLE_CONNECTIONS + CONNECTIONS_BESIDES + FILES_BESIDES)?;
+        let cores = self.options.server_core.to_string();
+        for &kind in &self.kinds {
+            let connections_max = Some(IDLE_CONNECTIONS + CONNECTIONS_BESIDES);
+            let server = Server::start(kind, &Launch { connections_max, ..self.launch(&cores) })?;
+            report.idle.push(idle::measure(&server, IDLE_CONNECTIONS, self.time * IDLE_TIME_FACTOR)?);
+        }
+        Ok(())
+    }
+
     /// Latency at shares of the throughput that each server just had.
     fn open_loops(
         &self,
@@ -260,13 +296,4 @@ impl Bench {
 /// Each round begins with another server, so that none is always behind the same one.
 fn order(round: usize, servers: usize) -> impl Iterator<Item = usize> {
     (0..servers).map(move |place| (place + round) % servers)
-}
-
-fn machine() -> Result<String> {
-    let path = Path::new("/proc/cpuinfo");
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
-    let cores = text.lines().filter(|line| line.starts_with("processor")).count();
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{}, {cores} cores, Linux {}", name.unwrap_or("unknown processor"), kernel.trim()))
 }

@@ -5,6 +5,7 @@
 //! minutes disturbs them alike; ratios are taken within a round, and medians over rounds.
 
 pub mod case;
+pub mod idle;
 pub mod measure;
 pub mod report;
 pub mod server;

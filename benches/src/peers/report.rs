@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
+use super::idle::IdleReport;
 use super::measure::{Medians, OpenLoop};
 
 /// Everything that was measured. The field names are what scripts rely on.
@@ -29,6 +30,8 @@ pub struct PeersReport {
     pub two_shards: Option<TwoShards>,
     /// Open loops.
     pub open_loops: Vec<OpenReport>,
+    /// Connections that ask for nothing.
+    pub idle: Vec<IdleReport>,
     /// What a reader must know to judge the figures.
     pub notes: Vec<String>,
 }
@@ -120,11 +123,25 @@ impl fmt::Display for PeersReport {
             }
         }
         self.write_open_loops(f)?;
+        self.write_idle(f)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "\nnote: {note}"))
     }
 }
 
 impl PeersReport {
+    fn write_idle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.idle.first() else { return Ok(()) };
+        writeln!(f, "\n{} idle connections, {:.0} s", first.connections, first.seconds)?;
+        writeln!(f, "{:<10} {:<10} {:>9} {:>18}", "idle", "server", "% CPU", "bytes/connection")?;
+        for (place, IdleReport { server, cpu_percent, resident_bytes_per_connection, .. }) in
+            self.idle.iter().enumerate()
+        {
+            let name = if place == 0 { "idle" } else { "" };
+            writeln!(f, "{name:<10} {server:<10} {cpu_percent:>9.3} {resident_bytes_per_connection:>18.0}")?;
+        }
+        Ok(())
+    }
+
     fn write_open_loops(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.open_loops.is_empty() {
             return Ok(());

@@ -1,20 +1,20 @@
 //! The servers: started on loopback, bound to cores, measured by `/proc`, and gone when they are dropped.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use larder_ring::DEFAULT_GROUP;
+use larder_store::PolicyKind;
 use loadgen::protocol::ProtocolName;
 
 /// How long a server may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Memory of every server: what is preloaded fits well.
-const MEMORY_MIB: u32 = 1024;
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,21 @@ impl Kind {
     }
 }
 
+/// How a server is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// Cores that it may use, such as `0` or `0-1`.
+    pub cores: &'a str,
+    /// Path of the `larder` program.
+    pub larder: &'a Path,
+    /// Memory that it is told to use, in MiB.
+    pub memory_mib: u64,
+    /// Larder's eviction policy; its default if absent.
+    pub policy: Option<PolicyKind>,
+    /// Most clients at a time; the server's default if absent.
+    pub connections_max: Option<usize>,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -61,28 +76,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on `cores` (such as `0` or `0-1`); `larder` is the path of that program.
+    /// Starts a server.
     ///
     /// # Errors
     /// A program that is not there or does not listen in time.
-    pub fn start(kind: Kind, cores: &str, larder: &Path) -> Result<Server> {
+    pub fn start(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
         match kind {
-            Kind::Larder => start_larder(cores, larder),
-            Kind::Redis => start_peer(kind, cores, |port| {
-                let memory = format!("{MEMORY_MIB}mb");
-                ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-                    .into_iter()
-                    .chain(["--io-threads", "1", "--loglevel", "warning", "--maxmemory", &memory])
-                    .map(str::to_string)
-                    .collect()
-            }),
-            Kind::Memcached => start_peer(kind, cores, |port| {
-                let memory = MEMORY_MIB.to_string();
-                // As root it insists on another user to run as.
-                ["memcached", "-t", "1", "-m", &memory, "-l", "127.0.0.1", "-p", port, "-U", "0", "-u", "nobody"]
-                    .map(str::to_string)
-                    .to_vec()
-            }),
+            Kind::Larder => start_larder(launch),
+            Kind::Redis => start_peer(kind, launch.cores, |port| redis_arguments(launch, port)),
+            Kind::Memcached => start_peer(kind, launch.cores, |port| memcached_arguments(launch, port)),
         }
     }
 
@@ -106,9 +108,22 @@ impl Server {
     /// # Errors
     /// It has ended.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that was ever resident, in bytes.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resident_bytes_max(&self) -> Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).with_context(|| format!("{} has ended", self.kind.name()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has VmRSS")?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{path}: no {name}"))?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>().with_context(|| format!("{path}: {line}"))? << 10)
     }
 }
@@ -132,7 +147,36 @@ pub fn larder_beside() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn spawn(cores: &str, arguments: &[String], stdout: Stdio) -> Result<Child> {
+fn redis_arguments(launch: &Launch<'_>, port: &str) -> Vec<String> {
+    let memory = format!("{}mb", launch.memory_mib);
+    let mut arguments: Vec<String> =
+        ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+            .into_iter()
+            .chain(["--io-threads", "1", "--loglevel", "warning"])
+            // Without a policy it refuses what does not fit.
+            .chain(["--maxmemory", &memory, "--maxmemory-policy", "allkeys-lru"])
+            .map(str::to_string)
+            .collect();
+    if let Some(connections) = launch.connections_max {
+        arguments.extend(["--maxclients".into(), connections.to_string()]);
+    }
+    arguments
+}
+
+fn memcached_arguments(launch: &Launch<'_>, port: &str) -> Vec<String> {
+    let memory = launch.memory_mib.to_string();
+    // As root it insists on another user to run as.
+    let mut arguments =
+        ["memcached", "-t", "1", "-m", &memory, "-l", "127.0.0.1", "-p", port, "-U", "0", "-u", "nobody"]
+            .map(str::to_string)
+            .to_vec();
+    if let Some(connections) = launch.connections_max {
+        arguments.extend(["-c".into(), connections.to_string()]);
+    }
+    arguments
+}
+
+fn spawn(cores: &str, arguments: &[String], stdin: Stdio, stdout: Stdio) -> Result<Child> {
     let program = &arguments[0];
     if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         bail!("there is no {program}; run tools/scripts/setup test, or leave it out with --servers");
@@ -142,20 +186,35 @@ fn spawn(cores: &str, arguments: &[String], stdout: Stdio) -> Result<Child> {
         .args(["-c", cores])
         .args(arguments)
         .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(stdout)
         .spawn()
         .context("taskset does not start; it is in the package util-linux")
 }
 
-fn start_larder(cores: &str, larder: &Path) -> Result<Server> {
-    let memory = format!("{MEMORY_MIB}MiB");
-    let larder = fs::canonicalize(larder).with_context(|| format!("--larder {}", larder.display()))?;
+fn start_larder(launch: &Launch<'_>) -> Result<Server> {
+    let memory = format!("{}MiB", launch.memory_mib);
+    let larder = fs::canonicalize(launch.larder).with_context(|| format!("--larder {}", launch.larder.display()))?;
     let larder = larder.to_str().context("the path of larder is no text")?;
-    let arguments = [larder, "serve", "--cores", cores, "--memory", &memory, "--listen", "127.0.0.1:0"];
-    let mut child = spawn(cores, &arguments.map(str::to_string), Stdio::piped())?;
+    let mut arguments: Vec<String> =
+        [larder, "serve", "--cores", launch.cores, "--memory", &memory, "--listen", "127.0.0.1:0"]
+            .map(str::to_string)
+            .to_vec();
+    if let Some(connections) = launch.connections_max {
+        arguments.extend(["--connections-max".into(), connections.to_string()]);
+    }
+    if launch.policy.is_some() {
+        arguments.extend(["--config", "/dev/stdin"].map(str::to_string));
+    }
+    let mut child = spawn(launch.cores, &arguments, Stdio::piped(), Stdio::piped())?;
+    let mut stdin = child.stdin.take().expect("standard input is piped");
     let stdout = child.stdout.take().expect("standard output is piped");
     let mut server = Server { kind: Kind::Larder, address: SocketAddr::from(([127, 0, 0, 1], 0)), child };
+    if let Some(policy) = launch.policy {
+        write!(stdin, "[[group]]\nname = \"{DEFAULT_GROUP}\"\npolicy = \"{policy}\"\n")
+            .context("larder does not read its configuration")?;
+    }
+    drop(stdin);
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     let ready: serde_json::Value =
@@ -170,7 +229,7 @@ fn start_peer(kind: Kind, cores: &str, arguments: impl Fn(&str) -> Vec<String>) 
     loop {
         // Another process may take the port before the server does; it then ends, and another port is tried.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = spawn(cores, &arguments(&address.port().to_string()), Stdio::null())?;
+        let child = spawn(cores, &arguments(&address.port().to_string()), Stdio::null(), Stdio::null())?;
         let mut server = Server { kind, address, child };
         while server.child.try_wait()?.is_none() {
             if TcpStream::connect(address).is_ok() {

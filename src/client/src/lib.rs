@@ -44,13 +44,15 @@ mod routing;
 mod server;
 
 pub use builder::Builder;
-pub use client::Client;
+pub use client::{Client, Scan, ScanOptions};
 pub use entry::{DeleteOutcome, Entry, IncrementOptions, Number, SetOptions, SetOutcome, expires_after};
 pub use error::Error;
 pub use policies::RetryPolicy;
 pub use server::{Group, Limits, ServerInfo};
 
 pub use bytes::Bytes;
-pub use larder_protocol::native::generated::{GroupStats, ShardStats, StatsResult as Stats};
+pub use larder_protocol::native::generated::{
+    AlteredGroup, GroupChange, GroupStats, MemoryStats, ShardStats, StatsResult as Stats,
+};
 pub use larder_protocol::{Condition, Expiry, Status, Write};
 pub use larder_ring::{Node, Topology};

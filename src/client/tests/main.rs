@@ -5,6 +5,7 @@ mod cancel;
 mod dependencies;
 mod fake;
 mod faults;
+mod groups;
 mod load;
 mod nodes;
 mod operations;

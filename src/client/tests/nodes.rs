@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder_client::{Error, RetryPolicy, SetOptions, Status};
+use larder_client::{Error, RetryPolicy, ScanOptions, SetOptions, Status};
 use larder_protocol::Failure;
 use larder_ring::{Node, Topology, group_hash, key_hash};
 
@@ -70,6 +70,13 @@ async fn each_key_goes_to_its_owner_and_a_batch_to_all() {
     assert_eq!(after - before, 4, "two nodes with two shards each");
     let names: Vec<String> = client.stats().await.unwrap().into_iter().map(|stats| stats.node).collect();
     assert_eq!(names, ["a", "b"]);
+    let (mut scan, mut found) = (client.scan(ScanOptions::new()).unwrap(), HashSet::new());
+    while let Some(page) = scan.next_page().await.unwrap() {
+        found.extend(page.into_iter().map(|key| String::from_utf8(key.into()).unwrap()));
+    }
+    assert_eq!(found, keys().into_iter().collect(), "a scan goes from node to node");
+    let altered: Vec<String> = client.alter_memory(5).await.unwrap().into_iter().map(|altered| altered.node).collect();
+    assert_eq!(altered, ["a", "b"]);
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
         server: "example".into(),
         groups: vec![GroupSettings { name, budget_bytes, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge }],
         value_bytes_max: 1 << 20,
-        memory_bytes: budget_bytes,
+        default_follows: true,
+        node_memory_bytes: budget_bytes,
         timeout_ms_default: 1_000,
         started_ms: NOW_MS,
     };

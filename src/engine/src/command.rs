@@ -1,6 +1,6 @@
 //! What kinds of commands there are, as far as routing and time-outs care.
 
-use larder_protocol::{Command, Keys, Write, Writes};
+use larder_protocol::{Command, GroupAlteration, Keys, ScanStep, Write, Writes};
 
 /// What a command is about: who has to execute it.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,10 @@ pub(crate) enum Subject<'a> {
     Group,
     /// The node: every shard.
     Node,
+    /// The keys of a group from some place on: the shard that has it.
+    Scan(ScanStep<'a>),
+    /// The groups of the node: the shard that administers them.
+    Groups(GroupAlteration<'a>),
     /// Whoever is asked.
     Anyone,
 }
@@ -42,6 +46,8 @@ impl<'a> Subject<'a> {
             Command::DeleteMany { keys } => Subject::Keys(Many::Delete(keys)),
             Command::Invalidate => Subject::Group,
             Command::Stats => Subject::Node,
+            Command::Scan(step) => Subject::Scan(step),
+            Command::AlterGroup(alteration) => Subject::Groups(alteration),
             Command::Topology | Command::Hello { .. } | Command::NotOffered { .. } => Subject::Anyone,
         }
     }

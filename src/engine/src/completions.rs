@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use larder_protocol::native::generated::StatsResult;
+use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::native::{Body, Response};
 use larder_protocol::{Entry, Failure, Found, Reply, Status, Value};
 
@@ -37,6 +37,8 @@ pub(crate) enum Answer {
     },
     Keys(Box<Gather>),
     Stats(Box<StatsResult>),
+    Scan(Box<ScanResult>),
+    Altered(Box<AlteredGroup>),
     Refused(&'static Failure),
     Failed(Failure),
 }
@@ -63,22 +65,23 @@ impl Values {
 }
 
 impl Answer {
-    /// The answer that another shard's response to a request on one key is; `None`: it can be none.
-    pub(crate) fn of(response: &Response<'_>, values: &mut Values) -> Option<Answer> {
-        match (response.status, &response.body) {
+    /// The answer that another shard's response to a request that it alone has to execute is; `None`: it can be none.
+    pub(crate) fn of(response: Response<'_>, values: &mut Values) -> Option<Answer> {
+        match (response.status, response.body) {
             (Status::Ok, Body::None) => Some(Answer::Done),
-            (Status::Ok, Body::Entry(entry)) => Some(values.keep(entry)),
-            (Status::Ok, &Body::Stored { version }) => Some(Answer::Stored { version }),
-            (Status::Ok, &Body::Number { value, version }) => Some(Answer::Number { value, version }),
+            (Status::Ok, Body::Entry(entry)) => Some(values.keep(&entry)),
+            (Status::Ok, Body::Stored { version }) => Some(Answer::Stored { version }),
+            (Status::Ok, Body::Number { value, version }) => Some(Answer::Number { value, version }),
+            (Status::Ok, Body::Scan(scan)) => Some(Answer::Scan(scan)),
+            (Status::Ok, Body::Altered(altered)) => Some(Answer::Altered(altered)),
             (Status::Ok, _) => None,
             (Status::NotFound, _) => Some(Answer::Miss),
-            _ => Some(Answer::failed(response)),
+            (status, _) => Some(Answer::failed(status, response.message, response.retry_after_ms)),
         }
     }
 
     /// The failure that another shard's response is.
-    fn failed(response: &Response<'_>) -> Answer {
-        let &Response { status, message, retry_after_ms, .. } = response;
+    fn failed(status: Status, message: &str, retry_after_ms: u32) -> Answer {
         match failures::ready_made(status, message) {
             Some(failure) => Answer::Refused(failure),
             None => Answer::Failed(Failure { status, message: message.to_owned().into(), retry_after_ms }),
@@ -100,6 +103,8 @@ impl Answer {
             Answer::Keys(ref gather) if gather.reads => Reply::Entries(&**gather),
             Answer::Keys(ref gather) => Reply::Outcomes(&**gather),
             Answer::Stats(ref total) => Reply::Stats(total),
+            Answer::Scan(ref scan) => Reply::Scan(scan),
+            Answer::Altered(ref altered) => Reply::Altered(altered),
             Answer::Refused(failure) => Reply::Failed(failure),
             Answer::Failed(ref failure) => Reply::Failed(failure),
         }

@@ -7,9 +7,11 @@ use alloc::vec::Vec;
 
 use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
 use larder_protocol::{Ahead, Reply, Request, Span, WriteSpan};
-use larder_ring::{Topology, group_hash, key_hash};
-use larder_store::{GroupSettings, NoHook, RemovalHook, Store, StoreSettings};
+use larder_ring::{DEFAULT_GROUP, Topology, group_hash, key_hash};
+use larder_store::{GroupSettings, NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
 
+use crate::alter::OnBehalf;
+use crate::budgets::Budgets;
 use crate::command::Subject;
 use crate::completions::Answer;
 use crate::failures;
@@ -29,13 +31,16 @@ pub struct EngineSettings {
     pub shard: u16,
     /// Name and version of the server, for statistics.
     pub server: String,
-    /// The groups with this shard's budgets, the same on every shard; one is named "default". Their hash seeds are set
-    /// by the engine, which derives them from the cluster's.
+    /// The groups, the same on every shard; one is named "default". Their budgets are those of the node, of which the
+    /// engine gives its store this shard's share, and their hash seeds are set by the engine, which derives them from the
+    /// cluster's.
     pub groups: Vec<GroupSettings>,
+    /// Whether the default group has what the others leave of the node's memory, also when their budgets change.
+    pub default_follows: bool,
     /// Longest value that is accepted, in bytes.
     pub value_bytes_max: usize,
-    /// All memory of this shard's entries, in bytes; see [`StoreSettings::memory_bytes`].
-    pub memory_bytes: u64,
+    /// All memory of the entries of this node, in bytes; see [`StoreSettings::memory_bytes`] for this shard's share.
+    pub node_memory_bytes: u64,
     /// How long a request waits whose sender does not say, in ms; at least 1.
     pub timeout_ms_default: u32,
     /// When the server started, in ms since the Unix epoch.
@@ -49,6 +54,17 @@ pub enum Submission<'e> {
     Done(Reply<'e>),
     /// Others are asked; [`Engine::next_completion`] will answer.
     Pending(Ticket),
+}
+
+/// What background work is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// None that is known of.
+    None,
+    /// Some, which has time: entries that nobody can get any more.
+    Some,
+    /// A group's budget was lowered, and somebody waits for it to be met: go on as soon as what clients wait for is done.
+    Urgent,
 }
 
 /// Everything that one shard knows and has to do.
@@ -66,6 +82,8 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) write_spans: Vec<WriteSpan>,
     /// How many keys each shard has of the request that is being scattered, and where they begin in its order.
     pub(crate) shard_keys: Vec<u32>,
+    /// Tickets of requests from other shards.
+    pub(crate) on_behalf: Vec<OnBehalf>,
     /// The answer that was fetched last; its reply may still be looked at.
     fetched: Option<Answer>,
     timeout_ms_default: u32,
@@ -78,7 +96,7 @@ impl<H: RemovalHook> Engine<H> {
     /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
     pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
         let EngineSettings { node_id, shard, server, groups, timeout_ms_default, started_ms, .. } = settings;
-        let EngineSettings { value_bytes_max, memory_bytes, .. } = settings;
+        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, .. } = settings;
         let Some(node) = topology.index_of(&node_id) else {
             return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
         };
@@ -86,23 +104,27 @@ impl<H: RemovalHook> Engine<H> {
         if shard >= shards {
             return Err(EngineError::UnknownShard { node_id, shard, shards });
         }
+        let mut budgets = Budgets::new(node_memory_bytes, shards, value_bytes_max);
         let limits = RequestLimits { value_bytes_max, ..RequestLimits::default() };
         let version_shard = u8::try_from(shard).expect("the topology gives a node at most 256 shards");
         let store = StoreSettings {
             shard: version_shard,
             value_bytes_max,
-            memory_bytes,
+            memory_bytes: budgets.share(node_memory_bytes),
             key_hash: |group_hash, key| key_hash(key, group_hash),
         };
         let mut store = Store::new(store, hook);
         let mut hashes = Vec::with_capacity(groups.len());
         for group in groups {
             let (name, hash) = (group.name.clone(), group_hash(&group.name, topology.cluster_seed()));
-            hashes.push((name, store.create_group(GroupSettings { hash_seed: hash, ..group })?, hash));
+            budgets.push(&name, group.budget_bytes, default_follows && name == DEFAULT_GROUP);
+            let budget_bytes = budgets.share(group.budget_bytes);
+            hashes.push((name, store.create_group(GroupSettings { hash_seed: hash, budget_bytes, ..group })?, hash));
         }
         let local = Local {
             store,
             groups: Groups::new(hashes.into_iter())?,
+            budgets,
             topology,
             node: Some(node),
             shard,
@@ -123,6 +145,7 @@ impl<H: RemovalHook> Engine<H> {
             key_spans: Vec::new(),
             write_spans: Vec::new(),
             shard_keys: Vec::new(),
+            on_behalf: Vec::new(),
             fetched: None,
             timeout_ms_default,
         })
@@ -173,6 +196,11 @@ impl<H: RemovalHook> Engine<H> {
                 }
             }
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
+            Subject::Scan(step) => match self.local.scanned_shard(&step) {
+                Some(shard) if shard != self.local.shard => self.pass_on(shard, request, now_ms),
+                _ => Submission::Done(self.local.execute(request, now_ms)),
+            },
+            Subject::Groups(alteration) => self.submit_alteration(&alteration, request, now_ms),
             Subject::Group | Subject::Node if self.local.shards > 1 => self.ask_all(request, now_ms),
             Subject::Group | Subject::Node | Subject::Anyone => Submission::Done(self.local.execute(request, now_ms)),
         }
@@ -218,11 +246,17 @@ impl<H: RemovalHook> Engine<H> {
             }
             self.local.counters.deadline_exceeded += 1;
         }
+        self.answer_on_behalf();
     }
 
-    /// Background work, in at most `steps` steps; says whether there is more to do now.
-    pub fn background(&mut self, now_ms: u64, steps: usize) -> bool {
-        self.local.store.reclaim(now_ms, steps).more
+    /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not
+    /// met; says whether there is more to do.
+    pub fn background(&mut self, now_ms: u64, steps: usize) -> Backlog {
+        match self.local.store.reclaim(now_ms, steps) {
+            Reclaimed { shrinking: true, .. } => Backlog::Urgent,
+            Reclaimed { more: true, .. } => Backlog::Some,
+            Reclaimed { .. } => Backlog::None,
+        }
     }
 
     /// Takes another topology. What was passed on before is still answered.
@@ -310,6 +344,8 @@ impl<H: RemovalHook> Engine<H> {
     pub fn validate(&self) {
         self.local.store.validate();
         self.local.topology.validate();
+        self.local.budgets.validate();
+        self.validate_on_behalf();
         self.mesh.validate();
         let fetched_bytes = match &self.fetched {
             Some(Answer::Keys(gather)) => gather.bytes(),
@@ -329,8 +365,8 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Sends a request on one key to the shard that owns it.
-    fn pass_on(&mut self, to: u16, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+    /// Sends a request to the one shard that has to execute it.
+    pub(crate) fn pass_on(&mut self, to: u16, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
         let request = self.to_pass_on(request);
         let bytes = request_bytes(&request);
         if self.waiting.is_full() || !self.mesh.has_room(to, bytes) {

@@ -16,7 +16,8 @@
 //! - Requests of one caller about one key are executed in the order in which they were submitted.
 //! - What waits, and what travels, is bounded by [`limits`], and above it refused with OVERLOADED. A reply always has
 //!   a place; a lane between two shards never holds more than [`limits::LANE_BATCHES_MAX`] batches.
-//! - A request that was passed on is executed where it lands or refused with WRONG_OWNER, never passed on again.
+//! - A request that was passed on is executed where it lands or refused with WRONG_OWNER, never passed on again. Changes
+//!   of groups alone take two steps: shard 0 checks one, and asks all others to apply it before it answers.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,14 +31,15 @@
 //! let topology = Arc::new(Topology::single(node, 0));
 //! let engine = |shard: u8| {
 //!     let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ, Charge::Bytes);
-//!     let group = GroupSettings { name, budget_bytes: 1 << 20, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge };
+//!     let group = GroupSettings { name, budget_bytes: 2 << 20, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge };
 //!     let settings = EngineSettings {
 //!         node_id: "a".into(),
 //!         shard: shard.into(),
 //!         server: "example".into(),
 //!         groups: vec![group],
+//!         default_follows: true,
 //!         value_bytes_max: 1 << 16,
-//!         memory_bytes: 1 << 20,
+//!         node_memory_bytes: 2 << 20,
 //!         timeout_ms_default: 1_000,
 //!         started_ms: 1,
 //!     };
@@ -66,7 +68,9 @@
 
 extern crate alloc;
 
+mod alter;
 mod batches;
+mod budgets;
 mod command;
 mod completions;
 mod deadlines;
@@ -74,17 +78,19 @@ mod engine;
 mod error;
 mod failures;
 mod gather;
+mod glob;
 mod groups;
 pub mod limits;
 mod local;
 mod mesh;
 mod receive;
+mod scan;
 mod scatter;
 mod slab;
 mod stats;
 mod waiting;
 
-pub use engine::{Engine, EngineSettings, Submission};
+pub use engine::{Backlog, Engine, EngineSettings, Submission};
 pub use error::EngineError;
 pub use mesh::{Lane, Outgoing};
 pub use stats::Counters;

@@ -1,6 +1,9 @@
 //! Every bound of the engine, and how they relate.
 
-use larder_protocol::limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX, PIPELINE_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
+use larder_protocol::limits::{
+    FRAME_BYTES_MAX, KEY_BYTES_MAX, PIPELINE_MAX, SCAN_BYTES_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+};
+use larder_store::limits::HOME_ENTRIES_MAX;
 
 /// Most requests that one shard has unanswered at another one; more are refused with OVERLOADED. One part of a
 /// multi-key request counts as one.
@@ -41,6 +44,15 @@ pub const GATHER_BYTES_MAX: usize = FRAME_BYTES_MAX;
 pub const EXPIRE_STEPS_MAX: usize = 1 << 10;
 /// Requests, or keys of one, whose memory is asked for at a time.
 pub const PREFETCH_REQUESTS: usize = larder_store::limits::PREFETCH_HASHES;
+/// Keys that a step of a scan looks at unless it is told another number.
+pub const SCAN_COUNT_DEFAULT: u32 = 100;
+/// Most keys that a step of a scan looks at, beside those that lie together with the last.
+pub const SCAN_COUNT_MAX: u32 = 1_000;
+/// A step of a scan stops when the keys that it has looked at have this many bytes.
+pub const SCAN_KEY_BYTES: usize = 256 << 10;
+/// Most changes of groups that other shards have asked the administrator for and that not all shards have applied; more
+/// are refused with OVERLOADED.
+pub const ALTERATIONS_MAX: usize = 64;
 /// When a client that was refused with OVERLOADED should come back, in ms: some turns of a busy shard.
 pub const RETRY_AFTER_MS: u32 = 5;
 /// Most empty batch buffers that are kept for reuse, [`BATCH_BYTES`] each.
@@ -59,6 +71,15 @@ pub(crate) const ENTRY_ENVELOPE_BYTES_MAX: usize = 64;
 /// Most bytes of the outcome of one key of a set_many or delete_many.
 pub(crate) const OUTCOME_BYTES_MAX: usize = 16;
 
+const _: () = assert!(
+    SCAN_KEY_BYTES
+        + HOME_ENTRIES_MAX * (KEY_BYTES_MAX + KEY_ENVELOPE_BYTES_MAX)
+        + ENVELOPE_BYTES_MAX
+        + SCAN_COUNT_MAX as usize * KEY_ENVELOPE_BYTES_MAX
+        <= SCAN_BYTES_MAX,
+    "the keys of a step fit into an answer, those that lie together with the last included"
+);
+const _: () = assert!(ALTERATIONS_MAX < LANE_CREDITS, "the administrator can ask for all of them");
 const _: () = assert!(LANE_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other shard");
 const _: () = assert!(WAITING_MAX >= LANE_CREDITS, "a lane's credits can be used up");
 const _: () = assert!(LANE_BATCHES_RESERVED >= 1 && LANE_BATCHES_RESERVED < LANE_BATCHES_MAX / 2);

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
-use larder_protocol::native::generated::StatsResult;
+use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::{
     Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
 };
@@ -14,6 +14,7 @@ use larder_ring::{NodeIndex, Topology, key_hash};
 use larder_store::{Handle, Key, RemovalHook, Store, StoreError};
 
 use crate::Counters;
+use crate::budgets::Budgets;
 use crate::command::{Many, Subject};
 use crate::failures;
 use crate::groups::{Group, Groups};
@@ -42,6 +43,7 @@ pub(crate) struct Placed {
 pub(crate) struct Local<H: RemovalHook> {
     pub(crate) store: Store<H>,
     pub(crate) groups: Groups,
+    pub(crate) budgets: Budgets,
     pub(crate) topology: Arc<Topology>,
     /// This node in the topology; `None`: it is not in it.
     pub(crate) node: Option<NodeIndex>,
@@ -66,6 +68,8 @@ pub(crate) struct Last {
     outcomes: Vec<Result<u64, Status>>,
     failure: Failure,
     stats: StatsResult,
+    pub(crate) scan: ScanResult,
+    pub(crate) altered: AlteredGroup,
 }
 
 impl Default for Last {
@@ -76,6 +80,8 @@ impl Default for Last {
             outcomes: Vec::new(),
             failure: Failure::new(Status::Ok, ""),
             stats: StatsResult::default(),
+            scan: ScanResult::default(),
+            altered: AlteredGroup::default(),
         }
     }
 }
@@ -111,7 +117,9 @@ impl<H: RemovalHook> Local<H> {
     pub(crate) fn execute(&mut self, request: &Request<'_>, now_ms: u64) -> Reply<'_> {
         let group = self.groups.group(request.group);
         match (Subject::of(&request.command), group) {
-            (Subject::Key(_) | Subject::Keys(_) | Subject::Group, None) => self.no_such_group(request.group),
+            (Subject::Key(_) | Subject::Keys(_) | Subject::Group | Subject::Scan(_), None) => {
+                self.no_such_group(request.group)
+            }
             (Subject::Key(key), Some(group)) => {
                 let hash = key_hash(key, group.hash);
                 match self.route(hash) {
@@ -128,6 +136,8 @@ impl<H: RemovalHook> Local<H> {
                 self.last.stats = self.stats(now_ms);
                 Reply::Stats(&self.last.stats)
             }
+            (Subject::Scan(step), Some(group)) => self.scan(group, &step, now_ms),
+            (Subject::Groups(_), _) => self.refuse_forwarded_alteration(),
             (Subject::Anyone, _) => self.execute_anywhere(&request.command),
         }
     }
@@ -337,7 +347,8 @@ impl<H: RemovalHook> Local<H> {
         )
     }
 
-    fn fail(&mut self, status: Status, message: fmt::Arguments<'_>) -> Reply<'_> {
+    /// Refuses a request, and says why.
+    pub(crate) fn fail(&mut self, status: Status, message: fmt::Arguments<'_>) -> Reply<'_> {
         let mut text = match core::mem::take(&mut self.last.failure.message) {
             Cow::Owned(text) => text,
             Cow::Borrowed(_) => String::new(),

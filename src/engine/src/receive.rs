@@ -15,9 +15,10 @@ use crate::error::BatchError;
 use crate::failures;
 use crate::gather::{Gather, Gathers};
 use crate::limits::{
-    ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
+    ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX,
+    PREFETCH_REQUESTS,
 };
-use crate::mesh::{Lane, Part};
+use crate::mesh::{Lane, Mesh, Part};
 use crate::stats;
 use crate::waiting::Awaited;
 
@@ -75,13 +76,16 @@ impl<H: RemovalHook> Engine<H> {
     fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();
         let touches = matches!(request.command, Command::GetAndTouch { .. });
-        let reads = matches!(request.command, Command::Get { .. } | Command::GetMany { .. });
+        let reads = matches!(request.command, Command::Get { .. } | Command::GetMany { .. } | Command::Scan(_));
         if touches && !self.mesh.has_reply_room(from, 1) {
             self.local.counters.overloaded += 1;
             send_reply(&mut self.mesh, from, (request.id, epoch), &Reply::Failed(&failures::OVERLOADED));
             return;
         }
         self.local.counters.cross_core += 1;
+        if let Command::AlterGroup(alteration) = &request.command {
+            return self.alter_for(from, alteration, request, now_ms);
+        }
         let reply = self.local.execute(request, now_ms);
         let refused = reads && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
         let reply = if refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
@@ -96,6 +100,7 @@ impl<H: RemovalHook> Engine<H> {
             let part = self.mesh.answered(from, response.id)?;
             self.take_reply(part, response)?;
         }
+        self.answer_on_behalf();
         Ok(())
     }
 
@@ -107,7 +112,7 @@ impl<H: RemovalHook> Engine<H> {
         let Some((awaited, values, gathers)) = self.waiting.awaited(ticket) else { return Ok(()) };
         let is_complete = match awaited {
             Awaited::Reply => {
-                let answer = Answer::of(&response, values).ok_or(mismatch("it answers no request on one key"))?;
+                let answer = Answer::of(response, values).ok_or(mismatch("it answers no request to one shard"))?;
                 self.waiting.answer(ticket, answer);
                 return Ok(());
             }
@@ -131,6 +136,13 @@ impl<H: RemovalHook> Engine<H> {
                     *missing == 0
                 }
                 _ => return Err(mismatch("it confirms no invalidation")),
+            },
+            Awaited::Alteration { altered, missing } => match response.body {
+                Body::Altered(other) if other.changes == altered.changes => {
+                    *missing -= 1;
+                    *missing == 0
+                }
+                _ => return Err(mismatch("it confirms another alteration, or none")),
             },
         };
         if is_complete {
@@ -166,8 +178,9 @@ fn fill(gather: &mut Gather, gathers: &mut Gathers, part: &Part, response: &Resp
     Ok(overloaded)
 }
 
-fn send_reply(mesh: &mut crate::mesh::Mesh, to: u16, (id, epoch): (u64, u64), reply: &Reply<'_>) {
-    if let Reply::Stats(_) | Reply::Topology(_) = reply {
+/// Sends a reply to a request of another shard, which has this id; behind it, our epoch.
+pub(crate) fn send_reply(mesh: &mut Mesh, to: u16, (id, epoch): (u64, u64), reply: &Reply<'_>) {
+    if let Reply::Stats(_) | Reply::Topology(_) | Reply::Altered(_) = reply {
         let mut frame = Vec::new();
         encode_response(&mut frame, id, epoch, reply);
         mesh.reply(to, frame.len(), |out| out.extend_from_slice(&frame));
@@ -186,6 +199,7 @@ fn reply_bytes_max(reply: &Reply<'_>) -> usize {
             bytes.min(FRAME_BYTES_MAX)
         }
         Reply::Outcomes(outcomes) => outcomes.len() * OUTCOME_BYTES_MAX,
+        Reply::Scan(scan) => scan.keys.iter().map(|key| key.len() + KEY_ENVELOPE_BYTES_MAX).sum(),
         Reply::Failed(failure) => failure.message.len(),
         _ => 0,
     };

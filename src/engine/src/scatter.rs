@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::request_bytes;
-use larder_protocol::{Command, Keys, Request, Span, Status, WriteSpan, Writes};
+use larder_protocol::{Command, Keys, Reply, Request, Span, Status, WriteSpan, Writes};
 use larder_store::RemovalHook;
 
 use crate::command::{Many, Subject};
@@ -139,35 +139,46 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// A request that every shard of this node has to execute: all of them or, if one has no room, none.
+    /// A request on a group or the node that every shard of this node has to execute.
     pub(crate) fn ask_all(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
-        let group = self.local.groups.group(request.group);
-        let is_invalidation = matches!(Subject::of(&request.command), Subject::Group);
-        if is_invalidation && group.is_none() {
+        let is_about_group = matches!(Subject::of(&request.command), Subject::Group);
+        if is_about_group && self.local.groups.group(request.group).is_none() {
             return Submission::Done(self.local.no_such_group(request.group));
         }
+        match self.begin_all(request, now_ms) {
+            Some(ticket) => Submission::Pending(ticket),
+            None => Submission::Done(self.overloaded()),
+        }
+    }
+
+    /// Asks all other shards and executes our own part of a request that is to succeed everywhere; `None`: one has no
+    /// room, and nothing was done.
+    pub(crate) fn begin_all(&mut self, request: &Request<'_>, now_ms: u64) -> Option<Ticket> {
         let request = self.to_pass_on(request);
         let bytes = request_bytes(&request);
         let own = self.local.shard;
-        let mut others = (0..self.local.shards).filter(|shard| *shard != own);
+        let others = (0..self.local.shards).filter(|shard| *shard != own);
         if self.waiting.is_full() || !others.clone().all(|to| self.mesh.has_room(to, bytes)) {
-            return Submission::Done(self.overloaded());
+            return None;
         }
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
         let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
-        let missing = others.clone().count();
-        others.all(|to| {
+        for to in others.clone() {
             self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);
-            true
-        });
-        let awaited = match group {
-            Some(group) if is_invalidation => {
-                Awaited::Invalidation { generation: self.local.invalidate(group, now_ms), missing }
-            }
-            _ => Awaited::Stats { total: Box::new(self.local.stats(now_ms)), missing },
+        }
+        let missing = others.count();
+        let reply = match request.command {
+            Command::AlterGroup(alteration) => self.local.alter(&alteration),
+            _ => self.local.execute(&request, now_ms),
+        };
+        let awaited = match reply {
+            Reply::Stats(stats) => Awaited::Stats { total: Box::new(stats.clone()), missing },
+            Reply::Invalidated { generation } => Awaited::Invalidation { generation, missing },
+            Reply::Altered(altered) => Awaited::Alteration { altered: Box::new(altered.clone()), missing },
+            other => unreachable!("our part of a request to all shards is answered {other:?}"),
         };
         self.waiting.await_instead(ticket, awaited);
-        Submission::Pending(ticket)
+        Some(ticket)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use alloc::string::{String, ToString};
 
-use larder_protocol::native::generated::{GroupStats, ShardStats, StatsResult};
-use larder_store::{RemovalHook, Store};
+use larder_protocol::native::generated::{GroupStats, MemoryStats, ShardStats, StatsResult};
+use larder_store::{MemoryCounters, RemovalHook, Store};
 
 /// Counters of one shard since it started, written by nobody else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub(crate) fn of_shard<H: RemovalHook>(
             evictions: counters.evictions,
             expirations: counters.expirations,
             ghost_hits: counters.ghost_hits,
+            ghost_bytes: counters.ghost_bytes,
         }
     });
     let shard = ShardStats {
@@ -55,6 +56,7 @@ pub(crate) fn of_shard<H: RemovalHook>(
         deadline_exceeded: counters.deadline_exceeded,
         connections: counters.connections,
         malformed: counters.malformed,
+        memory: Some(of_memory(&store.memory())),
     };
     StatsResult {
         node: String::from(node),
@@ -62,6 +64,24 @@ pub(crate) fn of_shard<H: RemovalHook>(
         uptime_ms,
         groups: groups.collect(),
         shards: [shard].into(),
+    }
+}
+
+fn of_memory(counters: &MemoryCounters) -> MemoryStats {
+    MemoryStats {
+        memory_bytes: counters.memory_bytes,
+        segment_bytes: counters.segment_bytes,
+        segments_free: counters.segments_free,
+        segments_log: counters.segments_log,
+        segments_index: counters.segments_index,
+        segments_ghost: counters.segments_ghost,
+        live_bytes: counters.live_bytes,
+        dead_bytes: counters.dead_bytes,
+        written_bytes: counters.written_bytes,
+        moved_bytes: counters.moved_bytes,
+        moved_bytes_max: counters.moved_bytes_max,
+        evictions: counters.evictions,
+        index_waits: counters.index_waits,
     }
 }
 
@@ -91,6 +111,7 @@ fn add(total: &mut GroupStats, part: &GroupStats) {
     total.evictions += part.evictions;
     total.expirations += part.expirations;
     total.ghost_hits += part.ghost_hits;
+    total.ghost_bytes += part.ghost_bytes;
 }
 
 #[cfg(test)]

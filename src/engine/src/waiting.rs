@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use larder_protocol::native::generated::StatsResult;
+use larder_protocol::native::generated::{AlteredGroup, StatsResult};
 
 use crate::completions::{Answer, Values};
 use crate::deadlines::Deadlines;
@@ -60,6 +60,8 @@ pub(crate) enum Awaited {
     Stats { total: Box<StatsResult>, missing: usize },
     /// That some shards have invalidated the group.
     Invalidation { generation: u64, missing: usize },
+    /// That some shards have applied an alteration.
+    Alteration { altered: Box<AlteredGroup>, missing: usize },
 }
 
 impl Waiting {
@@ -108,6 +110,7 @@ impl Waiting {
             Awaited::Keys(gather) => Answer::Keys(gather),
             Awaited::Stats { total, .. } => Answer::Stats(total),
             Awaited::Invalidation { generation, .. } => Answer::Invalidated { generation },
+            Awaited::Alteration { altered, .. } => Answer::Altered(altered),
         };
         self.answer(ticket, answer);
     }
@@ -147,6 +150,18 @@ impl Waiting {
         None
     }
 
+    /// The answer of this ticket, out of turn; `None`: there is none yet.
+    pub(crate) fn take_answer(&mut self, ticket: Ticket) -> Option<Answer> {
+        match self.waiters.value(ticket.0)? {
+            Waiter::Unanswered { .. } => return None,
+            Waiter::Answered(_) => {}
+        }
+        match self.waiters.remove(ticket.0) {
+            Some(Waiter::Answered(answer)) => Some(answer),
+            _ => unreachable!("{ticket:?} was answered a moment ago"),
+        }
+    }
+
     /// The earliest deadline, in ms since the Unix epoch.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.first().map(|(at_ms, _)| at_ms)
@@ -165,7 +180,7 @@ impl Waiting {
         match what {
             // Its keys that are still waiting say themselves that they are late.
             Awaited::Keys(_) => self.complete(Ticket(key)),
-            Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } => {
+            Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } | Awaited::Alteration { .. } => {
                 let late = if *idempotent { &failures::DEADLINE_EXCEEDED } else { &failures::OUTCOME_UNKNOWN };
                 self.answer(Ticket(key), Answer::Refused(late));
             }
@@ -180,7 +195,9 @@ impl Waiting {
             Waiter::Unanswered { what, .. } => Some(match what {
                 Awaited::Reply => 1,
                 Awaited::Keys(gather) => gather.missing,
-                Awaited::Stats { missing, .. } | Awaited::Invalidation { missing, .. } => *missing,
+                Awaited::Stats { missing, .. }
+                | Awaited::Invalidation { missing, .. }
+                | Awaited::Alteration { missing, .. } => *missing,
             }),
         }
     }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod allocations;
+mod alter;
 mod deadlines;
 mod harness;
 mod history;
@@ -9,4 +10,5 @@ mod lanes;
 mod operations;
 mod overload;
 mod refusals;
+mod scan;
 mod scatter;

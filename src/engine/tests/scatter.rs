@@ -163,6 +163,11 @@ fn statistics_are_those_of_the_node() {
     assert_eq!(stats.groups[0].budget_bytes, 4 * (32 << 20));
     assert_eq!(stats.shards.iter().map(|shard| shard.shard).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(stats.shards[3].connections, 17);
+    let memory: Vec<_> = stats.shards.iter().map(|shard| shard.memory.as_ref().unwrap()).collect();
+    assert!(memory.iter().all(|memory| memory.memory_bytes == 64 << 20 && memory.dead_bytes == 0), "{memory:?}");
+    let live: u64 = memory.iter().map(|memory| memory.live_bytes).sum();
+    assert_eq!(live + 100 * 8, stats.groups[0].bytes, "entries and their places in the index");
+    assert_eq!(live, memory.iter().map(|memory| memory.written_bytes).sum(), "each key was written once");
     assert_eq!((stats.node.as_str(), stats.version.as_str()), ("alone", "larder/test"));
 }
 

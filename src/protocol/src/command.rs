@@ -90,6 +90,10 @@ pub enum Command<'a> {
     },
     /// Make every entry of the group absent.
     Invalidate,
+    /// Some keys of the group.
+    Scan(ScanStep<'a>),
+    /// Change a group of the node.
+    AlterGroup(GroupAlteration<'a>),
     /// Counters of the node.
     Stats,
     /// The ring as this node knows it.
@@ -132,12 +136,34 @@ impl Command<'_> {
             | Command::Touch { .. }
             | Command::GetAndTouch { .. }
             | Command::Invalidate
+            | Command::Scan(_)
+            | Command::AlterGroup(_)
             | Command::Stats
             | Command::Topology
             | Command::Hello { .. }
             | Command::NotOffered { .. } => true,
         }
     }
+}
+
+/// One step of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanStep<'a> {
+    /// Where to go on; empty: at the beginning. At most [`crate::limits::CURSOR_BYTES_MAX`] bytes.
+    pub cursor: &'a [u8],
+    /// About how many keys to look at; 0: whoever answers decides.
+    pub count: u32,
+    /// Which keys to show; empty: all. At most [`crate::limits::PATTERN_BYTES_MAX`] bytes.
+    pub pattern: &'a [u8],
+}
+
+/// What is to become of a group. What is not set stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupAlteration<'a> {
+    /// Its name, at most [`crate::limits::GROUP_NAME_BYTES_MAX`] bytes.
+    pub name: &'a str,
+    /// Its memory on this node, in bytes.
+    pub memory_bytes: Option<u64>,
 }
 
 /// One entry to store.

@@ -17,7 +17,11 @@ mod command;
 pub mod limits;
 pub mod native;
 mod reply;
+mod size;
 
 pub use ahead::Ahead;
-pub use command::{Command, Condition, Expiry, Keys, Request, Span, Write, WriteSpan, Writes};
+pub use command::{
+    Command, Condition, Expiry, GroupAlteration, Keys, Request, ScanStep, Span, Write, WriteSpan, Writes,
+};
 pub use reply::{Entries, Entry, Failure, Found, Outcomes, Pieces, Reply, Status, Value};
+pub use size::Size;

@@ -24,6 +24,12 @@ pub const GROUP_NAME_BYTES_MAX: usize = 255;
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest Hello result, statistics or topology, in bytes. A decoder allocates at most some 64 times as much for one.
 pub const COLD_BYTES_MAX: usize = 4 << 20;
+/// Longest pattern of a scan, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 255;
+/// Longest cursor of a scan that a decoder takes, in bytes. Which cursors there are is up to who gives them.
+pub const CURSOR_BYTES_MAX: usize = 64;
+/// Longest result of a scan, in bytes. A decoder allocates at most some 32 times as much for one.
+pub const SCAN_BYTES_MAX: usize = 16 << 20;
 /// Longest message of a failure, in bytes; a longer one is cut.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 1 << 10;
 /// Places of keys that a decoder's scratch keeps room for between requests; above it, memory is given back.
@@ -31,6 +37,7 @@ pub const SCRATCH_KEYS_KEPT: usize = 1 << 10;
 
 const _: () = assert!(FAILURE_MESSAGE_BYTES_MAX + 64 <= FRAME_OVERHEAD_BYTES_MAX, "a failure fits in the overhead");
 const _: () = assert!(COLD_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a cold result fits in a frame");
+const _: () = assert!(SCAN_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a page of keys fits in a frame");
 const _: () = assert!(SCRATCH_KEYS_KEPT <= KEYS_MAX, "no more is kept than can be used");
 const _: () = assert!(
     RESULT_ENVELOPE_BYTES_MAX + VALUE_BYTES_MAX + 64 + 4 * KEYS_MAX <= FRAME_BYTES_MAX,

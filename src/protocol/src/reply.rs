@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use larder_ring::Topology;
 
-use crate::native::generated::StatsResult;
+use crate::native::generated::{AlteredGroup, ScanResult, StatsResult};
 
 /// The answer to one [`crate::Command`].
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,10 @@ pub enum Reply<'a> {
         /// How often, on this node.
         generation: u64,
     },
+    /// Some keys.
+    Scan(&'a ScanResult),
+    /// The group was changed.
+    Altered(&'a AlteredGroup),
     /// Counters.
     Stats(&'a StatsResult),
     /// The ring.
@@ -225,7 +229,7 @@ statuses! {
     Exists = 2,
     /// The entry has another version.
     VersionMismatch = 3,
-    /// A key, value or batch is above a limit.
+    /// A key, value, batch or pattern is above a limit, or the groups would have more memory than there is.
     TooLarge = 4,
     /// The value is no decimal integer.
     NotANumber = 5,
@@ -235,7 +239,7 @@ statuses! {
     NoSuchGroup = 7,
     /// Unknown operation, or not offered.
     NotSupported = 8,
-    /// No valid message.
+    /// No valid message, or one that asks for what cannot be.
     BadRequest = 9,
     /// A bounded queue is full; not executed.
     Overloaded = 10,

@@ -97,11 +97,13 @@ fn operation() -> impl Strategy<Value = Operation> {
         hello,
         bytes().prop_map(|key| Operation::LeaseGet(pb::LeaseGet { key })),
         (option::of(set()), number()).prop_map(|(set, token)| Operation::LeaseSet(pb::LeaseSet { set, token })),
-        (short_bytes(), number32(), short_bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
+        (bytes(), number32(), bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
             cursor,
             count,
             pattern
         })),
+        (any::<String>(), option::of(number()))
+            .prop_map(|(name, memory_bytes)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes })),
         Just(Operation::Invalidate(pb::Invalidate {})),
         Just(Operation::Stats(pb::StatsQuery {})),
         Just(Operation::Topology(pb::TopologyQuery {})),
@@ -171,7 +173,7 @@ fn hello_result() -> impl Strategy<Value = pb::HelloResult> {
 
 fn stats() -> impl Strategy<Value = pb::StatsResult> {
     let group =
-        (any::<String>(), any::<String>(), vec(number(), 10)).prop_map(|(name, policy, counts)| pb::GroupStats {
+        (any::<String>(), any::<String>(), vec(number(), 11)).prop_map(|(name, policy, counts)| pb::GroupStats {
             name,
             policy,
             entries: counts[0],
@@ -184,8 +186,24 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
             evictions: counts[7],
             expirations: counts[8],
             ghost_hits: counts[9],
+            ghost_bytes: counts[10],
         });
-    let shard = (number32(), vec(number(), 6)).prop_map(|(shard, counts)| pb::ShardStats {
+    let memory = (vec(number(), 12), any::<bool>()).prop_map(|(counts, index_waits)| pb::MemoryStats {
+        memory_bytes: counts[0],
+        segment_bytes: counts[1],
+        segments_free: counts[2],
+        segments_log: counts[3],
+        segments_index: counts[4],
+        segments_ghost: counts[5],
+        live_bytes: counts[6],
+        dead_bytes: counts[7],
+        written_bytes: counts[8],
+        moved_bytes: counts[9],
+        moved_bytes_max: counts[10],
+        evictions: counts[11],
+        index_waits,
+    });
+    let shard = (number32(), vec(number(), 6), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
         shard,
         requests: counts[0],
         cross_core: counts[1],
@@ -193,10 +211,18 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         deadline_exceeded: counts[3],
         connections: counts[4],
         malformed: counts[5],
+        memory,
     });
     (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
         |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },
     )
+}
+
+fn altered_group() -> impl Strategy<Value = pb::AlteredGroup> {
+    let change = (any::<String>(), number(), number()).prop_map(|(name, memory_bytes, memory_bytes_before)| {
+        pb::GroupChange { name, memory_bytes, memory_bytes_before }
+    });
+    (any::<String>(), vec(change, 0..3)).prop_map(|(node, changes)| pb::AlteredGroup { node, changes })
 }
 
 fn result() -> impl Strategy<Value = Outcome> {
@@ -211,6 +237,8 @@ fn result() -> impl Strategy<Value = Outcome> {
         hello_result().prop_map(Outcome::Hello),
         stats().prop_map(Outcome::Stats),
         topology().prop_map(Outcome::Topology),
+        (short_bytes(), vec(bytes(), 0..8)).prop_map(|(cursor, keys)| Outcome::Scan(pb::ScanResult { cursor, keys })),
+        altered_group().prop_map(Outcome::AlteredGroup),
     ]
 }
 

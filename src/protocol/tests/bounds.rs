@@ -2,12 +2,16 @@
 
 use std::iter;
 
-use larder_protocol::limits::{COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, KEYS_MAX, VALUE_BYTES_MAX};
+use larder_protocol::limits::{
+    COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, KEYS_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
-    Command, Condition, Entry, Expiry, Failure, Keys, Reply, Request, Span, Status, WriteSpan, Writes,
+    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, Reply, Request, ScanStep, Span, Status,
+    WriteSpan, Writes,
 };
+use prost::Message;
 
 use crate::support::{Results, agree_about_request};
 
@@ -86,6 +90,8 @@ fn every_reply_is_reserved_once_and_exactly() {
         Reply::Invalidated { generation: u64::MAX },
         Reply::Failed(&Failure::new(Status::BadRequest, "reason")),
         Reply::Stats(&pb::StatsResult::default()),
+        Reply::Scan(&pb::ScanResult { cursor: vec![1; 10], keys: vec![vec![2; 300], Vec::new()] }),
+        Reply::Altered(&pb::AlteredGroup { changes: vec![pb::GroupChange::default()], ..Default::default() }),
     ] {
         frame_of(&reply);
     }
@@ -126,6 +132,23 @@ fn cold_results_above_their_bound_are_too_large() {
 }
 
 #[test]
+fn keys_of_a_scan_have_a_bound_of_their_own() {
+    // Behind the key and the length of the one that is the longest that fits.
+    let scan = |bytes| pb::ScanResult { cursor: Vec::new(), keys: vec![vec![b'k'; bytes]] };
+    let (fits, above) = (scan(SCAN_BYTES_MAX - 5), scan(SCAN_BYTES_MAX - 4));
+    let response = |scan: &pb::ScanResult| frame_of(&Reply::Scan(scan));
+    let frame = response(&fits);
+    let decoded = decode_response(&frame[4..]).expect("a client accepts it");
+    assert!(matches!(decoded.body, Body::Scan(scan) if *scan == fits));
+    let frame = response(&above);
+    let refused = decode_response(&frame[4..]).expect("a response");
+    assert_eq!((refused.status, refused.body), (Status::TooLarge, Body::None));
+    let sent = pb::Response { result: Some(pb::response::Result::Scan(above)), ..pb::Response::default() };
+    let refused = decode_response(&sent.encode_to_vec()).expect_err("longer than a client accepts");
+    assert_eq!(refused.status, Status::TooLarge);
+}
+
+#[test]
 fn keys_and_values_are_borrowed_from_the_frame() {
     let lies_in = |inner: &[u8], outer: &[u8]| outer.as_ptr_range().contains(&inner.as_ptr());
     let key = [b'k'; 100];
@@ -161,6 +184,9 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
+        Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),
+        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX) }),
+        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0) }),
         Command::NotOffered { operation: "watch" },
     ] {
         let (id, epoch, group, timeout_ms) = (u64::MAX, u64::MAX, u64::MAX, u32::MAX);

@@ -39,9 +39,9 @@ fn an_empty_message_has_no_operation() {
 
 #[test]
 fn an_unknown_operation_is_not_supported() {
-    // Field 25, a message, before and behind the id.
-    assert_refused(&[0xca, 0x01, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
-    assert_refused(&[0x08, 7, 0xca, 0x01, 0], 7, Status::NotSupported, "no operation");
+    // Field 26, a message, before and behind the id.
+    assert_refused(&[0xd2, 0x01, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
+    assert_refused(&[0x08, 7, 0xd2, 0x01, 0], 7, Status::NotSupported, "no operation");
 }
 
 #[test]
@@ -50,7 +50,6 @@ fn an_operation_that_is_not_offered_is_known_by_its_name() {
     for (operation, name) in [
         (Operation::LeaseGet(pb::LeaseGet { key: b"k".to_vec() }), "lease_get"),
         (Operation::LeaseSet(pb::LeaseSet::default()), "lease_set"),
-        (Operation::Scan(pb::Scan { count: 5, ..pb::Scan::default() }), "scan"),
         (Operation::Watch(pb::Watch {}), "watch"),
     ] {
         let message = with(7, operation);

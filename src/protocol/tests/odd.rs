@@ -28,6 +28,7 @@ const INCREMENT: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Varint), (6, Va
 const APPEND: &[(u32, Kind)] = &[(1, Bytes), (2, Bytes)];
 const LEASE_SET: &[(u32, Kind)] = &[(1, Message(SET)), (2, Fixed64)];
 const SCAN: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Bytes)];
+const ALTER_GROUP: &[(u32, Kind)] = &[(1, Text), (2, Varint)];
 const HELLO: &[(u32, Kind)] = &[(1, Varint), (2, Text), (3, Bytes), (4, Varint)];
 const REQUEST: &[(u32, Kind)] = &[
     (1, Varint),
@@ -54,6 +55,7 @@ const REQUEST: &[(u32, Kind)] = &[
     (22, Message(&[])),
     (23, Message(&[])),
     (24, Message(&[])),
+    (25, Message(ALTER_GROUP)),
 ];
 
 const ENTRY: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Fixed64), (4, Varint), (5, Varint)];
@@ -62,7 +64,12 @@ const NODE: &[(u32, Kind)] = &[(1, Text), (2, Text), (3, Varint), (4, Varint), (
 const TOPOLOGY: &[(u32, Kind)] = &[(1, Varint), (2, Fixed64), (3, Fixed64), (4, Message(NODE))];
 const HELLO_RESULT: &[(u32, Kind)] =
     &[(1, Varint), (2, Text), (3, Text), (4, Varint), (6, Message(&[(1, Text), (2, Fixed64)])), (7, Message(TOPOLOGY))];
-const STATS: &[(u32, Kind)] = &[(1, Text), (2, Text), (3, Varint), (5, Message(&[(1, Varint), (2, Varint)]))];
+const STATS: &[(u32, Kind)] = &[
+    (1, Text),
+    (2, Text),
+    (3, Varint),
+    (5, Message(&[(1, Varint), (2, Varint), (8, Message(&[(1, Varint), (12, Varint)]))])),
+];
 const RESPONSE: &[(u32, Kind)] = &[
     (1, Varint),
     (2, Varint),
@@ -78,6 +85,8 @@ const RESPONSE: &[(u32, Kind)] = &[
     (12, Message(STATS)),
     (13, Message(TOPOLOGY)),
     (14, Message(&[(1, Varint)])),
+    (15, Message(&[(1, Bytes), (2, Bytes)])),
+    (16, Message(&[(1, Text), (2, Message(&[(1, Text), (2, Varint), (3, Varint)]))])),
 ];
 
 /// Writes messages that a protobuf library may send and none does: any order, repeated and unknown fields, overlong
@@ -98,7 +107,7 @@ impl Writer {
                 Some(&(number, _)) if !self.valid && self.random.u32(0..60) == 0 => self.unknown(&mut out, number, 0),
                 Some(&(number, kind)) => self.field(&mut out, number, kind, depth),
                 None => {
-                    let number = self.random.u32(25..40) << self.random.u32(0..20);
+                    let number = self.random.u32(26..40) << self.random.u32(0..20);
                     self.unknown(&mut out, number, 0);
                 }
             }

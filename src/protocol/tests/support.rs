@@ -1,12 +1,14 @@
 //! The judge of every comparison: what the hand-written codec must say about bytes, worked out from what prost says.
 
+use larder_protocol::limits::{CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX};
 use larder_protocol::native::generated as pb;
 use larder_protocol::native::{
     Body, Malformed, RequestLimits, Response, Scratch, decode_plain, decode_request, decode_response, encode_request,
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Outcomes, Pieces, Reply, Request,
+    ScanStep, Status, Value, Write,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
@@ -132,7 +134,9 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         }
         Operation::LeaseGet(lease) => *lease = pb::LeaseGet::default(),
         Operation::LeaseSet(lease) => *lease = pb::LeaseSet::default(),
-        Operation::Scan(scan) => *scan = pb::Scan::default(),
+        Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
+        Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
+        Operation::AlterGroup(alter) if alter.name.len() > GROUP_NAME_BYTES_MAX => return Err(Status::TooLarge),
         _ => {}
     }
     Ok(meaning)
@@ -192,6 +196,12 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Invalidate => Operation::Invalidate(pb::Invalidate {}),
+        Command::Scan(ScanStep { cursor, count, pattern }) => {
+            Operation::Scan(pb::Scan { cursor: cursor.to_vec(), count, pattern: pattern.to_vec() })
+        }
+        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+            Operation::AlterGroup(pb::AlterGroup { name: name.to_owned(), memory_bytes })
+        }
         Command::Stats => Operation::Stats(pb::StatsQuery {}),
         Command::Topology => Operation::Topology(pb::TopologyQuery {}),
         Command::Hello { client, protocol, credentials, shard } => Operation::Hello(pb::Hello {
@@ -202,7 +212,6 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         }),
         Command::NotOffered { operation: "lease_get" } => Operation::LeaseGet(pb::LeaseGet::default()),
         Command::NotOffered { operation: "lease_set" } => Operation::LeaseSet(pb::LeaseSet::default()),
-        Command::NotOffered { operation: "scan" } => Operation::Scan(pb::Scan::default()),
         Command::NotOffered { operation: "watch" } => Operation::Watch(pb::Watch::default()),
         Command::NotOffered { operation } => panic!("the protocol has no operation {operation}"),
     };
@@ -267,6 +276,8 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
         Body::Hello(hello) => Some(Outcome::Hello((**hello).clone())),
         Body::Stats(stats) => Some(Outcome::Stats((**stats).clone())),
         Body::Topology(topology) => Some(Outcome::Topology((**topology).clone())),
+        Body::Scan(scan) => Some(Outcome::Scan((**scan).clone())),
+        Body::Altered(altered) => Some(Outcome::AlteredGroup((**altered).clone())),
         other => panic!("a body that this test does not know: {other:?}"),
     };
     pb::Response {
@@ -356,6 +367,8 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
         (_, Body::Invalidated { generation }) => encode(Reply::Invalidated { generation: *generation }),
         (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
+        (_, Body::Scan(scan)) => encode(Reply::Scan(scan)),
+        (_, Body::Altered(altered)) => encode(Reply::Altered(altered)),
         (_, Body::Topology(topology)) => {
             encode(Reply::Topology(&larder_ring::Topology::try_from(&**topology).ok()?));
         }

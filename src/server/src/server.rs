@@ -158,9 +158,10 @@ fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64
         node_id: config.node_id.clone(),
         shard,
         server: SERVER.to_owned(),
-        groups: config.shard_groups(),
+        groups: config.group_settings(),
+        default_follows: config.default_follows,
         value_bytes_max: config.value_bytes_max as usize,
-        memory_bytes: config.shard_memory_bytes(),
+        node_memory_bytes: config.memory_bytes,
         timeout_ms_default: config.request_timeout_ms,
         started_ms,
     };

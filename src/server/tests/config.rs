@@ -153,6 +153,16 @@ fn wrong_files_are_refused_with_the_line() {
         ),
         ("[[group]]\nname = 'a'\nmemory = '1MiB'\nttl = '10'", 4, ["ttl of group \"a\"", "such as 500ms or 10m"]),
         (
+            "[[group]]\nname = 'a'\nmemory = '1MiB'\nttl = '10s'\nttl_jitter = '60%'",
+            5,
+            ["ttl_jitter of group \"a\" = \"60%\"", "it is more than 50%: write a whole percentage up to 50%"],
+        ),
+        (
+            "[[group]]\nname = 'a'\nmemory = '1MiB'\nttl_jitter = '10%'",
+            4,
+            ["ttl_jitter of group \"a\"", "the group has no ttl that it could spread: give the group a ttl"],
+        ),
+        (
             "memory = '8MiB'\n[[group]]\nname = 'a'\nmemory = '6MiB'\n[[group]]\nname = 'b'\nmemory = '50%'",
             1,
             ["memory = \"8MiB\"", "6MiB (a) + 4MiB (b) = 10MiB: give the groups less, or raise the memory"],
@@ -268,7 +278,7 @@ fn what_is_printed_can_be_fed_back() {
     let folder = Folder::new();
     let path = folder.file(
         "insecure = true\nlisten.native = \"0.0.0.0:7400\"\n\
-         [[group]]\nname = \"scores\"\nmemory = \"12.5%\"\npolicy = \"two_q\"\nttl = \"10m\"\n\
+         [[group]]\nname = \"scores\"\nmemory = \"12.5%\"\npolicy = \"two_q\"\nttl = \"10m\"\nttl_jitter = \"15%\"\n\
          [[group]]\nname = \"default\"\npolicy = \"lru\"\n",
     );
     let mut command = with_file(&path, &["--seed", "0xffffffffffffffff", "--advertise", "larder-0.lan:7400"]);
@@ -278,6 +288,8 @@ fn what_is_printed_can_be_fed_back() {
         printed.lines().map(value).collect()
     };
     assert!(values(&first).contains(&"memory = \"12500000B\"".to_owned()), "{first}");
+    assert!(values(&first).contains(&"ttl_jitter = \"15%\"".to_owned()), "{first}");
+    assert!(values(&first).contains(&"ttl_jitter = \"off\"".to_owned()), "{first}");
     assert!(values(&first).contains(&"seed = \"18446744073709551615\"".to_owned()), "{first}");
 
     let again = folder.file(&first);

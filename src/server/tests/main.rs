@@ -1,6 +1,7 @@
 //! The `larder` binary as users and their tools see it.
 
 mod config;
+mod expiry;
 mod hostile;
 mod lifecycle;
 mod moves;
@@ -8,3 +9,4 @@ mod python;
 mod requests;
 mod silence;
 mod support;
+mod wall_clock;

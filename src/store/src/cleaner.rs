@@ -12,15 +12,16 @@
 //!
 //! Both run ahead of what is needed, at [`CLEAN_RATIO`] and [`EVICT_RATIO`] bytes for each byte that is written, while
 //! less than [`FREE_SEGMENTS_LOW`] segments are free. Should that not be enough, because the write needs many segments
-//! at once, it goes on until there are enough. Everything follows from the operations alone, so the same calls
-//! give the same evictions.
+//! at once, it goes on until there are enough, for as long as the state of the memory asks for. Everything follows from
+//! the operations alone, so the same calls give the same evictions.
 //!
 //! Emptying a segment needs at most one more than those that are open, because what is alive in one fits into one: so
 //! the reserve suffices.
 
-use crate::block::{self, Head, Shape};
-use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW};
+use crate::block::{self, Shape};
+use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW, PRESSED_EVICTIONS};
 use crate::list::NONE;
+use crate::memory::Found;
 use crate::policy::Replacement;
 use crate::region::{Ref, Use};
 use crate::{GroupIndex, RemovalHook, Store};
@@ -46,14 +47,16 @@ impl<H: RemovalHook> Store<H> {
                 to_clean = left.saturating_sub(self.clean_block(&mut need));
             } else {
                 let Some(left) = to_evict.checked_sub(1) else { break };
-                let Some(evicted) = self.evict_for(&need) else { break };
-                to_evict = left.saturating_sub(evicted);
+                let Some(victim) = self.next_victim(&need) else { break };
+                to_evict = left.saturating_sub(self.evict_one(victim, &need));
             }
         }
         while !self.memory.has_room(need.shape) {
             if self.cleaning_pays() {
                 self.clean_block(&mut need);
-            } else if self.evict_for(&need).is_none() {
+            } else if let Some(victim) = self.next_victim(&need) {
+                self.evict_one(victim, &need);
+            } else {
                 self.scrape(&mut need);
             }
         }
@@ -73,19 +76,23 @@ impl<H: RemovalHook> Store<H> {
     /// Looks at the next block of the segment that is being cleaned, and returns its bytes. What is absent is removed
     /// instead of moved.
     fn clean_block(&mut self, need: &mut Need) -> usize {
-        let Some((place, bytes)) = self.memory.log.next_to_move(&self.memory.region) else { return 0 };
-        if !block::is_live(&self.memory.region, place) {
+        let region = &self.memory.region;
+        let Some((place, bytes)) = self.memory.log.next_to_move(region) else { return 0 };
+        if !block::is_live(region, place) {
             return bytes;
         }
-        if block::list(&self.memory.region, place) == block::PIECE {
-            self.memory.move_piece(place, bytes);
-            return bytes;
-        }
-        let group = block::group(&self.memory.region, place);
-        if place != need.keep
-            && let Some(reason) = self.absence(group, &Head::at(&self.memory.region, place), place, need.now_ms)
+        let is_piece = block::list(region, place) == block::PIECE;
+        let entry = if is_piece { block::owner(region, place).0 } else { place };
+        let found = Found::at(region, entry);
+        let group = found.head.group(region, entry);
+        if entry != need.keep
+            && let Some(reason) = self.absence(group, &found.head, entry, need.now_ms)
         {
-            self.remove(place, reason);
+            self.remove(found, reason);
+            return bytes;
+        }
+        if is_piece {
+            self.memory.move_piece(place, bytes);
             return bytes;
         }
         let to = self.memory.move_entry(place, bytes);
@@ -96,30 +103,41 @@ impl<H: RemovalHook> Store<H> {
         bytes
     }
 
-    /// Evicts an entry of the group that is closest to its budget, the writing one if it is one of several, and returns
-    /// the bytes that it had. `None` if there is nobody to evict.
-    fn evict_for(&mut self, need: &Need) -> Option<usize> {
-        let kept = |index: usize| u64::from(need.keep != NONE && index == usize::from(need.group.0));
-        let mut closest: Option<usize> = None;
-        let writing = usize::from(need.group.0);
-        for index in core::iter::once(writing).chain(0..self.groups.len()) {
-            let group = &self.groups[index];
-            if group.counters.entries <= kept(index) {
-                continue;
-            }
-            let is_closer = closest.is_none_or(|closest| {
-                let (other, share) = (&self.groups[closest], |bytes: u64, of: u64| u128::from(bytes) * u128::from(of));
-                share(group.counters.bytes, other.budget) > share(other.counters.bytes, group.budget)
-            });
-            if is_closer {
-                closest = Some(index);
-            }
+    /// Who is to go for want of memory: an entry of the group that is closest to its budget. `None` if there is nobody.
+    fn next_victim(&mut self, need: &Need) -> Option<Ref> {
+        let (mut chosen, mut left) = self.work.pressed;
+        if left == 0 || !self.has_victim(chosen, need) {
+            (chosen, left) = (self.closest_to_budget(need)?, PRESSED_EVICTIONS);
         }
-        let group = &mut self.groups[closest?];
-        let victim = group.policy.victim(&mut self.memory.region, need.keep, group.budget)?;
+        self.work.pressed = (chosen, left - 1);
+        let group = &mut self.groups[chosen];
+        group.policy.victim(&mut self.memory.region, need.keep, group.budget)
+    }
+
+    /// Evicts an entry for want of memory, and returns the bytes that it had.
+    fn evict_one(&mut self, victim: Ref, need: &Need) -> usize {
         let bytes = Shape::at(&self.memory.region, victim).total_bytes(self.memory.region.segment_bytes());
         self.work.evictions += u64::from(self.evict(victim, need.now_ms));
-        Some(bytes)
+        bytes
+    }
+
+    /// Whether a group has an entry but for the one to keep.
+    fn has_victim(&self, index: usize, need: &Need) -> bool {
+        let kept = u64::from(need.keep != NONE && index == usize::from(need.group.0));
+        self.groups[index].counters.entries > kept
+    }
+
+    /// The group that is closest to its budget, the writing one if it is one of several, of those with a victim. This
+    /// looks at all of them, which is why the answer is good for the next [`PRESSED_EVICTIONS`].
+    fn closest_to_budget(&self, need: &Need) -> Option<usize> {
+        let writing = usize::from(need.group.0);
+        let candidates = core::iter::once(writing).chain(0..self.groups.len());
+        candidates.filter(|&index| self.has_victim(index, need)).reduce(|closest, index| {
+            let (other, group) = (&self.groups[closest], &self.groups[index]);
+            let share = |bytes: u64, of: u64| u128::from(bytes) * u128::from(of);
+            let is_closer = share(group.counters.bytes, other.budget) > share(other.counters.bytes, group.budget);
+            if is_closer { index } else { closest }
+        })
     }
 
     /// What is left when there is nobody to evict: cleaning whatever has dead bytes, then forgetting ghosts.
@@ -129,7 +147,7 @@ impl<H: RemovalHook> Store<H> {
             return;
         }
         let region = &mut self.memory.region;
-        let forgotten = self.groups.iter_mut().any(|group| group.policy.forget_ghost(region));
+        let forgotten = self.groups.iter_mut().any(|group| group.policy.yield_ghost(region));
         assert!(forgotten, "an entry within Memory::entry_bytes_max has room when it is alone");
     }
 }

@@ -41,6 +41,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Whether another call at this time is likely to find more.
     pub more: bool,
+    /// Whether a budget that was lowered is not met yet.
+    pub shrinking: bool,
 }
 
 /// The memory of one shard.
@@ -58,6 +60,8 @@ pub struct MemoryCounters {
     pub segments_index: u64,
     /// Segments that hold ghosts.
     pub segments_ghost: u64,
+    /// How often a segment was taken for any of these since the start.
+    pub segments_taken: u64,
     /// Lines of 64 bytes in which the index has its entries, ten at most in each.
     pub index_lines: u64,
     /// Whether the index would grow if more segments were free; look-ups take a little longer meanwhile.

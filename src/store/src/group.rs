@@ -2,7 +2,7 @@
 
 use crate::limits::{
     BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, GHOST_BYTES, GROUP_NAME_BYTES_MAX, SHRINK_STEP_BYTES, SHRINK_STEP_OBJECTS,
-    TTL_JITTER_MAX,
+    SHRINK_UNUSED_MAX, TTL_JITTER_MAX,
 };
 use crate::policy::{Policy, Replacement};
 use crate::region::Region;
@@ -60,12 +60,15 @@ impl Group {
         self.budget > self.settings.budget_bytes
     }
 
-    /// Takes a step towards a smaller budget; whether there was one to take.
+    /// Takes a step towards a smaller budget; whether there was one to take. It takes what nobody uses, in larger steps,
+    /// or else makes a few entries leave.
     pub(crate) fn shrink(&mut self) -> bool {
-        self.shrink_by(match self.settings.charge {
+        let step = match self.settings.charge {
             Charge::Bytes => SHRINK_STEP_BYTES,
             Charge::Objects => SHRINK_STEP_OBJECTS,
-        })
+        };
+        let unused = self.budget.saturating_sub(self.counters.bytes + self.ghost_bytes());
+        self.shrink_by(unused.min(SHRINK_UNUSED_MAX).max(step))
     }
 
     /// Takes a step of this size towards a smaller budget; whether there was one to take.

@@ -50,10 +50,11 @@ impl Index {
         self.table.wants_segment(region)
     }
 
-    /// The entry with this hash that is the right one. `is_it` is asked about entries whose hash is probably equal.
-    #[inline]
-    pub(crate) fn find(&self, region: &Region, hash: u64, is_it: impl FnMut(Ref) -> bool) -> Option<Ref> {
-        self.table.find(region, hash, is_it)
+    /// What is known of the entry with this hash that is the right one. `known` is asked about entries whose hash is
+    /// probably equal, and says it of the right one.
+    #[inline(always)]
+    pub(crate) fn find<T>(&self, region: &Region, hash: u64, known: impl Fn(Ref) -> Option<T>) -> Option<T> {
+        self.table.find(region, hash, known)
     }
 
     /// Asks the processor for the line that a look-up of this hash reads first.
@@ -166,9 +167,9 @@ mod tests {
         for &entry in &entries {
             let hash = hash_of(&region, entry);
             index.prefetch(&region, hash);
-            assert_eq!(index.find(&region, hash, |found| found == entry), Some(entry));
+            assert_eq!(index.find(&region, hash, |found| (found == entry).then_some(found)), Some(entry));
             assert!(index.candidate(&region, hash).is_some());
-            assert_eq!(index.find(&region, hash, |_| false), None);
+            assert_eq!(index.find(&region, hash, |_| None::<Ref>), None);
         }
         let (mut cursor, mut visited) = (Some(0), Vec::new());
         while let Some(from) = cursor {

@@ -19,13 +19,15 @@ pub const BASE_BACK_MS: u64 = 24 * 60 * 60 * 1000;
 /// A reclaim says that there is more to do as long as it finds something at one of so many steps.
 pub const SWEEP_YIELD: usize = 16;
 
-/// Lines of the index that one call of [`crate::Store::scan`] passes over at most.
-pub const SCAN_LINES_MAX: usize = 4096;
+/// Homes in the index that one call of [`crate::Store::scan`] looks at at most: as many lines, of ten entries at most.
+pub const SCAN_LINES_MAX: usize = 256;
+/// Entries that have one home in the index at most, and so are shown together by [`crate::Store::scan`].
+pub const HOME_ENTRIES_MAX: usize = PASSED_MAX + 10;
 
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
-/// Lines of an entry's key and value that are asked for.
-pub const PREFETCH_LINES_MAX: usize = 4;
+/// Lines of an entry that are asked for; the processor itself sees the run of those behind them.
+pub const PREFETCH_LINES: usize = 2;
 
 /// Bytes of the header of an entry. An entry costs these, its key and its value, up to whole words of 8 bytes, and
 /// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 24 more, and one in pieces
@@ -71,10 +73,16 @@ pub const CLEAN_RATIO: usize = DEAD_SHARE_MIN + 1;
 /// dead bytes that cleaning begins with before the segments that are free then are full, if it is one of
 /// [`SEGMENTS_WANTED`].
 pub const EVICT_RATIO: usize = 12;
-/// What a budget that is being lowered loses with each step of [`crate::Store::reclaim`], in bytes.
-pub const SHRINK_STEP_BYTES: u64 = 4 << 10;
+/// Entries that are evicted for want of memory from one group before it is asked again which is closest to its budget.
+pub const PRESSED_EVICTIONS: u32 = 16;
+/// What a budget that is being lowered loses at a time, in bytes: an entry or two, up to six of the smallest.
+pub const SHRINK_STEP_BYTES: u64 = 256;
 /// The same in objects.
-pub const SHRINK_STEP_OBJECTS: u64 = 16;
+pub const SHRINK_STEP_OBJECTS: u64 = 2;
+/// What it loses at a time at most where entries and ghosts do not use it, in bytes or objects.
+pub const SHRINK_UNUSED_MAX: u64 = 16 << 10;
+/// An eviction counts as so many steps of [`crate::Store::reclaim`]; it takes half a microsecond to one, for cold entries.
+pub const EVICTION_STEPS: usize = 2;
 
 /// Least memory of one shard, in bytes.
 pub const MEMORY_BYTES_MIN: u64 = 16 * SEGMENT_BYTES_MIN as u64;
@@ -125,10 +133,14 @@ pub const INDEXED_BYTES_MIN: usize = 48;
 pub const WIPE_LINES: usize = 128;
 
 const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
+/// Lines of its first segment that a table begins with and wipes at once, if it needs no more.
+pub const FIRST_LINES: usize = 256;
 /// Lines from which stale slots are removed for each ghost that is remembered.
-pub const GHOST_HAND_LINES: usize = 4;
+pub const GHOST_HAND_LINES: usize = 2;
 /// Ghosts that are forgotten when there is no memory for one more.
 pub const GHOSTS_YIELDED: usize = 64;
+/// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
+pub const GHOST_REST: u32 = 64;
 /// Bits of what a ghost remembers of its entry's charge.
 pub const GHOST_CHARGE_BITS: u32 = 27;
 

@@ -9,6 +9,9 @@ use crate::settings::Charge;
 /// No entry.
 pub(crate) const NONE: Ref = Ref::MAX;
 
+/// The tag of the list of a policy whose entries move to its head when they are accessed.
+pub(crate) const BY_ACCESS: u8 = 0;
+
 /// What an entry of this shape costs.
 #[inline]
 pub(crate) fn charge_of(shape: Shape, segment_bytes: usize, unit: Charge) -> u32 {
@@ -67,18 +70,22 @@ impl List {
         (oldest != NONE).then_some(oldest)
     }
 
-    /// Adds an entry that is in no list.
-    pub(crate) fn push_head(&mut self, region: &mut Region, entry: Ref) {
-        self.charge += u64::from(self.charge_of(region, entry));
+    /// Adds an entry of this charge that is in no list.
+    #[inline]
+    pub(crate) fn push_head(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+        debug_assert_eq!(charge, self.charge_of(region, entry), "entry {entry} costs something else");
+        self.charge += u64::from(charge);
         self.len += 1;
         block::set_list(region, entry, self.tag);
         self.link_head(region, entry);
     }
 
-    /// Takes an entry of this list out of it.
-    pub(crate) fn unlink(&mut self, region: &mut Region, entry: Ref) {
+    /// Takes an entry of this list, of this charge, out of it.
+    #[inline]
+    pub(crate) fn unlink(&mut self, region: &mut Region, entry: Ref, charge: u32) {
         debug_assert_eq!(block::list(region, entry), self.tag, "entry {entry} is in another list");
-        self.charge -= u64::from(self.charge_of(region, entry));
+        debug_assert_eq!(charge, self.charge_of(region, entry), "entry {entry} costs something else");
+        self.charge -= u64::from(charge);
         self.len -= 1;
         self.part(region, entry);
     }
@@ -111,6 +118,7 @@ impl List {
         }
     }
 
+    #[inline]
     fn link_head(&mut self, region: &mut Region, entry: Ref) {
         block::set_links(region, entry, NONE, self.head);
         match self.head {
@@ -120,6 +128,7 @@ impl List {
         self.head = entry;
     }
 
+    #[inline]
     fn part(&mut self, region: &mut Region, entry: Ref) {
         let (towards_head, towards_tail) = block::links(region, entry);
         match towards_head {
@@ -187,14 +196,16 @@ mod tests {
                 match (random.u8(0..6), chosen) {
                     (0, _) => {
                         write(&mut region, free, step % 90);
-                        lists[side].push_head(&mut region, free);
+                        let charge = lists[side].charge_of(&region, free);
+                        lists[side].push_head(&mut region, free, charge);
                         model[side].push_front(free);
                         free += step_granules;
                     }
                     (1, Some(place)) => {
                         let entry = model[side].remove(place).unwrap();
-                        lists[side].unlink(&mut region, entry);
-                        lists[1 - side].push_head(&mut region, entry);
+                        let [from, to] = [side, 1 - side].map(|side| lists[side].charge_of(&region, entry));
+                        lists[side].unlink(&mut region, entry, from);
+                        lists[1 - side].push_head(&mut region, entry, to);
                         model[1 - side].push_front(entry);
                     }
                     (2, Some(place)) => {

@@ -7,14 +7,14 @@ use alloc::vec::Vec;
 
 use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
 use crate::index::Index;
-use crate::limits::{PREFETCH_LINES_MAX, RESERVE_SEGMENTS};
-use crate::list::NONE;
+use crate::limits::{PREFETCH_LINES, RESERVE_SEGMENTS};
+use crate::list::{BY_ACCESS, NONE};
 use crate::log::{Log, Stream};
-use crate::region::{Ref, Region};
+use crate::region::{LINE_GRANULES, Ref, Region};
 use crate::settings::StoreSettings;
 use crate::sweep::Sweep;
 use crate::table::Crowded;
-use crate::{GroupIndex, Key, prefetch, shares};
+use crate::{GroupIndex, Key, shares};
 
 /// Entries of all groups of a shard, by place.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(crate) struct Memory {
     pub(crate) frame: Frame,
     pub(crate) hashes: Hashes,
     pub(crate) sweep: Sweep,
+    /// The most bytes that one entry may take.
+    entry_bytes_max: usize,
+    /// Blocks up to this length have no pieces, and there is always room for one.
+    small_bytes: usize,
 }
 
 /// How the hash of a key is computed.
@@ -33,6 +37,13 @@ pub(crate) struct Hashes {
     key_hash: fn(u64, &[u8]) -> u64,
     /// One for each group.
     pub(crate) seeds: Vec<u64>,
+}
+
+/// An entry that was found, with its header as it was then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) entry: Ref,
+    pub(crate) head: Head,
 }
 
 /// What becomes of a value.
@@ -46,12 +57,33 @@ pub(crate) enum Change<'a> {
     Prepend(&'a [u8]),
 }
 
+impl Found {
+    /// The entry at this place.
+    #[inline]
+    pub(crate) fn at(region: &Region, entry: Ref) -> Self {
+        Self { entry, head: Head::at(region, entry) }
+    }
+
+    /// Its shape.
+    #[inline]
+    pub(crate) fn shape(&self, region: &Region) -> Shape {
+        self.head.shape(region, self.entry)
+    }
+}
+
 impl Hashes {
     /// The hash of the key of an entry.
     #[inline]
     pub(crate) fn of(&self, region: &Region, entry: Ref) -> u64 {
-        let group = block::group(region, entry);
-        (self.key_hash)(self.seeds[usize::from(group.0)], block::key(region, entry))
+        self.of_found(region, Found::at(region, entry))
+    }
+
+    /// The hash of the key of an entry whose header is known.
+    #[inline]
+    pub(crate) fn of_found(&self, region: &Region, Found { entry, head }: Found) -> u64 {
+        let group = head.group(region, entry);
+        let (key, _) = head.shape(region, entry).key_and_first(region, entry);
+        (self.key_hash)(self.seeds[usize::from(group.0)], key)
     }
 
     fn assert_contract(&self, key: Key<'_>) {
@@ -67,17 +99,21 @@ impl Memory {
         let index = Index::new(&mut region);
         let (log, frame) = (Log::new(&region), Frame { shard: settings.shard, base_ms: 0 });
         let hashes = Hashes { key_hash: settings.key_hash, seeds: Vec::new() };
-        Self { region, log, index, frame, hashes, sweep: Sweep::new() }
+        let entry_bytes_max = shares::entry_bytes_max(region.segments(), region.segment_bytes()) as usize;
+        let small_bytes = block::piece_bytes(region.segment_bytes()).min(entry_bytes_max);
+        Self { region, log, index, frame, hashes, sweep: Sweep::new(), entry_bytes_max, small_bytes }
     }
 
     /// The entry of a key, in one look into the index.
-    #[inline]
-    pub(crate) fn find(&self, key: Key<'_>) -> Option<Ref> {
+    #[inline(always)]
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<Found> {
         if cfg!(debug_assertions) {
             self.hashes.assert_contract(key);
         }
         let region = &self.region;
-        self.index.find(region, key.hash, |entry| block::is_of(region, entry, key.group, key.bytes))
+        self.index.find(region, key.hash, |entry| {
+            Head::of_key(region, entry, key.group, key.bytes).map(|head| Found { entry, head })
+        })
     }
 
     /// Asks the processor for the line of the index that leads to a key with this hash.
@@ -86,18 +122,32 @@ impl Memory {
         self.index.prefetch(&self.region, hash);
     }
 
-    /// Asks for the beginning of the entry that a key with this hash probably has.
+    /// Asks for the beginning of the entry that a key with this hash probably has, and returns it.
     #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
-        if let Some(entry) = self.index.candidate(&self.region, hash) {
-            let bytes = self.region.bytes().get(byte_of(entry)..).unwrap_or_default();
-            let lines = bytes.len().min(PREFETCH_LINES_MAX * prefetch::LINE_BYTES);
-            prefetch::bytes(&bytes[..lines], PREFETCH_LINES_MAX);
+    pub(crate) fn prefetch_entry(&self, hash: u64) -> Option<Ref> {
+        let entry = self.index.candidate(&self.region, hash)?;
+        (0..PREFETCH_LINES).for_each(|line| self.region.prefetch(entry.wrapping_add((line * LINE_GRANULES) as Ref)));
+        Some(entry)
+    }
+
+    /// Asks for what an access to an entry will write to beside it.
+    #[inline]
+    pub(crate) fn prefetch_neighbours(&self, entry: Ref) {
+        if block::list(&self.region, entry) == BY_ACCESS {
+            let (towards_head, towards_tail) = block::links(&self.region, entry);
+            self.region.prefetch(towards_head);
+            self.region.prefetch(towards_tail);
         }
     }
 
-    /// The shape of an entry with these lengths that says no far time.
+    /// The shape of an entry with these lengths, if it is a short block with a narrow header. Any memory has room for it.
     #[inline]
+    pub(crate) fn small_shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Option<Shape> {
+        let small = Shape::narrow(key_bytes, value_bytes)?;
+        (small.block_bytes(0) <= self.small_bytes && !self.frame.needs_wide(group, 0)).then_some(small)
+    }
+
+    /// The shape of an entry with these lengths that says no far time.
     pub(crate) fn shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Shape {
         let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes());
         Shape { is_wide: shape.is_wide || self.frame.needs_wide(group, 0), ..shape }
@@ -115,8 +165,9 @@ impl Memory {
     }
 
     /// The most bytes that one entry may take.
+    #[inline]
     pub(crate) fn entry_bytes_max(&self) -> usize {
-        shares::entry_bytes_max(self.region.segments(), self.region.segment_bytes()) as usize
+        self.entry_bytes_max
     }
 
     /// Whether an entry of this shape can be written.
@@ -142,9 +193,10 @@ impl Memory {
     }
 
     /// Gives an entry another value of the same length.
-    pub(crate) fn overwrite(&mut self, entry: Ref, shape: Shape, value: &[u8], stamp: Stamp) {
+    #[inline]
+    pub(crate) fn overwrite(&mut self, Found { entry, head }: Found, shape: Shape, value: &[u8], stamp: Stamp) {
         self.pour(entry, shape, 0, value);
-        self.frame.stamp(&mut self.region, entry, stamp);
+        self.frame.stamp(&mut self.region, entry, head, stamp);
         self.note(entry, stamp.expires_at_ms);
     }
 
@@ -169,7 +221,7 @@ impl Memory {
         }
         self.inherit(from, to);
         self.replace(key.hash, from, to);
-        self.kill(from);
+        self.kill(from, old);
         to
     }
 
@@ -219,7 +271,16 @@ impl Memory {
     }
 
     /// Copies a part of a value to where it belongs.
+    #[inline]
     fn pour(&mut self, entry: Ref, shape: Shape, offset: usize, part: &[u8]) {
+        if shape.pieces > 0 {
+            return self.pour_into_pieces(entry, shape, offset, part);
+        }
+        let start = shape.first_range(entry, self.region.segment_bytes()).start + offset;
+        self.region.part_mut(start, part.len()).copy_from_slice(part);
+    }
+
+    fn pour_into_pieces(&mut self, entry: Ref, shape: Shape, offset: usize, part: &[u8]) {
         let (mut offset, mut rest) = (offset, part);
         while !rest.is_empty() {
             let room = shape.part_range(&self.region, entry, offset);
@@ -273,15 +334,15 @@ impl Memory {
     }
 
     /// Removes an entry that is in no list any more.
-    pub(crate) fn remove(&mut self, hash: u64, entry: Ref) {
+    pub(crate) fn remove(&mut self, hash: u64, entry: Ref, shape: Shape) {
         let Self { region, index, hashes, .. } = self;
         index.remove(region, hash, entry, &|region: &Region, entry| hashes.of(region, entry));
-        self.kill(entry);
+        self.kill(entry, shape);
     }
 
-    fn kill(&mut self, entry: Ref) {
+    #[inline]
+    fn kill(&mut self, entry: Ref, shape: Shape) {
         let segment_bytes = self.region.segment_bytes();
-        let shape = Shape::at(&self.region, entry);
         for number in 0..shape.pieces {
             let piece = block::piece(&self.region, entry, number);
             self.log.kill(&mut self.region, piece, block::piece_bytes(segment_bytes));
@@ -314,7 +375,7 @@ impl Memory {
             }
             let group = block::group(&self.region, place);
             let key = Key { group, hash: self.hashes.of(&self.region, place), bytes: block::key(&self.region, place) };
-            assert_eq!(self.find(key), Some(place), "entry {place} is not found by its key");
+            assert_eq!(self.find(key).map(|found| found.entry), Some(place), "entry {place} is not found by its key");
             entries += 1;
             owned += Shape::at(&self.region, place).pieces;
         }

@@ -11,18 +11,6 @@ pub(crate) fn first<T>(place: &T) {
     line(core::ptr::from_ref(place).cast());
 }
 
-/// Asks for the first `lines_max` lines of `bytes`: the processor itself sees the run of those behind them.
-#[inline]
-pub(crate) fn bytes(bytes: &[u8], lines_max: usize) {
-    let Some(last) = bytes.len().checked_sub(1) else { return };
-    for offset in (0..=last).step_by(LINE_BYTES).take(lines_max) {
-        line(bytes.as_ptr().wrapping_add(offset));
-    }
-    if last / LINE_BYTES < lines_max {
-        line(bytes.as_ptr().wrapping_add(last));
-    }
-}
-
 #[inline]
 fn line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -46,12 +34,9 @@ mod tests {
         let mut memory: Vec<u8> = (0..4096).map(|_| random.u8(..)).collect();
         let copy = memory.clone();
         for _ in 0..1000 {
-            let (begin, len) = (random.usize(0..2048), random.usize(0..2048));
-            bytes(&memory[begin..begin + len], random.usize(0..9));
-            first(&memory[begin]);
+            first(&memory[random.usize(0..4096)]);
         }
         first(&());
-        bytes(&[], 4);
         memory.shrink_to_fit();
         assert_eq!(memory, copy);
     }

@@ -80,6 +80,8 @@ pub(crate) struct Region {
     touched: Vec<SegmentId>,
     /// Segments from this one on were never taken.
     untouched: u32,
+    /// How often a segment was taken.
+    taken: u64,
 }
 
 impl core::fmt::Debug for Region {
@@ -117,6 +119,7 @@ impl Region {
             counts: [segments as u32, 0, 0, 0],
             touched: Vec::with_capacity(segments),
             untouched: 0,
+            taken: 0,
         }
     }
 
@@ -143,6 +146,11 @@ impl Region {
         self.counts[purpose as usize] as usize
     }
 
+    /// How often a segment was taken since the beginning.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// What a segment is used for.
     #[inline]
     pub(crate) fn purpose(&self, segment: SegmentId) -> Use {
@@ -152,8 +160,14 @@ impl Region {
     /// Whether a segment can be taken for this.
     #[inline]
     pub(crate) fn can_take(&self, purpose: Use) -> bool {
+        self.can_take_all(purpose, 1)
+    }
+
+    /// Whether so many segments can be taken for this, one after the other.
+    #[inline]
+    pub(crate) fn can_take_all(&self, purpose: Use, segments: usize) -> bool {
         let kept = if purpose == Use::Log { 0 } else { LOG_SEGMENTS };
-        self.free() > RESERVE_SEGMENTS + kept
+        self.free() >= RESERVE_SEGMENTS + kept + segments
     }
 
     /// Takes a segment, unless only those are left that are kept for others. It holds whatever its last user left there.
@@ -173,6 +187,7 @@ impl Region {
             None => return None,
         };
         self.set_use(segment, purpose);
+        self.taken += 1;
         Some(segment)
     }
 
@@ -213,36 +228,76 @@ impl Region {
         self.granules[self.skipped..].as_flattened_mut()
     }
 
+    /// So many bytes, from one on.
+    #[inline]
+    pub(crate) fn part(&self, start: usize, len: usize) -> &[u8] {
+        let start = self.number(0) * GRANULE_BYTES + start;
+        &self.granules.as_flattened()[start..start + len]
+    }
+
+    /// So many bytes, from one on.
+    #[inline]
+    pub(crate) fn part_mut(&mut self, start: usize, len: usize) -> &mut [u8] {
+        let start = self.number(0) * GRANULE_BYTES + start;
+        &mut self.granules.as_flattened_mut()[start..start + len]
+    }
+
     /// The word at a granule.
     #[inline]
     pub(crate) fn word(&self, place: Ref) -> u64 {
-        u64::from_le_bytes(self.granules[self.skipped + place as usize])
+        u64::from_le_bytes(self.granules[self.number(place)])
     }
 
     /// Sets the word at a granule.
     #[inline]
     pub(crate) fn set_word(&mut self, place: Ref, word: u64) {
-        self.granules[self.skipped + place as usize] = word.to_le_bytes();
+        *self.granule_mut(place) = word.to_le_bytes();
+    }
+
+    /// A granule.
+    #[inline]
+    pub(crate) fn granule_mut(&mut self, place: Ref) -> &mut Granule {
+        let number = self.number(place);
+        &mut self.granules[number]
+    }
+
+    /// So many granules, from one on.
+    #[inline]
+    pub(crate) fn granules<const N: usize>(&self, place: Ref) -> &[Granule; N] {
+        let number = self.number(place);
+        self.granules[number..number + N].first_chunk().expect("there are as many in the range")
+    }
+
+    /// So many granules, from one on.
+    #[inline]
+    pub(crate) fn granules_mut<const N: usize>(&mut self, place: Ref) -> &mut [Granule; N] {
+        let number = self.number(place);
+        self.granules[number..number + N].first_chunk_mut().expect("there are as many in the range")
     }
 
     /// The line that begins at a granule.
     #[inline]
     pub(crate) fn line(&self, place: Ref) -> &Line {
-        let line = self.granules[self.skipped + place as usize..].first_chunk();
-        line.expect("a line lies within the region")
+        self.granules(place)
     }
 
     /// The line that begins at a granule.
     #[inline]
     pub(crate) fn line_mut(&mut self, place: Ref) -> &mut Line {
-        let line = self.granules[self.skipped + place as usize..].first_chunk_mut();
-        line.expect("a line lies within the region")
+        self.granules_mut(place)
+    }
+
+    /// Which of all granules this one is. The remainder is what it is taken of; with it the compiler sees that nothing
+    /// overflows, and one comparison is left of every check of a range.
+    #[inline]
+    fn number(&self, place: Ref) -> usize {
+        self.skipped % LINE_GRANULES + place as usize
     }
 
     /// Asks the processor for the line that a granule lies in. Any number will do.
     #[inline]
     pub(crate) fn prefetch(&self, place: Ref) {
-        if let Some(granule) = self.granules.get(self.skipped + place as usize) {
+        if let Some(granule) = self.granules.get(self.number(place)) {
             prefetch::first(granule);
         }
     }

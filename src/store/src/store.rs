@@ -3,10 +3,10 @@
 
 use alloc::vec::Vec;
 
-use crate::block::{self, Head, Shape, Stamp};
+use crate::block::{self, Head, Stamp};
 use crate::group::Group;
 use crate::limits::{BASE_BACK_MS, MEMORY_BYTES_MIN, PREFETCH_HASHES, REGION_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::memory::{Change, Memory};
+use crate::memory::{Change, Found, Memory};
 use crate::number::{self, Decimal};
 use crate::policy::Replacement;
 use crate::region::Ref;
@@ -72,8 +72,7 @@ impl<H: RemovalHook> Store<H> {
     /// Like [`Store::get`], but no access: it counts nothing, and neither policy nor entry notice. The handle is valid
     /// like that of a get.
     pub fn peek(&self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
-        let entry = self.memory.find(key)?;
-        let head = Head::at(&self.memory.region, entry);
+        let Found { entry, head } = self.memory.find(key)?;
         match self.absence(key.group, &head, entry, now_ms) {
             Some(_) => None,
             None => Some(self.handle(&head, entry, now_ms)),
@@ -81,12 +80,16 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that
-    /// they wait for memory twice instead of twice each: first for the lines of the index, then for the entries that
-    /// are probably meant. Changes nothing; all handles stay valid.
+    /// they wait for memory three times instead of three times each: first for the lines of the index, then for the
+    /// entries that are probably meant, then for the neighbours in their lists. Changes nothing; all handles stay valid.
     pub fn prefetch(&self, hashes: &[u64]) {
         for hashes in hashes.chunks(PREFETCH_HASHES) {
+            let mut entries = [None; PREFETCH_HASHES];
             hashes.iter().for_each(|&hash| self.memory.prefetch_line(hash));
-            hashes.iter().for_each(|&hash| self.memory.prefetch_entry(hash));
+            for (entry, &hash) in entries.iter_mut().zip(hashes) {
+                *entry = self.memory.prefetch_entry(hash);
+            }
+            entries.into_iter().flatten().for_each(|entry| self.memory.prefetch_neighbours(entry));
         }
     }
 
@@ -94,15 +97,16 @@ impl<H: RemovalHook> Store<H> {
     ///
     /// # Panics
     /// If the handle is not valid any more, see [`Handle`].
-    #[inline]
+    #[inline(always)]
     pub fn entry(&self, handle: Handle) -> Entry<'_> {
         self.assert_valid(handle);
         let (region, entry) = (&self.memory.region, handle.entry);
         let head = Head::at(region, entry);
         let shape = head.shape(region, entry);
+        let (key, first) = shape.key_and_first(region, entry);
         Entry {
-            key: &region.bytes()[shape.key_range(entry)],
-            value: Value::at(region, entry, shape),
+            key,
+            value: Value::with_first(region, entry, shape, first),
             flags: head.flags(),
             version: self.memory.frame.version(&head),
             expires_at_ms: self.memory.frame.expires_at_ms(&head, region, entry),
@@ -133,12 +137,14 @@ impl<H: RemovalHook> Store<H> {
     pub fn set(&mut self, key: Key<'_>, write: Write<'_>, now_ms: u64) -> Result<u64, StoreError> {
         self.end_run();
         let nominal = self.check_lengths(key, write.value.len())?;
+        // If the key is absent this is read next; it comes while the index is waited for.
+        self.group(key).policy.prefetch(&self.memory.region, key.hash);
         let found = self.find_present(key, now_ms);
         self.check(write.condition, found)?;
         if self.memory.frame.base_ms == 0 {
             self.memory.frame.base_ms = now_ms.saturating_sub(BASE_BACK_MS).max(1);
         }
-        let kept = found.map(|entry| self.expires_at_ms(entry));
+        let kept = found.map(|found| self.expires_at_ms(found));
         let version = self.versions.next(now_ms);
         let expires_at_ms = self.group(key).expires_at_ms(write.expiry, kept, key.hash ^ version, now_ms);
         let shape = self.check_expiry(key, nominal, expires_at_ms)?;
@@ -146,9 +152,9 @@ impl<H: RemovalHook> Store<H> {
         self.group_mut(key).counters.sets += 1;
         let has_come = expires_at_ms != 0 && expires_at_ms <= now_ms;
         match found {
-            Some(entry) if has_come => self.remove(entry, Reason::Deleted),
+            Some(found) if has_come => self.remove(found, Reason::Deleted),
             None if has_come => {}
-            Some(entry) => self.change(key, entry, shape, Change::Whole(write.value), stamp),
+            Some(found) => self.change(key, found, shape, Change::Whole(write.value), stamp),
             None => self.insert(key, write.value, shape, stamp),
         }
         Ok(version)
@@ -160,11 +166,11 @@ impl<H: RemovalHook> Store<H> {
     /// [`StoreError::NotFound`], [`StoreError::VersionMismatch`].
     pub fn delete(&mut self, key: Key<'_>, version: u64, now_ms: u64) -> Result<(), StoreError> {
         self.end_run();
-        let entry = self.find_present(key, now_ms).ok_or(StoreError::NotFound)?;
-        if version != 0 && self.version(entry) != version {
+        let found = self.find_present(key, now_ms).ok_or(StoreError::NotFound)?;
+        if version != 0 && self.memory.frame.version(&found.head) != version {
             return Err(StoreError::VersionMismatch);
         }
-        self.remove(entry, Reason::Deleted);
+        self.remove(found, Reason::Deleted);
         self.group_mut(key).counters.deletes += 1;
         Ok(())
     }
@@ -178,12 +184,13 @@ impl<H: RemovalHook> Store<H> {
     pub fn touch(&mut self, key: Key<'_>, expiry: Expiry, now_ms: u64) -> Result<Handle, StoreError> {
         self.end_run();
         let mut handle = self.look_up(key, now_ms).ok_or(StoreError::NotFound)?;
-        let kept = self.expires_at_ms(handle.entry);
-        let seed = key.hash ^ self.version(handle.entry) ^ now_ms;
+        let found = Found::at(&self.memory.region, handle.entry);
+        let kept = self.expires_at_ms(found);
+        let seed = key.hash ^ self.memory.frame.version(&found.head) ^ now_ms;
         let expires_at_ms = self.group(key).expires_at_ms(expiry, Some(kept), seed, now_ms);
-        let is_wide = Shape::at(&self.memory.region, handle.entry).is_wide;
+        let is_wide = found.shape(&self.memory.region).is_wide;
         if !is_wide && self.memory.frame.needs_wide(key.group, expires_at_ms) {
-            handle.entry = self.widen(key, handle.entry, expires_at_ms, now_ms)?;
+            handle.entry = self.widen(key, found, expires_at_ms, now_ms)?;
         } else {
             self.memory.set_expires_at_ms(handle.entry, expires_at_ms);
         }
@@ -206,17 +213,17 @@ impl<H: RemovalHook> Store<H> {
         now_ms: u64,
     ) -> Result<(i64, u64), StoreError> {
         self.end_run();
-        let Some(entry) = self.find_present(key, now_ms) else {
+        let Some(found) = self.find_present(key, now_ms) else {
             let number = initial.ok_or(StoreError::NotFound)?;
             let value = Decimal::new(number);
             let write = Write { value: value.as_bytes(), expiry, ..Write::default() };
             return Ok((number, self.set(key, write, now_ms)?));
         };
-        let value = self.value(entry).contiguous().ok_or(StoreError::NotANumber)?;
+        let value = self.value(found).contiguous().ok_or(StoreError::NotANumber)?;
         let number = number::parse(value).ok_or(StoreError::NotANumber)?;
         let sum = number.checked_add(delta).ok_or(StoreError::OutOfRange)?;
         let value = Decimal::new(sum);
-        let version = self.rewrite(key, entry, Change::Whole(value.as_bytes()), value.as_bytes().len(), now_ms)?;
+        let version = self.rewrite(key, found, Change::Whole(value.as_bytes()), value.as_bytes().len(), now_ms)?;
         Ok((sum, version))
     }
 
@@ -265,7 +272,7 @@ impl<H: RemovalHook> Store<H> {
 
     #[inline]
     fn assert_valid(&self, handle: Handle) {
-        assert_eq!(handle.generation, self.generation, "a handle was used after the entries may have moved");
+        assert!(handle.generation == self.generation, "a handle was used after the entries may have moved");
     }
 
     #[inline]
@@ -284,18 +291,14 @@ impl<H: RemovalHook> Store<H> {
         &mut self.groups[usize::from(key.group.0)]
     }
 
-    pub(crate) fn version(&self, entry: Ref) -> u64 {
-        self.memory.frame.version(&Head::at(&self.memory.region, entry))
+    #[inline]
+    pub(crate) fn expires_at_ms(&self, Found { entry, head }: Found) -> u64 {
+        self.memory.frame.expires_at_ms(&head, &self.memory.region, entry)
     }
 
-    pub(crate) fn expires_at_ms(&self, entry: Ref) -> u64 {
+    pub(crate) fn value(&self, found: Found) -> Value<'_> {
         let region = &self.memory.region;
-        self.memory.frame.expires_at_ms(&Head::at(region, entry), region, entry)
-    }
-
-    pub(crate) fn value(&self, entry: Ref) -> Value<'_> {
-        let region = &self.memory.region;
-        Value::at(region, entry, Shape::at(region, entry))
+        Value::at(region, found.entry, found.shape(region))
     }
 
     /// Why an entry is absent although it is in memory; `None`: it is present.
@@ -307,15 +310,14 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// A get, in a run that has begun.
-    #[inline]
+    #[inline(always)]
     fn look_up(&mut self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
-        let Some(entry) = self.memory.find(key) else {
+        let Some(Found { entry, head }) = self.memory.find(key) else {
             self.group_mut(key).counters.misses += 1;
             return None;
         };
-        let head = Head::at(&self.memory.region, entry);
         if let Some(reason) = self.absence(key.group, &head, entry, now_ms) {
-            self.remove(entry, reason);
+            self.remove(Found { entry, head }, reason);
             self.group_mut(key).counters.misses += 1;
             return None;
         }
@@ -327,14 +329,13 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// The entry of a key. One that is absent by now is removed.
-    #[inline]
-    pub(crate) fn find_present(&mut self, key: Key<'_>, now_ms: u64) -> Option<Ref> {
-        let entry = self.memory.find(key)?;
-        let head = Head::at(&self.memory.region, entry);
-        match self.absence(key.group, &head, entry, now_ms) {
-            None => Some(entry),
+    #[inline(always)]
+    pub(crate) fn find_present(&mut self, key: Key<'_>, now_ms: u64) -> Option<Found> {
+        let found = self.memory.find(key)?;
+        match self.absence(key.group, &found.head, found.entry, now_ms) {
+            None => Some(found),
             Some(reason) => {
-                self.remove(entry, reason);
+                self.remove(found, reason);
                 None
             }
         }

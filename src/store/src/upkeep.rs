@@ -1,11 +1,13 @@
 //! Groups, and the work on all entries of one or of all.
 
 use alloc::vec;
+use core::ops::ControlFlow;
 
 use crate::block::{self, Head, Shape};
 use crate::group::Group;
-use crate::limits::{ENTRY_INDEX_BYTES, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
+use crate::memory::Found;
 use crate::policy::Replacement;
 use crate::region::{Region, Use};
 use crate::sweep::Step;
@@ -92,6 +94,7 @@ impl<H: RemovalHook> Store<H> {
             segments_log: segments(Use::Log),
             segments_index: segments(Use::Index),
             segments_ghost: segments(Use::Ghost),
+            segments_taken: region.taken(),
             index_lines: self.memory.index.lines() as u64,
             index_waits: self.memory.index.wants_segment(region),
             index_moves: self.memory.index.moved(),
@@ -105,31 +108,30 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Shows entries of a group, and returns the cursor for the next call, `None` after the last; 0 is the first cursor.
-    /// A key that is there throughout all calls is shown at least once, whatever else happens between them. Shows at
-    /// least `count` entries if there are so many, and as many more as lie with the last in the index; passes over
-    /// [`SCAN_LINES_MAX`] lines of the index at most. This is no access to the entries.
+    /// A key that is there throughout all calls is shown at least once, whatever else happens between them. Goes on until
+    /// `visit` breaks it off or it has passed over [`SCAN_LINES_MAX`] lines of the index; entries that lie together in
+    /// the index are shown together, at most [`crate::limits::HOME_ENTRIES_MAX`] of them, whatever `visit` says. This is
+    /// no access to the entries.
     pub fn scan(
         &self,
         group: GroupIndex,
         cursor: u64,
-        count: usize,
         now_ms: u64,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Option<u64> {
-        let (memory, mut cursor, mut seen) = (&self.memory, cursor, 0);
+        let (memory, mut cursor, mut flow) = (&self.memory, cursor, ControlFlow::Continue(()));
         for _ in 0..SCAN_LINES_MAX {
-            if seen >= count {
-                break;
-            }
             let hash_of = |region: &Region, entry| memory.hashes.of(region, entry);
             cursor = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
                 let head = Head::at(&memory.region, entry);
                 let is_of_group = block::group(&memory.region, entry) == group;
                 if is_of_group && self.absence(group, &head, entry, now_ms).is_none() {
-                    seen += 1;
-                    visit(self.entry(self.handle(&head, entry, now_ms)));
+                    flow = visit(self.entry(self.handle(&head, entry, now_ms)));
                 }
             })?;
+            if flow.is_break() {
+                break;
+            }
         }
         Some(cursor)
     }
@@ -158,8 +160,8 @@ impl<H: RemovalHook> Store<H> {
 
     /// Removes expired and invalidated entries without their being asked for, and evicts where a budget was lowered. It
     /// takes up to `steps` steps, and goes on there the next time: each looks at one place in memory, or passes over a
-    /// segment where nothing can have expired. While nothing at all can have expired it takes none. One step more is
-    /// taken for each group whose budget was lowered and is not met.
+    /// segment where nothing can have expired. While nothing at all can have expired it takes none. Towards budgets that
+    /// were lowered and are not met it takes about as many more, of which an eviction counts as [`EVICTION_STEPS`].
     pub fn reclaim(&mut self, now_ms: u64, steps: usize) -> Reclaimed {
         self.end_run();
         let mut reclaimed = Reclaimed::default();
@@ -170,10 +172,10 @@ impl<H: RemovalHook> Store<H> {
                 Step::Passed => continue,
                 Step::Entry(entry) => entry,
             };
-            let group = block::group(&memory.region, entry);
-            let head = Head::at(&memory.region, entry);
-            let Some(reason) = self.absence(group, &head, entry, now_ms) else {
-                let expires_at_ms = self.expires_at_ms(entry);
+            let found = Found::at(&memory.region, entry);
+            let group = found.head.group(&memory.region, entry);
+            let Some(reason) = self.absence(group, &found.head, entry, now_ms) else {
+                let expires_at_ms = self.expires_at_ms(found);
                 self.memory.sweep.stays(expires_at_ms);
                 continue;
             };
@@ -181,7 +183,7 @@ impl<H: RemovalHook> Store<H> {
             reclaimed.bytes += u64::from(list::charge(&self.memory.region, entry, unit));
             reclaimed.expired += u64::from(reason == Reason::Expired);
             reclaimed.invalidated += u64::from(reason == Reason::Invalidated);
-            self.remove(entry, reason);
+            self.remove(found, reason);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
         reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
@@ -189,19 +191,24 @@ impl<H: RemovalHook> Store<H> {
         reclaimed
     }
 
-    /// Takes steps towards the budgets that were lowered.
-    fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, steps: usize) {
+    /// Takes steps towards the budgets that were lowered, one group after the other, as long as `steps` last.
+    fn shrink_budgets(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, mut steps: usize) {
         for index in 0..self.groups.len() {
-            let before = self.groups[index].counters.bytes;
-            for _ in 0..steps {
-                if !self.groups[index].shrink() {
-                    break;
-                }
-                reclaimed.evicted += self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+            let before = self.groups[index].counters;
+            while steps > 0 && self.groups[index].shrink() {
+                let evicted = self.make_room(GroupIndex(index as u16), 0, NONE, now_ms, true);
+                steps = steps.saturating_sub((evicted as usize).max(1) * EVICTION_STEPS);
             }
-            reclaimed.bytes += before - self.groups[index].counters.bytes;
-            reclaimed.more |= self.groups[index].is_shrinking();
+            // Victims may have been absent already.
+            let after = &self.groups[index].counters;
+            let (evicted, expired) = (after.evictions - before.evictions, after.expirations - before.expirations);
+            reclaimed.evicted += evicted;
+            reclaimed.expired += expired;
+            reclaimed.invalidated += before.entries - after.entries - evicted - expired;
+            reclaimed.bytes += before.bytes - after.bytes;
+            reclaimed.shrinking |= self.groups[index].is_shrinking();
         }
+        reclaimed.more |= reclaimed.shrinking;
     }
 
     /// Walks everything, and holds every account against what is there.
@@ -213,12 +220,13 @@ impl<H: RemovalHook> Store<H> {
         let (region, memory) = (&self.memory.region, &self.memory);
         let (mut entries, mut charges) = (vec![0; self.groups.len()], vec![0; self.groups.len()]);
         for entry in memory.entries() {
+            let found = Found::at(region, entry);
             let index = usize::from(block::group(region, entry).0);
-            let (shape, unit) = (Shape::at(region, entry), self.groups[index].settings.charge);
+            let (shape, unit) = (found.shape(region), self.groups[index].settings.charge);
             assert!(shape.value_bytes <= self.settings.value_bytes_max, "entry {entry} is too large");
-            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(entry));
+            memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(found));
             entries[index] += 1;
-            charges[index] += u64::from(list::charge(region, entry, unit));
+            charges[index] += u64::from(list::charge_of(shape, region.segment_bytes(), unit));
         }
         for (index, group) in self.groups.iter().enumerate() {
             let name = &group.settings.name;

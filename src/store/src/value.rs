@@ -19,7 +19,12 @@ pub struct Value<'a> {
 impl<'a> Value<'a> {
     #[inline]
     pub(crate) fn at(region: &'a Region, entry: Ref, shape: block::Shape) -> Self {
-        let first = &region.bytes()[shape.first_range(entry, region.segment_bytes())];
+        Self::with_first(region, entry, shape, shape.key_and_first(region, entry).1)
+    }
+
+    /// The value of an entry, whose first part is known.
+    #[inline]
+    pub(crate) fn with_first(region: &'a Region, entry: Ref, shape: block::Shape, first: &'a [u8]) -> Self {
         let places = match shape.pieces {
             0 => &[],
             _ => &region.bytes()[shape.places_range(entry)],

@@ -3,7 +3,7 @@
 use crate::block::{self, Head, Shape, Stamp};
 use crate::limits::KEY_BYTES_MAX;
 use crate::list::{self, NONE};
-use crate::memory::Change;
+use crate::memory::{Change, Found};
 use crate::policy::{Departure, Replacement};
 use crate::region::Ref;
 use crate::{Condition, GroupIndex, Key, Reason, Removal, RemovalHook, Store, StoreError};
@@ -15,20 +15,33 @@ pub(crate) struct Work {
     pub(crate) moved_bytes_max: u64,
     /// Entries evicted for want of memory.
     pub(crate) evictions: u64,
+    /// The group that such entries are taken from, for so many more.
+    pub(crate) pressed: (usize, u32),
 }
 
 impl<H: RemovalHook> Store<H> {
     /// The shape of an entry with these lengths that says no far time, if it is within all limits.
+    #[inline]
     pub(crate) fn check_lengths(&self, key: Key<'_>, value_bytes: usize) -> Result<Shape, StoreError> {
         if key.bytes.len() > KEY_BYTES_MAX || value_bytes > self.settings.value_bytes_max {
             return Err(StoreError::TooLarge);
         }
-        let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
-        self.check_shape(key, shape)?;
-        Ok(shape)
+        match self.memory.small_shape(key.group, key.bytes.len(), value_bytes) {
+            // What is small is within all limits but perhaps this one.
+            Some(shape) => match u64::from(self.charge(key, shape)) <= self.group(key).settings.budget_bytes {
+                true => Ok(shape),
+                false => Err(StoreError::TooLarge),
+            },
+            None => {
+                let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
+                self.check_shape(key, shape)?;
+                Ok(shape)
+            }
+        }
     }
 
     /// The same shape, or a wide one if the entry expires at a time that calls for it, within all limits too.
+    #[inline]
     pub(crate) fn check_expiry(&self, key: Key<'_>, shape: Shape, expires_at_ms: u64) -> Result<Shape, StoreError> {
         if shape.is_wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
             return Ok(shape);
@@ -48,15 +61,17 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// What an entry of this shape costs.
+    #[inline]
     fn charge(&self, key: Key<'_>, shape: Shape) -> u32 {
         list::charge_of(shape, self.memory.region.segment_bytes(), self.group(key).settings.charge)
     }
 
-    pub(crate) fn check(&self, condition: Condition, found: Option<Ref>) -> Result<(), StoreError> {
+    #[inline]
+    pub(crate) fn check(&self, condition: Condition, found: Option<Found>) -> Result<(), StoreError> {
         match (condition, found) {
             (Condition::Absent, Some(_)) => Err(StoreError::Exists),
             (Condition::Present | Condition::Version(_), None) => Err(StoreError::NotFound),
-            (Condition::Version(version), Some(entry)) if self.version(entry) != version => {
+            (Condition::Version(version), Some(found)) if self.memory.frame.version(&found.head) != version => {
                 Err(StoreError::VersionMismatch)
             }
             _ => Ok(()),
@@ -71,26 +86,26 @@ impl<H: RemovalHook> Store<H> {
         now_ms: u64,
     ) -> Result<u64, StoreError> {
         self.end_run();
-        let entry = self.find_present(key, now_ms).ok_or(StoreError::NotFound)?;
-        let value_bytes = self.value(entry).len().saturating_add(added);
-        self.rewrite(key, entry, change, value_bytes, now_ms)
+        let found = self.find_present(key, now_ms).ok_or(StoreError::NotFound)?;
+        let value_bytes = self.value(found).len().saturating_add(added);
+        self.rewrite(key, found, change, value_bytes, now_ms)
     }
 
     /// Changes the value of an entry that keeps its flags and expiry.
     pub(crate) fn rewrite(
         &mut self,
         key: Key<'_>,
-        entry: Ref,
+        found: Found,
         change: Change<'_>,
         value_bytes: usize,
         now_ms: u64,
     ) -> Result<u64, StoreError> {
         let shape = self.check_lengths(key, value_bytes)?;
-        let (expires_at_ms, flags) = (self.expires_at_ms(entry), Head::at(&self.memory.region, entry).flags());
+        let (expires_at_ms, flags) = (self.expires_at_ms(found), found.head.flags());
         let shape = self.check_expiry(key, shape, expires_at_ms)?;
         let version = self.versions.next(now_ms);
         self.group_mut(key).counters.sets += 1;
-        self.change(key, entry, shape, change, Stamp { version, expires_at_ms, flags, now_ms });
+        self.change(key, found, shape, change, Stamp { version, expires_at_ms, flags, now_ms });
         Ok(version)
     }
 
@@ -104,50 +119,50 @@ impl<H: RemovalHook> Store<H> {
         self.make_log_room(key.group, shape, NONE, stamp.now_ms);
         let entry = self.memory.write(key, shape, value, stamp);
         while let Err(crowded) = self.memory.enter(key.hash, entry) {
-            self.remove(crowded.victim, Reason::Evicted);
+            self.remove(Found::at(&self.memory.region, crowded.victim), Reason::Evicted);
         }
         let group = &mut self.groups[usize::from(key.group.0)];
-        group.policy.insert(&mut self.memory.region, entry, group.budget);
+        group.policy.insert(&mut self.memory.region, entry, charge);
         group.counters.entries += 1;
         group.counters.bytes += u64::from(charge);
     }
 
     /// Gives a present entry another value; to the policy, that is an access.
-    pub(crate) fn change(&mut self, key: Key<'_>, entry: Ref, shape: Shape, change: Change<'_>, stamp: Stamp) {
-        self.report(entry, Reason::Replaced);
-        let old = Shape::at(&self.memory.region, entry);
+    #[inline]
+    pub(crate) fn change(&mut self, key: Key<'_>, found: Found, shape: Shape, change: Change<'_>, stamp: Stamp) {
+        self.report(found, Reason::Replaced);
+        let old = found.shape(&self.memory.region);
         let fits = Shape { is_wide: old.is_wide, ..shape } == old && (old.is_wide || !shape.is_wide);
         if let Change::Whole(value) = change
             && fits
         {
-            self.memory.overwrite(entry, old, value, stamp);
+            self.memory.overwrite(found, old, value, stamp);
             let group = &mut self.groups[usize::from(key.group.0)];
-            return group.policy.access(&mut self.memory.region, entry);
+            return group.policy.access(&mut self.memory.region, found.entry);
         }
-        let entry = self.relocate(key, entry, shape, change, stamp);
+        let entry = self.relocate(key, found.entry, shape, change, stamp);
         self.groups[usize::from(key.group.0)].policy.access(&mut self.memory.region, entry);
-        self.recharge(key, entry, self.charge(key, old), stamp.now_ms);
+        self.recharge(key, entry, [old, shape], stamp.now_ms);
     }
 
     /// Makes the header of an entry able to say that it expires decades from now.
     pub(crate) fn widen(
         &mut self,
         key: Key<'_>,
-        entry: Ref,
+        found: Found,
         expires_at_ms: u64,
         now_ms: u64,
     ) -> Result<Ref, StoreError> {
-        let region = &self.memory.region;
-        let head = Head::at(region, entry);
-        let old = head.shape(region, entry);
+        let head = found.head;
+        let old = found.shape(&self.memory.region);
         let shape = Shape { is_wide: true, ..old };
         self.check_shape(key, shape)?;
-        let (version, flags) = (self.version(entry), head.flags());
+        let (version, flags) = (self.memory.frame.version(&head), head.flags());
         let stamp = Stamp { version, expires_at_ms, flags, now_ms };
-        let entry = self.relocate(key, entry, shape, Change::Append(&[]), stamp);
+        let entry = self.relocate(key, found.entry, shape, Change::Append(&[]), stamp);
         block::set_marks(&mut self.memory.region, entry, head.marks());
         Head::at(&self.memory.region, entry).access(&mut self.memory.region, entry, now_ms);
-        Ok(self.recharge(key, entry, self.charge(key, old), now_ms))
+        Ok(self.recharge(key, entry, [old, shape], now_ms))
     }
 
     /// Writes an entry anew, in another shape, and returns its new place.
@@ -159,8 +174,8 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Settles that an entry costs something else, and returns its place.
-    fn recharge(&mut self, key: Key<'_>, entry: Ref, old: u32, now_ms: u64) -> Ref {
-        let charge = self.charge(key, Shape::at(&self.memory.region, entry));
+    fn recharge(&mut self, key: Key<'_>, entry: Ref, shapes: [Shape; 2], now_ms: u64) -> Ref {
+        let [old, charge] = shapes.map(|shape| self.charge(key, shape));
         if charge != old {
             let group = &mut self.groups[usize::from(key.group.0)];
             group.policy.recharge(&self.memory.region, entry, old, charge);
@@ -195,42 +210,52 @@ impl<H: RemovalHook> Store<H> {
 
     /// Removes a victim; whether it was there until now.
     pub(crate) fn evict(&mut self, victim: Ref, now_ms: u64) -> bool {
-        let group = block::group(&self.memory.region, victim);
-        let absence = self.absence(group, &Head::at(&self.memory.region, victim), victim, now_ms);
-        self.remove(victim, absence.unwrap_or(Reason::Evicted));
+        let found = Found::at(&self.memory.region, victim);
+        let group = found.head.group(&self.memory.region, victim);
+        let absence = self.absence(group, &found.head, victim, now_ms);
+        self.remove(found, absence.unwrap_or(Reason::Evicted));
         absence.is_none()
     }
 
     /// Removes an entry from everything.
-    pub(crate) fn remove(&mut self, entry: Ref, reason: Reason) {
-        self.report(entry, reason);
+    pub(crate) fn remove(&mut self, found: Found, reason: Reason) {
+        self.report(found, reason);
         let region = &self.memory.region;
-        let (index, hash) = (block::group(region, entry), self.memory.hashes.of(region, entry));
+        let (index, hash) = (found.head.group(region, found.entry), self.memory.hashes.of_found(region, found));
+        let shape = found.shape(region);
+        self.memory.prefetch_line(hash);
+        let region = &self.memory.region;
+        let group = &mut self.groups[usize::from(index.0)];
         let departure = match reason {
-            Reason::Evicted => Departure::Evicted { hash },
+            Reason::Evicted => {
+                group.policy.prefetch(region, hash);
+                Departure::Evicted { hash }
+            }
             _ => Departure::Removed,
         };
-        let group = &mut self.groups[usize::from(index.0)];
         match reason {
             Reason::Evicted => group.counters.evictions += 1,
             Reason::Expired => group.counters.expirations += 1,
             Reason::Deleted | Reason::Replaced | Reason::Invalidated => {}
         }
         group.counters.entries -= 1;
-        group.counters.bytes -= u64::from(list::charge(region, entry, group.settings.charge));
-        group.policy.remove(&mut self.memory.region, entry, departure, group.budget);
-        self.memory.remove(hash, entry);
+        let charge = list::charge_of(shape, region.segment_bytes(), group.settings.charge);
+        group.counters.bytes -= u64::from(charge);
+        group.policy.remove(&mut self.memory.region, found.entry, charge, departure, group.budget);
+        self.memory.remove(hash, found.entry, shape);
     }
 
-    fn report(&mut self, entry: Ref, reason: Reason) {
+    #[inline]
+    fn report(&mut self, found: Found, reason: Reason) {
         if !H::ENABLED {
             return;
         }
         let region = &self.memory.region;
-        let shape = Shape::at(region, entry);
+        let shape = found.shape(region);
         let bytes = (shape.key_bytes + shape.value_bytes) as u64;
-        let (group, version) = (block::group(region, entry), self.version(entry));
-        let removal = Removal { group, key: block::key(region, entry), reason, bytes, version };
+        let (group, version) = (found.head.group(region, found.entry), self.memory.frame.version(&found.head));
+        let (key, _) = shape.key_and_first(region, found.entry);
+        let removal = Removal { group, key, reason, bytes, version };
         self.hook.removed(removal);
     }
 }

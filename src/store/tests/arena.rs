@@ -1,5 +1,7 @@
 //! What the store promises about its memory, and mistakes that stores of this kind make.
 
+use std::ops::ControlFlow;
+
 use larder_store::limits::{CLEAN_RATIO, GHOST_BYTES, MEMORY_BYTES_MIN, SEGMENT_BYTES_MIN};
 use larder_store::{
     Charge, Expiry, GroupError, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreError, StoreSettings,
@@ -181,6 +183,31 @@ fn ghosts_are_remembered_while_memory_is_full() {
     store.validate();
 }
 
+/// Many groups that all would have ghosts, where hardly one can have them: evicting must not try again and again.
+#[test]
+fn ghosts_that_cannot_have_memory_are_not_begun_again_and_again() {
+    let groups = 60;
+    let mut store = store(PolicyKind::TwoQ, MEMORY_BYTES_MIN);
+    store.set_budget(GROUP, MEMORY_BYTES_MIN / 61).unwrap();
+    let other = |number| group(&format!("group {number}"), PolicyKind::TwoQ, Charge::Bytes, MEMORY_BYTES_MIN / 61);
+    let groups: Vec<_> = (0..groups).map(|number| store.create_group(other(number)).unwrap()).collect();
+    let mut before = store.memory();
+    for number in 0..60_000_u32 {
+        let (group, bytes) = (groups[number as usize % groups.len()], number.to_le_bytes());
+        store.set(Key { group, ..key(&bytes) }, write(&[1; 64]), NOW).unwrap();
+        if number % 1000 == 0 {
+            store.validate();
+        }
+        if number == 30_000 {
+            before = store.memory();
+        }
+    }
+    let after = store.memory();
+    let bytes = after.written_bytes + after.moved_bytes - before.written_bytes - before.moved_bytes;
+    let (taken, needed) = (after.segments_taken - before.segments_taken, bytes / after.segment_bytes);
+    assert!(taken < 2 * needed, "{taken} segments were taken for the bytes of {needed}");
+}
+
 #[test]
 fn a_smaller_budget_is_approached_in_steps() {
     for policy in [PolicyKind::Lru, PolicyKind::TwoQ] {
@@ -285,12 +312,13 @@ fn a_scan_shows_what_is_there_throughout() {
     let (mut seen, mut cursor, mut calls) = (vec![0; 20_000], Some(0), 0);
     while let Some(at) = cursor {
         let mut shown = 0;
-        cursor = store.scan(GROUP, at, 100, NOW, |entry| {
+        cursor = store.scan(GROUP, at, NOW, |entry| {
             let number = u32::from_le_bytes(entry.key.try_into().unwrap()) as usize;
             shown += 1;
             if let Some(seen) = seen.get_mut(number) {
                 *seen += 1;
             }
+            if shown < 100 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         assert!(shown < 200, "{shown} at once");
         calls += 1;

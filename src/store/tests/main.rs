@@ -1,10 +1,18 @@
 //! Tests of the store through its public face.
 
+mod allocations;
 mod arena;
+mod bounds;
 mod contract;
+mod expiry;
 mod model;
+mod operation;
 mod plain;
+mod run;
+mod scan;
+mod shrinking;
 mod traces;
+mod upkeep;
 
 use larder_store::{Charge, GroupSettings, PolicyKind, StoreSettings};
 

@@ -1,10 +1,13 @@
 //! The plain model of a group: a map of entries, and their exact order of use.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use larder_store::{
     Charge, Expiry, GroupCounters, GroupIndex, GroupSettings, Marks, PolicyKind, Reason, Removal, RemovalHook,
 };
+
+use crate::run::Scan;
 
 /// Keeps what the store reports until somebody takes it.
 #[derive(Debug, Default)]
@@ -29,28 +32,76 @@ impl RemovalHook for Recorder {
 }
 
 /// An entry as the next access finds it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) value: Vec<u8>,
     pub(crate) flags: u32,
     pub(crate) version: u64,
     pub(crate) expires_at_ms: u64,
+    /// The last ms at which it may expire, as long as only a band is known; then `expires_at_ms` is the first.
+    pub(crate) latest_ms: u64,
     pub(crate) accessed_ms: u64,
     pub(crate) hit: bool,
     pub(crate) marks: Marks,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |held: &Self| (held.flags, held.version, held.expires_at_ms, held.accessed_ms, held.hit, held.marks);
+        all(self) == all(other) && self.value == other.value
+    }
+}
+
+impl Held {
+    /// An entry that was just stored, and expires at one of these times.
+    pub(crate) fn new(value: Vec<u8>, flags: u32, expires: RangeInclusive<u64>) -> Self {
+        let (version, accessed_ms, hit, marks) = (0, 0, false, Marks::default());
+        let (expires_at_ms, latest_ms) = expires.into_inner();
+        Self { value, flags, version, expires_at_ms, latest_ms, accessed_ms, hit, marks }
+    }
+
+    /// Sets when it expires.
+    pub(crate) fn expire(&mut self, expires: RangeInclusive<u64>) {
+        (self.expires_at_ms, self.latest_ms) = expires.into_inner();
+    }
+
+    /// Whether only a band is known of its time.
+    pub(crate) fn is_jittered(&self) -> bool {
+        self.expires_at_ms != self.latest_ms
+    }
+
+    /// Learns when it expires, which has to be within the band.
+    pub(crate) fn learn(&mut self, expires_at_ms: u64, context: &str) {
+        let band = self.expires_at_ms..=self.latest_ms;
+        assert!(band.contains(&expires_at_ms), "{context}: {expires_at_ms} is not in {band:?}");
+        self.expire(expires_at_ms..=expires_at_ms);
+    }
+
+    /// The number that its value spells as numbers are written.
+    pub(crate) fn number(&self) -> Option<i64> {
+        let text = std::str::from_utf8(&self.value).ok()?;
+        text.parse().ok().filter(|number: &i64| number.to_string() == text)
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct ModelGroup {
     pub(crate) settings: GroupSettings,
     pub(crate) piece_bytes: usize,
+    /// The most that an entry may take in this memory, whatever the budget.
+    pub(crate) entry_bytes_max: u64,
+    /// What the budget was before it was lowered and that was met.
+    pub(crate) budget_before: u64,
     /// Whether memory may be short, so that entries are evicted although their group has room.
     pub(crate) is_tight: bool,
+    /// Whether the index may have no room for so many keys of one hash, so that any of these is evicted.
+    pub(crate) is_crowded: bool,
     pub(crate) floor: u64,
     pub(crate) generation: u64,
     pub(crate) held: HashMap<Vec<u8>, Held>,
     /// By use, the most recent first.
     pub(crate) order: Vec<Vec<u8>>,
+    pub(crate) scan: Option<Scan>,
     pub(crate) counters: GroupCounters,
     pub(crate) removals: HashMap<Reason, u64>,
 }
@@ -63,6 +114,12 @@ impl ModelGroup {
         }
     }
 
+    /// Whether an entry may be as large as this.
+    pub(crate) fn fits(&self, key: &[u8], value_bytes: usize) -> bool {
+        entry_bytes(key.len(), value_bytes, self.piece_bytes) <= self.entry_bytes_max
+            && self.charge(key, value_bytes) <= self.settings.budget_bytes
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.held.iter().map(|(key, held)| self.charge(key, held.value.len())).sum()
     }
@@ -73,14 +130,18 @@ impl ModelGroup {
             .filter(|held| held.version > self.floor && (held.expires_at_ms == 0 || now_ms < held.expires_at_ms))
     }
 
-    pub(crate) fn expires_at_ms(&self, expiry: Expiry, kept: Option<u64>, now_ms: u64) -> u64 {
+    /// The times at one of which an entry expires.
+    pub(crate) fn expires_at_ms(&self, expiry: Expiry, kept: Option<u64>, now_ms: u64) -> RangeInclusive<u64> {
+        let GroupSettings { ttl_ms, ttl_jitter, .. } = self.settings;
+        let band_ms = ttl_ms * u64::from(ttl_jitter) / 100;
+        let only = |at_ms| at_ms..=at_ms;
         match expiry {
-            Expiry::Never => 0,
-            Expiry::After(ttl_ms) => now_ms + ttl_ms,
-            Expiry::At(at_ms) => at_ms,
-            Expiry::Keep if kept.is_some() => kept.unwrap(),
-            _ if self.settings.ttl_ms == 0 => 0,
-            _ => now_ms + self.settings.ttl_ms,
+            Expiry::Never => only(0),
+            Expiry::After(ttl_ms) => only(now_ms + ttl_ms),
+            Expiry::At(at_ms) => only(at_ms),
+            Expiry::Keep if kept.is_some() => only(kept.unwrap()),
+            _ if ttl_ms == 0 => only(0),
+            _ => now_ms + ttl_ms - band_ms..=now_ms + ttl_ms + band_ms,
         }
     }
 
@@ -89,19 +150,77 @@ impl ModelGroup {
         self.order.insert(0, key.to_vec());
     }
 
+    /// Gives an entry what a write put in its place.
+    pub(crate) fn replace(&mut self, cause: &Cause, removal: &Removed) {
+        let held = cause.outcome().and_then(|outcome| outcome.held.clone());
+        self.held.insert(removal.key.clone(), held.expect("a write that stores replaces"));
+        self.use_key(&removal.key);
+    }
+
+    /// Whether an entry of this group may leave as was reported.
+    pub(crate) fn assert_right(&self, cause: &Cause, removal: &Removed, now_ms: u64, context: &str) {
+        let held = self.held.get(&removal.key).unwrap_or_else(|| panic!("{context}: {removal:?} is not held"));
+        assert_eq!(removal.version, held.version, "{context}");
+        assert_eq!(removal.bytes, (removal.key.len() + held.value.len()) as u64, "{context}");
+        let expired = held.expires_at_ms != 0 && held.expires_at_ms <= now_ms;
+        let invalidated = held.version <= self.floor;
+        let is_own = |outcome: &&Outcome| outcome.group == usize::from(removal.group.0);
+        let target = cause.outcome().filter(is_own).filter(|outcome| outcome.key == removal.key);
+        match removal.reason {
+            Reason::Invalidated => assert!(invalidated, "{context}: {removal:?}"),
+            Reason::Expired => assert!(expired && !invalidated, "{context}: {removal:?}"),
+            Reason::Deleted => assert!(target.is_some_and(|target| target.held.is_none()), "{context}: {removal:?}"),
+            Reason::Replaced => assert!(target.is_some_and(|target| target.held.is_some()), "{context}: {removal:?}"),
+            Reason::Evicted => {
+                assert!(!expired && !invalidated && target.is_none(), "{context}: {removal:?}");
+                self.assert_turn(cause, removal, context);
+            }
+            other => panic!("{context}: unknown reason {other:?}"),
+        }
+    }
+
     /// An entry is evicted only if room is needed, and under `lru` only the least recently used one.
-    pub(crate) fn assert_turn(&self, outcome: &Outcome, removal: &Removed, context: &str) {
-        if self.settings.policy != PolicyKind::Lru {
+    fn assert_turn(&self, cause: &Cause, removal: &Removed, context: &str) {
+        let (group, added) = match cause {
+            Cause::Read => panic!("{context}: {removal:?} by what stores nothing"),
+            Cause::Reclaim => (usize::from(removal.group.0), 0),
+            Cause::Write(Outcome { group, key, held }) => {
+                let held = held.as_ref().unwrap_or_else(|| panic!("{context}: {removal:?} by a removal"));
+                let is_new = !self.held.contains_key(key);
+                (*group, if is_new { self.charge(key, held.value.len()) } else { 0 })
+            }
+        };
+        if self.is_tight && !matches!(cause, Cause::Reclaim) {
+            assert!(self.is_crowded || self.is_next(removal), "{context}: another entry was used less recently");
             return;
         }
-        assert_eq!(self.order.last(), Some(&removal.key), "{context}: another entry was used less recently");
-        let held = outcome.held.as_ref().expect("only a write that stores evicts");
-        let added = match self.held.contains_key(&outcome.key) {
-            true => 0,
-            false => self.charge(&outcome.key, held.value.len()),
-        };
-        let was_needed = self.is_tight || self.bytes() + added > self.settings.budget_bytes;
-        assert!(was_needed, "{context}: there was room");
+        assert_eq!(group, usize::from(removal.group.0), "{context}: another group pays");
+        assert!(self.is_next(removal), "{context}: another entry was used less recently");
+        let is_exact = self.settings.policy == PolicyKind::Lru;
+        assert!(!is_exact || self.bytes() + added > self.settings.budget_bytes, "{context}: there was room");
+    }
+
+    fn is_next(&self, removal: &Removed) -> bool {
+        self.settings.policy != PolicyKind::Lru || self.order.last() == Some(&removal.key)
+    }
+}
+
+/// What entries leave for.
+pub(crate) enum Cause {
+    /// Something that stores nothing.
+    Read,
+    /// A write that was a success.
+    Write(Outcome),
+    /// Work in the background.
+    Reclaim,
+}
+
+impl Cause {
+    fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Cause::Write(outcome) => Some(outcome),
+            Cause::Read | Cause::Reclaim => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::duration::parse_duration;
+use crate::size::parse_size;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -22,6 +23,8 @@ Examples:
   printf '%s' \"$BODY\" | larder-cli set page -
   larder-cli --json mget user:17 user:18 | jq '.entries[] | select(.found) | .value'
   larder-cli incr hits 5 --initial 0
+  larder-cli scan --pattern 'user:*'
+  larder-cli group alter scores --memory 64MiB
 
 Output:
   `get` writes the bytes of the value and nothing else; only a terminal gets a line end behind them. Lists are one
@@ -110,10 +113,41 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "initial")]
         ttl: Option<Duration>,
     },
+    /// List the keys of the group, one on each line, as they are found
+    ///
+    /// Every key that is there throughout is listed at least once. Values are not read, and eviction does not notice.
+    Scan {
+        /// Only keys that match: `*` for any bytes, `?` for one, `[abc]`, `[a-z]` or `[^a]`, and `\` before a byte that
+        /// is meant as it is
+        #[arg(long, value_name = "GLOB")]
+        pattern: Option<OsString>,
+        /// About how many keys a server looks at for one answer, up to 1000
+        #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+    },
+    /// Show groups, or change one while the servers run
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Show the counters of the servers
     Stats,
     /// Show the nodes and the share of the keys that each owns
     Topology,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Show every group: its policy, its memory budget, the bytes that it uses, its entries
+    List,
+    /// Change a group on every node until the node ends; what is to last belongs into the configuration too
+    Alter {
+        /// The group
+        name: String,
+        /// Its memory on each node, over all shards, such as 64MiB. More is there at once, less is reached within
+        /// seconds, and no request fails. The group "default" gives or takes the difference, unless the configuration
+        /// gives it a budget of its own
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        memory: u64,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +227,10 @@ mod tests {
         assert!(parse("touch k").is_err());
         assert!(parse("del k --if-version 0").is_err());
         assert!(parse("mget").is_err());
+        assert!(parse("scan --count 0").is_err());
+        assert!(parse("group alter scores").is_err());
+        assert!(parse("group alter scores --memory 64M").is_err());
+        assert!(parse("group alter --memory 64MiB").is_err());
     }
 
     #[test]

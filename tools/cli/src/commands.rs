@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 
-use larder_client::{Client, Condition, DeleteOutcome, Expiry, IncrementOptions, SetOptions, expires_after};
+use larder_client::{
+    Client, Condition, DeleteOutcome, Expiry, IncrementOptions, ScanOptions, SetOptions, expires_after,
+};
 
-use crate::arguments::{Command, SetArguments, TouchExpiry, WriteOptions};
+use crate::arguments::{Command, GroupCommand, SetArguments, TouchExpiry, WriteOptions};
 use crate::input::{bytes, value};
 use crate::report::{Report, Unusable};
+use crate::scan;
 
 /// A command with all its input at hand, so that nothing is sent when a part of it is not usable.
 #[derive(Debug)]
@@ -18,6 +21,9 @@ pub(crate) enum Prepared {
     SetMany { entries: Vec<(OsString, OsString)>, options: SetOptions },
     Touch { key: OsString, expiry: Expiry },
     Increment { key: OsString, delta: i64, options: IncrementOptions },
+    Scan(ScanOptions),
+    Groups,
+    AlterGroup { name: String, memory_bytes: u64 },
     Stats,
     Topology,
 }
@@ -44,13 +50,19 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
             let expiry = ttl.map_or(Expiry::Default, expires_after);
             Prepared::Increment { key, delta, options: IncrementOptions { initial, expiry } }
         }
+        Command::Scan { pattern, count } => {
+            let pattern = pattern.unwrap_or_default();
+            Prepared::Scan(ScanOptions::new().pattern(bytes(&pattern)).count(count))
+        }
+        Command::Group(GroupCommand::List) => Prepared::Groups,
+        Command::Group(GroupCommand::Alter { name, memory }) => Prepared::AlterGroup { name, memory_bytes: memory },
         Command::Stats => Prepared::Stats,
         Command::Topology => Prepared::Topology,
     })
 }
 
-/// Does it.
-pub(crate) async fn run(client: &Client, command: Prepared) -> anyhow::Result<Report> {
+/// Does it. Keys of a scan that are not for a JSON object are written as they come.
+pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyhow::Result<Report> {
     Ok(match command {
         Prepared::Get(key) => {
             let entry = client.get(bytes(&key)).await?;
@@ -88,6 +100,15 @@ pub(crate) async fn run(client: &Client, command: Prepared) -> anyhow::Result<Re
         Prepared::Increment { key, delta, options } => {
             let number = client.increment_with(bytes(&key), delta, options).await?;
             Report::Number { key, number }
+        }
+        Prepared::Scan(options) if json => Report::Keys(scan::collect(client, options).await?),
+        Prepared::Scan(options) => {
+            scan::print(client, options).await?;
+            Report::Written
+        }
+        Prepared::Groups => Report::Groups(client.stats().await?),
+        Prepared::AlterGroup { name, memory_bytes } => {
+            Report::Altered(client.group(&name)?.alter_memory(memory_bytes).await?)
         }
         Prepared::Stats => Report::Stats(client.stats().await?),
         Prepared::Topology => Report::Topology(client.refresh_topology().await?),

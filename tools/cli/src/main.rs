@@ -7,8 +7,11 @@
 mod arguments;
 mod commands;
 mod duration;
+mod groups;
 mod input;
 mod report;
+mod scan;
+mod size;
 mod stats;
 mod text;
 
@@ -61,6 +64,6 @@ fn run(arguments: Arguments) -> anyhow::Result<Report> {
             .deadline(arguments.timeout)
             .connect()
             .await?;
-        commands::run(&client, command).await
+        commands::run(&client, command, arguments.json).await
     })
 }

@@ -6,9 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use larder_client::{DeleteOutcome, Entry, Error, Number, SetOutcome, Stats, Topology};
+use larder_client::{AlteredGroup, Bytes, DeleteOutcome, Entry, Error, Number, SetOutcome, Stats, Topology};
 use serde_json::{Map, Value, json};
 
+use crate::groups;
 use crate::input::bytes;
 use crate::stats;
 use crate::text::{escaped, put_bytes};
@@ -66,13 +67,30 @@ type ByKey<T> = Vec<(OsString, Result<T, Error>)>;
 /// The result of a command.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Value { key: OsString, entry: Option<Entry> },
+    Value {
+        key: OsString,
+        entry: Option<Entry>,
+    },
     Values(ByKey<Option<Entry>>),
-    Stored { key: OsString, outcome: SetOutcome },
+    Stored {
+        key: OsString,
+        outcome: SetOutcome,
+    },
     StoredMany(ByKey<SetOutcome>),
     Deleted(ByKey<DeleteOutcome>),
-    Touched { key: OsString, version: Option<u64> },
-    Number { key: OsString, number: Option<Number> },
+    Touched {
+        key: OsString,
+        version: Option<u64>,
+    },
+    Number {
+        key: OsString,
+        number: Option<Number>,
+    },
+    Keys(Vec<Bytes>),
+    /// It was written while it came.
+    Written,
+    Groups(Vec<Stats>),
+    Altered(Vec<AlteredGroup>),
     Stats(Vec<Stats>),
     Topology(Arc<Topology>),
 }
@@ -88,7 +106,12 @@ impl Report {
             Report::Deleted(outcomes) => worst(outcomes, |outcome| *outcome == DeleteOutcome::Deleted),
             Report::Touched { version, .. } => met(version.is_some()),
             Report::Number { number, .. } => met(number.is_some()),
-            Report::Stats(_) | Report::Topology(_) => Exit::Done,
+            Report::Keys(_)
+            | Report::Written
+            | Report::Groups(_)
+            | Report::Altered(_)
+            | Report::Stats(_)
+            | Report::Topology(_) => Exit::Done,
         }
     }
 
@@ -136,6 +159,10 @@ impl Report {
                 Ok(DeleteOutcome::VersionMismatch) => complain(key, unmet(SetOutcome::VersionMismatch)),
                 Err(error) => complain(key, error),
             }),
+            Report::Keys(keys) => keys.iter().try_for_each(|key| writeln!(out, "{}", escaped(key))),
+            Report::Written => Ok(()),
+            Report::Groups(nodes) => groups::print_list(out, nodes),
+            Report::Altered(nodes) => groups::print_altered(out, nodes),
             Report::Stats(nodes) => stats::print_stats(out, nodes),
             Report::Topology(topology) => stats::print_topology(out, topology),
         }
@@ -160,6 +187,10 @@ impl Report {
                 let value = number.map(|number| ("value", Value::from(number.value)));
                 versioned(key, number.map(|number| number.version), value)
             }
+            Report::Keys(keys) => json!({ "keys": keys.iter().map(|key| key_json(key)).collect::<Vec<_>>() }),
+            Report::Written => Value::Null,
+            Report::Groups(nodes) => groups::list_json(nodes),
+            Report::Altered(nodes) => groups::altered_json(nodes),
             Report::Stats(nodes) => json!({ "nodes": nodes.iter().map(stats::stats_json).collect::<Vec<_>>() }),
             Report::Topology(topology) => stats::topology_json(topology),
         }
@@ -208,6 +239,12 @@ fn by_key<T>(results: &ByKey<T>, to_json: impl Fn(&OsString, &T) -> Value) -> Ve
         Err(error) => keyed(key, [("error", error.to_string().into()), ("retryable", error.is_retryable().into())]),
     };
     results.iter().map(of).collect()
+}
+
+fn key_json(key: &[u8]) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", key);
+    Value::Object(object)
 }
 
 fn keyed<'n>(key: &OsString, fields: impl IntoIterator<Item = (&'n str, Value)>) -> Value {

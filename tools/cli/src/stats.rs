@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use larder_client::{GroupStats, ShardStats, Stats, Topology};
+use larder_client::{GroupStats, MemoryStats, ShardStats, Stats, Topology};
 use serde_json::{Value, json};
 
 /// Points on the ring of a node of weight 1.
@@ -19,6 +19,9 @@ pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<(
         print_table(out, &head, node.groups.iter().map(group_row))?;
         let head = ["shard", "requests", "cross-core", "overloaded", "late", "connections", "malformed"];
         print_table(out, &head, node.shards.iter().map(shard_row))?;
+        let head = ["memory", "bytes", "live", "dead", "free", "index", "ghosts", "written", "moved", "amplification"];
+        let rows = node.shards.iter().filter_map(|shard| Some(memory_row(shard.shard, shard.memory.as_ref()?)));
+        print_table(out, &head, rows)?;
     }
     Ok(())
 }
@@ -52,6 +55,7 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
                 "budget_bytes": group.budget_bytes, "hits": group.hits, "misses": group.misses,
                 "hit_ratio": hit_ratio(group), "sets": group.sets, "deletes": group.deletes,
                 "evictions": group.evictions, "expirations": group.expirations, "ghost_hits": group.ghost_hits,
+                "ghost_bytes": group.ghost_bytes,
             })
         })
         .collect();
@@ -63,11 +67,24 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
                 "shard": shard.shard, "requests": shard.requests, "cross_core": shard.cross_core,
                 "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
                 "connections": shard.connections, "malformed": shard.malformed,
+                "memory": shard.memory.as_ref().map(memory_json),
             })
         })
         .collect();
     json!({
         "node": stats.node, "version": stats.version, "uptime_ms": stats.uptime_ms, "groups": groups, "shards": shards,
+    })
+}
+
+fn memory_json(memory: &MemoryStats) -> Value {
+    json!({
+        "memory_bytes": memory.memory_bytes, "segment_bytes": memory.segment_bytes,
+        "segments_free": memory.segments_free, "segments_log": memory.segments_log,
+        "segments_index": memory.segments_index, "segments_ghost": memory.segments_ghost,
+        "live_bytes": memory.live_bytes, "dead_bytes": memory.dead_bytes,
+        "written_bytes": memory.written_bytes, "moved_bytes": memory.moved_bytes,
+        "moved_bytes_max": memory.moved_bytes_max, "write_amplification": amplification(memory),
+        "evictions": memory.evictions, "index_waits": memory.index_waits,
     })
 }
 
@@ -110,6 +127,22 @@ fn shard_row(shard: &ShardStats) -> Vec<String> {
     counters.iter().map(u64::to_string).collect()
 }
 
+fn memory_row(shard: u32, memory: &MemoryStats) -> Vec<String> {
+    let MemoryStats { memory_bytes, segment_bytes, live_bytes, dead_bytes, written_bytes, moved_bytes, .. } = *memory;
+    let [free, index, ghosts] =
+        [memory.segments_free, memory.segments_index, memory.segments_ghost].map(|segments| segments * segment_bytes);
+    let bytes = [memory_bytes, live_bytes, dead_bytes, free, index, ghosts, written_bytes, moved_bytes];
+    let amplification = amplification(memory).map_or("-".to_owned(), |times| format!("{times:.2}"));
+    let bytes = bytes.iter().map(u64::to_string);
+    [format!("shard {shard}")].into_iter().chain(bytes).chain([amplification]).collect()
+}
+
+/// Bytes that were written and moved, for each byte that was written; `None` before the first write.
+fn amplification(memory: &MemoryStats) -> Option<f64> {
+    let MemoryStats { written_bytes, moved_bytes, .. } = *memory;
+    (written_bytes > 0).then(|| (written_bytes + moved_bytes) as f64 / written_bytes as f64)
+}
+
 /// `None` before the first get.
 fn hit_ratio(group: &GroupStats) -> Option<f64> {
     let gets = group.hits + group.misses;
@@ -128,7 +161,11 @@ fn shares(topology: &Topology) -> Vec<f64> {
 }
 
 /// The first column to the left, the others to the right.
-fn print_table(out: &mut impl Write, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> io::Result<()> {
+pub(crate) fn print_table(
+    out: &mut impl Write,
+    head: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> io::Result<()> {
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = lines[0].len();
@@ -159,5 +196,8 @@ mod tests {
         assert_eq!(hit_ratio(&GroupStats::default()), None);
         assert_eq!(hit_ratio(&GroupStats { hits: 3, misses: 1, ..GroupStats::default() }), Some(0.75));
         assert_eq!(group_row(&GroupStats::default())[7], "-");
+        assert_eq!(memory_row(0, &MemoryStats::default()).pop().unwrap(), "-");
+        let written = MemoryStats { written_bytes: 100, moved_bytes: 50, ..MemoryStats::default() };
+        assert_eq!(amplification(&written), Some(1.5));
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod exits;
+mod groups;
 mod json;
 
 use std::io::Write;

@@ -126,7 +126,8 @@ pub struct RunArgs {
     /// What keys begin with.
     #[arg(long, value_name = "TEXT", default_value = "key:")]
     pub key_prefix: String,
-    /// How often which key is asked for: uniform, zipf:THETA or hotspot:KEYS%:REQUESTS%.
+    /// How often which key is asked for: uniform, zipf:THETA, hotspot:KEYS%:REQUESTS%, or
+    /// in_turn (each key once, then again from the first).
     #[arg(long, value_name = "NAME", default_value = "uniform")]
     pub distribution: Distribution,
     /// Sizes of values: one, a range such as 16-1024, or a list with weights such as 64:9,1KiB:1.

@@ -32,3 +32,4 @@ pub mod workload;
 pub use clock::Clock;
 pub use error::LoadError;
 pub use report::{ErrorReport, Latency};
+pub use system::{allow_files, thread_cpu_ns};

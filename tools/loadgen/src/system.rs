@@ -23,7 +23,7 @@ pub(crate) fn pin(core: usize) -> Result<(), LoadError> {
 }
 
 /// CPU time that this thread has used, in ns.
-pub(crate) fn thread_cpu_ns() -> u64 {
+pub fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
@@ -36,7 +36,7 @@ fn cores_of(set: &CpuSet) -> Vec<String> {
 ///
 /// # Errors
 /// The limit is below what is needed.
-pub(crate) fn allow_files(connections: usize) -> Result<(), LoadError> {
+pub fn allow_files(connections: usize) -> Result<(), LoadError> {
     let needed = connections as u64 + FILES_BESIDES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= needed) {

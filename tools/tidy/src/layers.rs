@@ -39,6 +39,7 @@ pub const LAYERS: &[Layer] = &[
     ),
     layer("loadgen", "tools/loadgen", &["larder-client", "larder-protocol", "larder-ring"]),
     layer("larder-cli", "tools/cli", &["larder-client", "larder-protocol", "larder-ring"]),
+    layer("larder-fuzz", "tools/fuzz", &["larder-store"]),
     layer("larder-testkit", "tools/testkit", &[]),
     layer("larder-tidy", "tools/tidy", &[]),
     layer(

@@ -2,6 +2,7 @@
 
 mod batch;
 mod node;
+mod scan;
 mod single;
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use crate::builder::{Builder, check_group, check_time};
 use crate::cluster::Cluster;
 use crate::error::Error;
+
+pub use scan::{Scan, ScanOptions};
 
 /// A client of one group. Clones and the clients of other groups share all connections, and are cheap to make.
 ///

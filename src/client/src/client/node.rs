@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use larder_protocol::native::generated::StatsResult;
-use larder_protocol::{Command, Status};
+use larder_protocol::native::generated::{AlteredGroup, StatsResult};
+use larder_protocol::{Command, GroupAlteration, Status};
 use larder_ring::Topology;
 
 use crate::call::{Target, unexpected};
@@ -38,6 +38,29 @@ impl Client {
             match answer.payload {
                 Payload::Stats(stats) if answer.status == Status::Ok => all.push(*stats),
                 payload => return Err(unexpected("stats", answer.status, &payload)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gives the group of this client so much memory on every node of the topology, in bytes, and returns what was
+    /// changed on each when all its shards have it. It lasts until the node ends, which then has its configuration again.
+    /// More is there at once; less is approached in steps, in which no request fails. Tried again after a lost or late
+    /// answer; then what it was before may be what the first attempt made it.
+    ///
+    /// # Errors
+    /// The first of any node, and then those before it have been changed: [`Error::NoSuchGroup`], or [`Error::Rejected`]
+    /// if the node cannot have it so, with the reason.
+    pub async fn alter_memory(&self, memory_bytes: u64) -> Result<Vec<AlteredGroup>, Error> {
+        let topology = self.topology();
+        let name = self.group_name();
+        let command = Command::AlterGroup(GroupAlteration { name, memory_bytes: Some(memory_bytes) });
+        let mut all = Vec::with_capacity(topology.nodes().len());
+        for node in topology.nodes() {
+            let answer = self.call(Target::Node(&node.id), command).await?;
+            match answer.payload {
+                Payload::Altered(altered) if answer.status == Status::Ok => all.push(*altered),
+                payload => return Err(unexpected("alter_group", answer.status, &payload)),
             }
         }
         Ok(all)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_protocol::native::generated::{HelloResult, StatsResult, TopologyResult};
+use larder_protocol::native::generated::{AlteredGroup, HelloResult, ScanResult, StatsResult, TopologyResult};
 use larder_protocol::native::{Body, Response};
 use larder_protocol::{Status, native};
 
@@ -32,6 +32,8 @@ pub(crate) enum Payload {
     Hello(Box<HelloResult>),
     Stats(Box<StatsResult>),
     Topology(Box<TopologyResult>),
+    Scan(Box<ScanResult>),
+    Altered(Box<AlteredGroup>),
 }
 
 impl Payload {
@@ -48,6 +50,8 @@ impl Payload {
             Payload::Hello(_) => "a hello",
             Payload::Stats(_) => "counters",
             Payload::Topology(_) => "a topology",
+            Payload::Scan(_) => "keys of a scan",
+            Payload::Altered(_) => "a changed group",
         }
     }
 }
@@ -70,6 +74,8 @@ impl Answer {
             Body::Hello(hello) => Payload::Hello(hello),
             Body::Stats(stats) => Payload::Stats(stats),
             Body::Topology(topology) => Payload::Topology(topology),
+            Body::Scan(scan) => Payload::Scan(scan),
+            Body::Altered(altered) => Payload::Altered(altered),
             _ => return Err("a result that this client does not know"),
         };
         Ok((id, Answer { epoch, status, message: message.to_owned(), retry_after_ms, payload }))

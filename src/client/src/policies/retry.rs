@@ -70,6 +70,8 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Append { .. } => "append",
         Command::Prepend { .. } => "prepend",
         Command::Invalidate => "invalidate",
+        Command::Scan(_) => "scan",
+        Command::AlterGroup(_) => "alter_group",
         Command::Stats => "stats",
         Command::Topology => "topology",
         Command::Hello { .. } => "hello",

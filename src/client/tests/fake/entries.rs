@@ -22,6 +22,14 @@ fn ttl_ms(expiry: Expiry) -> u64 {
     }
 }
 
+/// Two keys at a time, in their order; the cursor is the last of them.
+fn page(keys: &mut Vec<&Vec<u8>>, step: &ScanStep<'_>) -> pb::ScanResult {
+    keys.retain(|key| step.cursor.is_empty() || step.cursor < &key[..]);
+    keys.sort_unstable();
+    let cursor = if keys.len() > 2 { keys[1].clone() } else { Vec::new() };
+    pb::ScanResult { cursor, keys: keys.iter().take(2).map(|key| (*key).clone()).collect() }
+}
+
 fn describe<'a>(command: &Command<'a>) -> (&'static str, &'a [u8], usize) {
     match *command {
         Command::Get { key } => ("get", key, 1),
@@ -34,6 +42,8 @@ fn describe<'a>(command: &Command<'a>) -> (&'static str, &'a [u8], usize) {
         Command::Increment { key, .. } => ("increment", key, 1),
         Command::Append { key, .. } | Command::Prepend { key, .. } => ("append", key, 1),
         Command::Topology => ("topology", &[], 0),
+        Command::Scan(ScanStep { cursor, .. }) => ("scan", cursor, 0),
+        Command::AlterGroup(GroupAlteration { name, .. }) => ("alter_group", name.as_bytes(), 0),
         _ => ("other", &[], 0),
     }
 }

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder_protocol::native::generated::{Group, GroupStats, HelloResult, Limits, StatsResult};
+use larder_protocol::native::generated::{self as pb, Group, GroupStats, HelloResult, Limits, StatsResult};
 use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::{
-    Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Reply, Request, Status, Value, Write,
+    Command, Condition, Entries, Expiry, Failure, Found, GroupAlteration, Outcomes, Reply, Request, ScanStep, Status,
+    Value, Write,
 };
 use larder_ring::{Node, Topology, group_hash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -459,6 +460,18 @@ impl Shared {
             Command::Topology => {
                 self.topology_queries.fetch_add(1, Ordering::Relaxed);
                 self.answer(id, &Reply::Topology(&settings.topology))
+            }
+            Command::Scan(step) => {
+                let mut keys: Vec<_> = entries.keys().filter(|(of, _)| *of == group).map(|(_, key)| key).collect();
+                self.answer(id, &Reply::Scan(&page(&mut keys, &step)))
+            }
+            Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+                let changes = vec![pb::GroupChange {
+                    name: name.into(),
+                    memory_bytes: memory_bytes.unwrap_or_default(),
+                    ..Default::default()
+                }];
+                self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes }))
             }
             Command::Hello { .. } | Command::NotOffered { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))

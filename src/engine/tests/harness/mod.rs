@@ -51,8 +51,10 @@ pub(crate) struct WorldSettings {
     pub(crate) shards: u16,
     pub(crate) delay_ms_max: u64,
     pub(crate) timeout_ms_default: u32,
+    /// Of each of the two groups, on each shard.
     pub(crate) budget_bytes: u64,
     pub(crate) value_bytes_max: usize,
+    pub(crate) default_follows: bool,
 }
 
 impl Default for WorldSettings {
@@ -63,6 +65,7 @@ impl Default for WorldSettings {
             timeout_ms_default: 1_000_000,
             budget_bytes: 32 << 20,
             value_bytes_max: 8 << 20,
+            default_follows: false,
         }
     }
 }
@@ -77,7 +80,7 @@ pub(crate) fn alone(shards: u16) -> Arc<Topology> {
 pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
     let group = |name: &str| GroupSettings {
         name: name.into(),
-        budget_bytes: world.budget_bytes,
+        budget_bytes: world.budget_bytes * u64::from(world.shards),
         policy: PolicyKind::Lru,
         ttl_ms: 0,
         ttl_jitter: 0,
@@ -90,7 +93,8 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
         server: "larder/test".into(),
         groups: vec![group("default"), group("scores")],
         value_bytes_max: world.value_bytes_max,
-        memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN),
+        default_follows: world.default_follows,
+        node_memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN) * u64::from(world.shards),
         timeout_ms_default: world.timeout_ms_default,
         started_ms: START_MS,
     }

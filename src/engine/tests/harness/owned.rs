@@ -1,6 +1,6 @@
 //! Replies that outlive the engine's memory.
 
-use larder_protocol::native::generated::StatsResult;
+use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::{Failure, Found, Reply, Status};
 
 /// An entry of a reply.
@@ -24,6 +24,8 @@ pub(crate) enum OwnedReply {
     Number(i64, u64),
     Invalidated(u64),
     Stats(StatsResult),
+    Scan(ScanResult),
+    Altered(AlteredGroup),
     Topology { epoch: u64, nodes: usize },
     Failed(Failure),
 }
@@ -44,6 +46,8 @@ impl OwnedReply {
             Reply::Number { value, version } => OwnedReply::Number(value, version),
             Reply::Invalidated { generation } => OwnedReply::Invalidated(generation),
             Reply::Stats(stats) => OwnedReply::Stats(stats.clone()),
+            Reply::Scan(scan) => OwnedReply::Scan(scan.clone()),
+            Reply::Altered(altered) => OwnedReply::Altered(altered.clone()),
             Reply::Topology(topology) => {
                 OwnedReply::Topology { epoch: topology.epoch(), nodes: topology.nodes().len() }
             }

@@ -1,6 +1,6 @@
 //! The native protocol; `proto/larder.proto` is its specification.
 //!
-//! Hot messages are coded by hand, straight from and to buffers; cold results (Hello, statistics, topology) by prost.
+//! Hot messages are coded by hand, straight from and to buffers; cold results (Hello, statistics, topology, the keys of a scan) by prost.
 //! Both give the same bytes and accept the same ones, which property tests hold.
 //!
 //! A server: [`frame`], [`decode_request`], and [`encode_response`] with the reply, or with the [`Failure`] of a

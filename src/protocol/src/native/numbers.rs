@@ -31,10 +31,11 @@ pub(super) mod operation {
     pub(in crate::native) const STATS: u32 = 22;
     pub(in crate::native) const TOPOLOGY: u32 = 23;
     pub(in crate::native) const WATCH: u32 = 24;
+    pub(in crate::native) const ALTER_GROUP: u32 = 25;
 
     /// Operations that are known and not offered, by their names.
-    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 4] =
-        [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set"), (SCAN, "scan"), (WATCH, "watch")];
+    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 3] =
+        [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set"), (WATCH, "watch")];
 }
 
 /// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append` and of the messages with keys; the numbers of the fields
@@ -69,6 +70,12 @@ pub(super) mod scan {
     pub(in crate::native) const PATTERN: u32 = 3;
 }
 
+/// Fields of `AlterGroup`.
+pub(super) mod alter_group {
+    pub(in crate::native) const NAME: u32 = 1;
+    pub(in crate::native) const MEMORY_BYTES: u32 = 2;
+}
+
 /// Fields of `Hello`.
 pub(super) mod hello {
     pub(in crate::native) const PROTOCOL: u32 = 1;
@@ -97,6 +104,8 @@ pub(super) mod result {
     pub(in crate::native) const STATS: u32 = 12;
     pub(in crate::native) const TOPOLOGY: u32 = 13;
     pub(in crate::native) const INVALIDATED: u32 = 14;
+    pub(in crate::native) const SCAN: u32 = 15;
+    pub(in crate::native) const ALTERED_GROUP: u32 = 16;
 }
 
 /// Fields of `Entry`.

@@ -3,7 +3,7 @@
 use super::Malformed;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
-use super::request_fields::{Hello, Item, check_lease_set, check_scan, merge_keys, merge_writes, skip_all};
+use super::request_fields::{AlterGroup, Hello, Item, Scan, check_lease_set, merge_keys, merge_writes, skip_all};
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
 use crate::command::{Command, Keys, Request, Write, Writes};
@@ -37,7 +37,7 @@ fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>
             request::GROUP => group = reader.fixed64(wire)?,
             request::TIMEOUT_MS => timeout_ms = reader.uint32(wire)?,
             request::FORWARDED => forwarded = reader.bool(wire)?,
-            operation::GET..=operation::WATCH => {
+            operation::GET..=operation::ALTER_GROUP => {
                 let body = reader.message(wire)?;
                 if draft.operation != number {
                     draft = Draft { operation: number, ..Draft::default() };
@@ -61,6 +61,8 @@ struct Draft<'a> {
     delta: i64,
     initial: Option<i64>,
     hello: Hello<'a>,
+    scan: Scan<'a>,
+    alter_group: AlterGroup<'a>,
 }
 
 impl<'a> Draft<'a> {
@@ -78,7 +80,8 @@ impl<'a> Draft<'a> {
             operation::HELLO => self.hello.merge(body),
             operation::LEASE_GET => self.item.merge_key(body),
             operation::LEASE_SET => check_lease_set(body),
-            operation::SCAN => check_scan(body),
+            operation::SCAN => self.scan.merge(body),
+            operation::ALTER_GROUP => self.alter_group.merge(body),
             _ => skip_all(body),
         }
     }
@@ -121,6 +124,8 @@ impl<'a> Draft<'a> {
                 Command::Prepend { key, value }
             }
             operation::INVALIDATE => Command::Invalidate,
+            operation::SCAN => self.scan.finish()?,
+            operation::ALTER_GROUP => self.alter_group.finish()?,
             operation::STATS => Command::Stats,
             operation::TOPOLOGY => Command::Topology,
             operation::HELLO => self.hello.finish()?,

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::numbers::{hello, item, operation, request};
+use super::numbers::{alter_group, hello, item, operation, request, scan};
 use super::writer::{Writer, size, zigzag};
-use crate::command::{Command, Condition, Expiry, Keys, Request, Write, Writes};
+use crate::command::{Command, Condition, Expiry, GroupAlteration, Keys, Request, ScanStep, Write, Writes};
 use crate::limits::FRAME_PREFIX_BYTES;
 
 /// Appends the frame of `request` to `out`, its length first: the same bytes as prost's. Reserves once. An
@@ -66,6 +66,17 @@ fn body(command: &Command<'_>) -> (u32, usize) {
         Command::Append { key, value } => (operation::APPEND, append_bytes(key, value)),
         Command::Prepend { key, value } => (operation::PREPEND, append_bytes(key, value)),
         Command::Invalidate => (operation::INVALIDATE, 0),
+        Command::Scan(ScanStep { cursor, count, pattern }) => {
+            let len = size::bytes(scan::CURSOR, cursor.len())
+                + size::uint(scan::COUNT, u64::from(count))
+                + size::bytes(scan::PATTERN, pattern.len());
+            (operation::SCAN, len)
+        }
+        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+            let len = size::bytes(alter_group::NAME, name.len())
+                + memory_bytes.map_or(0, |bytes| size::present(alter_group::MEMORY_BYTES, bytes));
+            (operation::ALTER_GROUP, len)
+        }
         Command::Stats => (operation::STATS, 0),
         Command::Topology => (operation::TOPOLOGY, 0),
         Command::Hello { client, protocol, credentials, shard } => {
@@ -124,6 +135,17 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
             writer.bytes(hello::CREDENTIALS, credentials);
             if let Some(shard) = shard {
                 writer.present(hello::SHARD, u64::from(shard));
+            }
+        }
+        Command::Scan(ScanStep { cursor, count, pattern }) => {
+            writer.bytes(scan::CURSOR, cursor);
+            writer.uint(scan::COUNT, u64::from(count));
+            writer.bytes(scan::PATTERN, pattern);
+        }
+        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+            writer.bytes(alter_group::NAME, name.as_bytes());
+            if let Some(bytes) = memory_bytes {
+                writer.present(alter_group::MEMORY_BYTES, bytes);
             }
         }
         Command::Invalidate | Command::Stats | Command::Topology | Command::NotOffered { .. } => {}

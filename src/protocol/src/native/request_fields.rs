@@ -1,10 +1,10 @@
 //! The fields of the operations, merged one by one as they are met in a request.
 
-use super::numbers::{hello, item, lease_set, scan};
+use super::numbers::{alter_group, hello, item, lease_set, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
-use crate::command::{Command, Condition, Expiry, Span, WriteSpan};
-use crate::limits::CLIENT_NAME_BYTES_MAX;
+use crate::command::{Command, Condition, Expiry, GroupAlteration, ScanStep, Span, WriteSpan};
+use crate::limits::{CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX};
 
 /// The fields that operations on one key, and the elements of a set_many, share.
 #[derive(Default)]
@@ -24,6 +24,21 @@ pub(super) struct Hello<'a> {
     client: &'a str,
     credentials: &'a [u8],
     shard: Option<u32>,
+}
+
+/// The fields of `Scan`.
+#[derive(Default)]
+pub(super) struct Scan<'a> {
+    cursor: &'a [u8],
+    count: u32,
+    pattern: &'a [u8],
+}
+
+/// The fields of `AlterGroup`.
+#[derive(Default)]
+pub(super) struct AlterGroup<'a> {
+    name: &'a str,
+    memory_bytes: Option<u64>,
 }
 
 impl Item {
@@ -147,6 +162,52 @@ impl<'a> Hello<'a> {
     }
 }
 
+impl<'a> Scan<'a> {
+    pub(super) fn merge(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                scan::CURSOR => self.cursor = body.slice(wire)?,
+                scan::COUNT => self.count = body.uint32(wire)?,
+                scan::PATTERN => self.pattern = body.slice(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
+        let Scan { cursor, count, pattern } = self;
+        if cursor.len() > CURSOR_BYTES_MAX {
+            return Err(Fault::bad("the cursor is none that a scan gave"));
+        }
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(Fault::too_large("the pattern is longer than 255 bytes"));
+        }
+        Ok(Command::Scan(ScanStep { cursor, count, pattern }))
+    }
+}
+
+impl<'a> AlterGroup<'a> {
+    pub(super) fn merge(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                alter_group::NAME => self.name = body.text(wire, "the name of the group is not UTF-8")?,
+                alter_group::MEMORY_BYTES => self.memory_bytes = Some(body.uint64(wire)?),
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
+        let AlterGroup { name, memory_bytes } = self;
+        if name.len() > GROUP_NAME_BYTES_MAX {
+            return Err(Fault::too_large("the name of the group is longer than 255 bytes"));
+        }
+        Ok(Command::AlterGroup(GroupAlteration { name, memory_bytes }))
+    }
+}
+
 pub(super) fn merge_keys(mut body: Reader<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
     while let Some((number, wire)) = body.field()? {
         match number {
@@ -176,17 +237,6 @@ pub(super) fn check_lease_set(mut body: Reader<'_>) -> Result<(), Fault> {
         match number {
             lease_set::SET => Item::default().merge_set(body.message(wire)?)?,
             lease_set::TOKEN => _ = body.fixed64(wire)?,
-            _ => body.skip(number, wire)?,
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn check_scan(mut body: Reader<'_>) -> Result<(), Fault> {
-    while let Some((number, wire)) = body.field()? {
-        match number {
-            scan::CURSOR | scan::PATTERN => _ = body.span(wire)?,
-            scan::COUNT => _ = body.uint32(wire)?,
             _ => body.skip(number, wire)?,
         }
     }

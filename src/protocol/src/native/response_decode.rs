@@ -5,11 +5,11 @@ use alloc::boxed::Box;
 use prost::Message;
 
 use super::Malformed;
-use super::generated::{HelloResult, StatsResult, TopologyResult};
+use super::generated::{AlteredGroup, HelloResult, ScanResult, StatsResult, TopologyResult};
 use super::numbers::{outcome, response, result};
 use super::reader::{Fault, Reader, Wire};
 use super::views::{Elements, EntriesView, EntryDraft, OutcomesView, check_elements, known_status};
-use crate::limits::COLD_BYTES_MAX;
+use crate::limits::{COLD_BYTES_MAX, SCAN_BYTES_MAX};
 use crate::reply::{Entry, Status};
 
 /// The answer to one request.
@@ -64,9 +64,14 @@ pub enum Body<'a> {
     Stats(Box<StatsResult>),
     /// The ring.
     Topology(Box<TopologyResult>),
+    /// Some keys.
+    Scan(Box<ScanResult>),
+    /// The group was changed.
+    Altered(Box<AlteredGroup>),
 }
 
-/// Decodes one message, as [`super::frame`] gives it. Allocates for Hello, statistics and topology alone, which are at
+/// Decodes one message, as [`super::frame`] gives it. Allocates for the results that prost decodes alone: the keys of a
+/// scan, which are at most [`SCAN_BYTES_MAX`] long, and Hello, statistics, topology and changes of groups, which are at
 /// most [`COLD_BYTES_MAX`] long. Fields are merged as protobuf has it.
 ///
 /// # Errors
@@ -89,7 +94,7 @@ fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
             response::STATUS => status = reader.uint32(wire)?,
             response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
             response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
-            result::ENTRY..=result::INVALIDATED => {
+            result::ENTRY..=result::ALTERED_GROUP => {
                 if draft.number != number {
                     draft = Draft { number, start, ..Draft::default() };
                 }
@@ -127,6 +132,8 @@ enum Cold {
     Hello(Box<HelloResult>),
     Stats(Box<StatsResult>),
     Topology(Box<TopologyResult>),
+    Scan(Box<ScanResult>),
+    Altered(Box<AlteredGroup>),
 }
 
 impl<'a> Draft<'a> {
@@ -155,13 +162,16 @@ impl<'a> Draft<'a> {
 
     fn merge_cold(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.count += bytes.len();
-        if self.count > COLD_BYTES_MAX {
-            return Err(Fault::too_large("a Hello result, statistics or a topology is longer than a client accepts"));
+        let bytes_max = if self.number == result::SCAN { SCAN_BYTES_MAX } else { COLD_BYTES_MAX };
+        if self.count > bytes_max {
+            return Err(Fault::too_large("a result is longer than a client accepts"));
         }
         if matches!(self.cold, Cold::None) {
             self.cold = match self.number {
                 result::HELLO => Cold::Hello(Box::default()),
                 result::STATS => Cold::Stats(Box::default()),
+                result::SCAN => Cold::Scan(Box::default()),
+                result::ALTERED_GROUP => Cold::Altered(Box::default()),
                 _ => Cold::Topology(Box::default()),
             };
         }
@@ -170,8 +180,10 @@ impl<'a> Draft<'a> {
             Cold::Hello(hello) => hello.merge(bytes),
             Cold::Stats(stats) => stats.merge(bytes),
             Cold::Topology(topology) => topology.merge(bytes),
+            Cold::Scan(scan) => scan.merge(bytes),
+            Cold::Altered(altered) => altered.merge(bytes),
         }
-        .map_err(|_| Fault::bad("a Hello result, statistics or a topology is no valid message"))
+        .map_err(|_| Fault::bad("a result is no valid message"))
     }
 
     fn finish(self, response: &'a [u8]) -> Result<Body<'a>, Fault> {
@@ -192,6 +204,8 @@ impl<'a> Draft<'a> {
                 Cold::Hello(hello) => Body::Hello(hello),
                 Cold::Stats(stats) => Body::Stats(stats),
                 Cold::Topology(topology) => Body::Topology(topology),
+                Cold::Scan(scan) => Body::Scan(scan),
+                Cold::Altered(altered) => Body::Altered(altered),
             },
         })
     }

@@ -10,13 +10,14 @@ use super::piece::Piece;
 use super::writer::{Writer, size, zigzag};
 use crate::limits::{
     COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, RESULT_ENVELOPE_BYTES_MAX,
+    SCAN_BYTES_MAX,
 };
 use crate::reply::{Entries, Failure, Found, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
 /// value is copied once. Entries of a get_many that do not fit in a frame any more are answered with
-/// [`Status::TooLarge`], each by itself; statistics or a topology above [`COLD_BYTES_MAX`] with a failure. The message
-/// of a failure is cut at [`FAILURE_MESSAGE_BYTES_MAX`].
+/// [`Status::TooLarge`], each by itself; statistics or a topology above [`COLD_BYTES_MAX`], and the keys of a scan above
+/// [`SCAN_BYTES_MAX`], with a failure. The message of a failure is cut at [`FAILURE_MESSAGE_BYTES_MAX`].
 pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
     let envelope = Envelope { id, epoch, status: Status::Ok, message: "", retry_after_ms: 0 };
     match *reply {
@@ -46,9 +47,11 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
             let mut writer = envelope.begin(out, result::INVALIDATED, len);
             writer.uint(outcome::GENERATION, generation);
         }
-        Reply::Stats(stats) => put_cold(out, envelope, result::STATS, stats),
+        Reply::Scan(keys) => put_cold(out, envelope, result::SCAN, SCAN_BYTES_MAX, keys),
+        Reply::Altered(altered) => put_cold(out, envelope, result::ALTERED_GROUP, COLD_BYTES_MAX, altered),
+        Reply::Stats(stats) => put_cold(out, envelope, result::STATS, COLD_BYTES_MAX, stats),
         Reply::Topology(topology) => {
-            put_cold(out, envelope, result::TOPOLOGY, &TopologyResult::from(topology));
+            put_cold(out, envelope, result::TOPOLOGY, COLD_BYTES_MAX, &TopologyResult::from(topology));
         }
         Reply::Failed(failure) => envelope.failed(out, failure),
     }
@@ -99,7 +102,7 @@ fn put_stored(out: &mut Vec<u8>, id: u64, epoch: u64, version: u64) -> bool {
 /// Appends the frame of the answer to a Hello. Like [`encode_response`], with prost.
 pub fn encode_hello(out: &mut Vec<u8>, id: u64, epoch: u64, hello: &HelloResult) {
     let envelope = Envelope { id, epoch, status: Status::Ok, message: "", retry_after_ms: 0 };
-    put_cold(out, envelope, result::HELLO, hello);
+    put_cold(out, envelope, result::HELLO, COLD_BYTES_MAX, hello);
 }
 
 /// What every response has.
@@ -224,9 +227,9 @@ fn put_outcomes(out: &mut Vec<u8>, envelope: Envelope<'_>, outcomes: &dyn Outcom
 }
 
 /// A result that prost encodes.
-fn put_cold(out: &mut Vec<u8>, envelope: Envelope<'_>, number: u32, message: &impl Message) {
+fn put_cold(out: &mut Vec<u8>, envelope: Envelope<'_>, number: u32, bytes_max: usize, message: &impl Message) {
     let len = message.encoded_len();
-    if len > COLD_BYTES_MAX {
+    if len > bytes_max {
         return envelope.failed(out, &Failure::new(Status::TooLarge, "the answer is longer than a client accepts"));
     }
     envelope.begin(out, number, len).by_prost(message);

@@ -15,7 +15,7 @@ use super::nearest::nearest;
 use super::setting::Setting;
 use crate::limits::{CONFIG_FILE_BYTES_MAX, GROUPS_MAX};
 
-const GROUP_KEYS: [&str; 5] = ["name", "memory", "policy", "ttl", "origin"];
+const GROUP_KEYS: [&str; 6] = ["name", "memory", "policy", "ttl", "ttl_jitter", "origin"];
 /// Keys that hold further keys.
 const TABLES: [&str; 4] = ["listen", "cluster", "limits", "group"];
 
@@ -33,6 +33,7 @@ pub(super) struct GivenGroup {
     pub(super) memory: Option<Text>,
     pub(super) policy: Option<Text>,
     pub(super) ttl: Option<Text>,
+    pub(super) ttl_jitter: Option<Text>,
 }
 
 /// Reads a file. `named_by` is where its path was named.
@@ -132,7 +133,8 @@ impl Place<'_> {
         let name = text("name")?.ok_or_else(|| {
             self.shape("group", span, Fault::new("it has no name", "write name = \"…\" below its [[group]]"))
         })?;
-        Ok(GivenGroup { name, memory: text("memory")?, policy: text("policy")?, ttl: text("ttl")? })
+        let (memory, policy) = (text("memory")?, text("policy")?);
+        Ok(GivenGroup { name, memory, policy, ttl: text("ttl")?, ttl_jitter: text("ttl_jitter")? })
     }
 
     /// A value as it would be written on the command line.

@@ -60,6 +60,7 @@ A larder.toml:
   memory = \"25%\"            # of the memory; or a size
   policy = \"two_q\"          # or lru
   ttl = \"10m\"
+  ttl_jitter = \"10%\"        # longer or shorter by up to this for each entry, where its writer names no time
 
 Exit status: 0 stopped as asked; 1 failed while running; 2 cannot start, for a reason that is named.";
 

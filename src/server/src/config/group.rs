@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use larder_protocol::limits::GROUP_NAME_BYTES_MAX;
 use larder_ring::DEFAULT_GROUP;
 use larder_store::PolicyKind;
+use larder_store::limits::TTL_JITTER_MAX;
 
 use super::error::{ConfigError, Fault};
 use super::file::GivenGroup;
 use super::given::{Source, Text};
-use super::value::{Milliseconds, Size};
+use super::value::{Milliseconds, Size, size};
 use super::{GroupConfig, GroupSources};
 use crate::limits::TTL_MS_MAX;
 
@@ -30,6 +31,8 @@ pub(super) struct Room<'a> {
 pub(super) struct Groups {
     pub(super) configs: Vec<GroupConfig>,
     pub(super) sources: Vec<GroupSources>,
+    /// Whether the default group has what the others leave.
+    pub(super) default_follows: bool,
     /// What no group has, in bytes.
     pub(super) unused_bytes: u64,
 }
@@ -40,6 +43,7 @@ struct Asked {
     budget: Option<(u64, Text)>,
     policy: PolicyKind,
     ttl_ms: u64,
+    ttl_jitter: u8,
     sources: GroupSources,
 }
 
@@ -84,14 +88,19 @@ fn ask(group: &GivenGroup, room: &Room<'_>) -> Result<Asked, ConfigError> {
         None => defaults.ttl_ms,
         Some(text) => ttl(&text.text).map_err(|fault| refused(key("ttl"), text, fault))?,
     };
+    let ttl_jitter = match &group.ttl_jitter {
+        None => defaults.ttl_jitter,
+        Some(text) => ttl_jitter(&text.text, ttl_ms).map_err(|fault| refused(key("ttl_jitter"), text, fault))?,
+    };
     let source = |text: &Option<Text>, default: Source| text.as_ref().map_or(default, |text| text.source.clone());
     let sources = GroupSources {
         name: group.name.source.clone(),
         memory: source(&group.memory, defaults.sources.memory),
         policy: source(&group.policy, defaults.sources.policy),
         ttl: source(&group.ttl, defaults.sources.ttl),
+        ttl_jitter: source(&group.ttl_jitter, defaults.sources.ttl_jitter),
     };
-    Ok(Asked { name: name.clone(), budget, policy, ttl_ms, sources })
+    Ok(Asked { name: name.clone(), budget, policy, ttl_ms, ttl_jitter, sources })
 }
 
 fn default_group() -> Asked {
@@ -100,8 +109,10 @@ fn default_group() -> Asked {
         memory: Source::Default("what the other groups leave"),
         policy: Source::Default(PolicyKind::TwoQ.name()),
         ttl: Source::Default("off"),
+        ttl_jitter: Source::Default("off"),
     };
-    Asked { name: DEFAULT_GROUP.to_owned(), budget: None, policy: PolicyKind::TwoQ, ttl_ms: 0, sources }
+    let (name, policy) = (DEFAULT_GROUP.to_owned(), PolicyKind::TwoQ);
+    Asked { name, budget: None, policy, ttl_ms: 0, ttl_jitter: 0, sources }
 }
 
 /// Gives every group its budget.
@@ -132,14 +143,15 @@ fn divide(asked: Vec<Asked>, room: &Room<'_>) -> Result<Groups, ConfigError> {
         return Err(refused("memory", &text, fault));
     };
 
-    let mut groups = Groups { configs: Vec::new(), sources: Vec::new(), unused_bytes: rest };
+    let default_follows = asked[0].budget.is_none();
+    let mut groups = Groups { configs: Vec::new(), sources: Vec::new(), default_follows, unused_bytes: rest };
     for group in asked {
         let budget_bytes = match group.budget {
             Some((bytes, _)) => bytes,
             None => std::mem::take(&mut groups.unused_bytes),
         };
-        let Asked { name, policy, ttl_ms, sources, .. } = group;
-        groups.configs.push(GroupConfig { name, budget_bytes, policy, ttl_ms });
+        let Asked { name, policy, ttl_ms, ttl_jitter, sources, .. } = group;
+        groups.configs.push(GroupConfig { name, budget_bytes, policy, ttl_ms, ttl_jitter });
         groups.sources.push(sources);
     }
     Ok(groups)
@@ -168,7 +180,7 @@ fn check_name(name: &Text) -> Result<(), ConfigError> {
 
 fn budget(text: &str, memory_bytes: u64) -> Result<u64, Fault> {
     let Some(percent) = text.trim().strip_suffix('%') else {
-        return text.parse().map(|Size(bytes)| bytes);
+        return size(text).map(|Size(bytes)| bytes);
     };
     let fault = |problem: &str| Fault::new(problem, MEMORY_REMEDY);
     let (whole, fraction) = percent.trim().split_once('.').unwrap_or((percent.trim(), "0"));
@@ -215,6 +227,27 @@ fn ttl(text: &str) -> Result<u64, Fault> {
     }
 }
 
+/// How far times to live are spread, in percent.
+fn ttl_jitter(text: &str, ttl_ms: u64) -> Result<u8, Fault> {
+    if text == "off" {
+        return Ok(0);
+    }
+    let remedy = || format!("write a whole percentage up to {TTL_JITTER_MAX}% such as 10%, or off");
+    let percent = text.trim().strip_suffix('%').ok_or_else(|| Fault::new("it is not a percentage", remedy()))?;
+    let percent = percent.trim_end();
+    if percent.is_empty() || !percent.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Fault::new("what stands before the % is not a whole number", remedy()));
+    }
+    match percent.parse() {
+        Ok(0) => Ok(0),
+        Ok(1..=TTL_JITTER_MAX) if ttl_ms == 0 => {
+            Err(Fault::new("the group has no ttl that it could spread", "give the group a ttl, or write off"))
+        }
+        Ok(percent @ 1..=TTL_JITTER_MAX) => Ok(percent),
+        Ok(_) | Err(_) => Err(Fault::new(format!("it is more than {TTL_JITTER_MAX}%"), remedy())),
+    }
+}
+
 fn refused(name: impl Into<String>, text: &Text, fault: Fault) -> ConfigError {
     ConfigError::Refused { name: name.into(), value: text.text.clone(), given_by: text.source.clone(), fault }
 }
@@ -232,7 +265,13 @@ mod tests {
     fn groups(groups: &[(&str, Option<&str>)], memory_bytes: u64, shards: u16) -> Result<Groups, String> {
         let given: Vec<GivenGroup> = groups
             .iter()
-            .map(|(name, memory)| GivenGroup { name: text(name), memory: memory.map(text), policy: None, ttl: None })
+            .map(|(name, memory)| GivenGroup {
+                name: text(name),
+                memory: memory.map(text),
+                policy: None,
+                ttl: None,
+                ttl_jitter: None,
+            })
             .collect();
         let room = Room { memory_bytes, memory_source: &Source::Flag("memory"), shards };
         resolve(&given, &room).map_err(|error| error.to_string())
@@ -248,10 +287,10 @@ mod tests {
         assert_eq!(budgets(&alone), [("default", 16 * MIB)]);
         let among = groups(&[("a", Some("25%")), ("default", None), ("b", Some("1MiB"))], 16 * MIB, 2).unwrap();
         assert_eq!(budgets(&among), [("default", 11 * MIB), ("a", 4 * MIB), ("b", MIB)]);
-        assert_eq!(among.unused_bytes, 0);
+        assert!(among.unused_bytes == 0 && among.default_follows);
         let own = groups(&[("a", Some("25%")), ("default", Some("50%"))], 16 * MIB, 2).unwrap();
         assert_eq!(budgets(&own), [("default", 8 * MIB), ("a", 4 * MIB)]);
-        assert_eq!(own.unused_bytes, 4 * MIB);
+        assert!(own.unused_bytes == 4 * MIB && !own.default_follows);
         let whole = groups(&[("a", Some("25%")), ("default", Some("12MiB"))], 16 * MIB, 2).unwrap();
         assert_eq!(whole.unused_bytes, 0);
     }
@@ -267,7 +306,10 @@ mod tests {
                         6MiB (default) + 10MiB (a) + 1MiB (b) = 17MiB: give the groups less, or raise the memory";
         assert_eq!(above.err().unwrap(), expected);
         let nothing_left = groups(&[("a", Some("100%"))], 16 * MIB, 2).err().unwrap();
-        assert!(nothing_left.contains("the groups leave less than the 32KiB (a segment of 16KiB per shard)"), "{nothing_left}");
+        assert!(
+            nothing_left.contains("the groups leave less than the 32KiB (a segment of 16KiB per shard)"),
+            "{nothing_left}"
+        );
         assert!(nothing_left.contains("16MiB (a) = 16MiB"), "{nothing_left}");
         let max = u64::MAX.to_string();
         let huge = groups(&[("a", Some(&max)), ("b", Some(&max))], 16 * MIB, 1).err().unwrap();
@@ -316,5 +358,30 @@ mod tests {
         for text in ["0s", "3651d", "10", "never"] {
             assert!(ttl(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn jitter() {
+        for (text, percent) in [("off", 0), ("0%", 0), ("1%", 1), ("10%", 10), (" 10 %", 10), ("050%", 50)] {
+            assert_eq!(ttl_jitter(text, 1000), Ok(percent), "{text}");
+        }
+        assert_eq!((ttl_jitter("off", 0), ttl_jitter("0%", 0)), (Ok(0), Ok(0)), "nothing is spread");
+        for (text, problem) in [
+            ("51%", "it is more than 50%"),
+            ("256%", "it is more than 50%"),
+            ("99999999999999999999%", "it is more than 50%"),
+            ("10", "it is not a percentage"),
+            ("0.1", "it is not a percentage"),
+            ("", "it is not a percentage"),
+            ("%", "what stands before the % is not a whole number"),
+            ("-1%", "what stands before the % is not a whole number"),
+            ("+1%", "what stands before the % is not a whole number"),
+            ("2.5%", "what stands before the % is not a whole number"),
+        ] {
+            let refused = ttl_jitter(text, 1000).unwrap_err().to_string();
+            assert_eq!(refused, format!("{problem}: write a whole percentage up to 50% such as 10%, or off"), "{text}");
+        }
+        let without = ttl_jitter("10%", 0).unwrap_err().to_string();
+        assert_eq!(without, "the group has no ttl that it could spread: give the group a ttl, or write off");
     }
 }

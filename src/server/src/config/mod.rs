@@ -56,6 +56,8 @@ pub struct Config {
     /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most
     /// [`Config::memory_bytes`].
     pub groups: Vec<GroupConfig>,
+    /// Whether the default group has what the others leave, also when their budgets change while the server runs.
+    pub default_follows: bool,
     /// Whether an address that others can reach may be served without TLS and credentials.
     pub insecure: bool,
     /// How long a stopping server may take to answer what it has received.
@@ -85,6 +87,9 @@ pub struct GroupConfig {
     pub policy: PolicyKind,
     /// How long an entry lives whose write names no time, in milliseconds; 0: until it is evicted.
     pub ttl_ms: u64,
+    /// By up to how many percent that time is made longer or shorter for each entry: 0 to
+    /// [`larder_store::limits::TTL_JITTER_MAX`], and 0 without a time.
+    pub ttl_jitter: u8,
 }
 
 impl Config {
@@ -93,23 +98,18 @@ impl Config {
         self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
-    /// The groups as each shard has them: with its share of every budget.
-    pub fn shard_groups(&self) -> Vec<GroupSettings> {
-        let share = |group: &GroupConfig| GroupSettings {
+    /// The groups as engines are told of them: with their budgets on the whole node.
+    pub fn group_settings(&self) -> Vec<GroupSettings> {
+        let settings = |group: &GroupConfig| GroupSettings {
             name: group.name.clone(),
-            budget_bytes: group.budget_bytes / u64::from(self.shards),
+            budget_bytes: group.budget_bytes,
             policy: group.policy,
             ttl_ms: group.ttl_ms,
-            ttl_jitter: 0,
+            ttl_jitter: group.ttl_jitter,
             hash_seed: 0,
             charge: Charge::Bytes,
         };
-        self.groups.iter().map(share).collect()
-    }
-
-    /// The share of the memory that each shard has, in bytes.
-    pub fn shard_memory_bytes(&self) -> u64 {
-        self.memory_bytes / u64::from(self.shards)
+        self.groups.iter().map(settings).collect()
     }
 
     /// The core that a shard's executor is pinned to.
@@ -155,6 +155,7 @@ struct GroupSources {
     memory: Source,
     policy: Source,
     ttl: Source,
+    ttl_jitter: Source,
 }
 
 impl Loaded {

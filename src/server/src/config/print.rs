@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use larder_ring::DEFAULT_GROUP;
+
 use super::given::Source;
 use super::setting::Setting;
 use super::value::{Cores, Milliseconds, Size};
@@ -35,10 +37,15 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
     for (group, sources) in loaded.config.groups.iter().zip(&loaded.sources.groups) {
         writeln!(out, "\n[[group]]")?;
         line(out, "name", &quoted(&group.name), &sources.name)?;
-        line(out, "memory", &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
+        // A figure would have the default group follow no more when others are given more or less.
+        let follows = group.name == DEFAULT_GROUP && loaded.config.default_follows;
+        let memory = if follows { "# memory" } else { "memory" };
+        line(out, memory, &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
         line(out, "policy", &quoted(group.policy.name()), &sources.policy)?;
         let ttl = if group.ttl_ms == 0 { "off".to_owned() } else { Milliseconds(group.ttl_ms).to_string() };
         line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
+        let jitter = if group.ttl_jitter == 0 { "off".to_owned() } else { format!("{}%", group.ttl_jitter) };
+        line(out, "ttl_jitter", &quoted(&jitter), &sources.ttl_jitter)?;
     }
     Ok(())
 }
@@ -142,7 +149,10 @@ mod tests {
         maybe("limits.half_sent_timeout = \"off\"".to_owned());
         maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
-        maybe("[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"".to_owned());
+        maybe(
+            "[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"\nttl_jitter = \"7%\""
+                .to_owned(),
+        );
         text
     }
 
@@ -207,6 +217,6 @@ mod tests {
         has(format!("memory = \"32MiB\"                     # {shown}:2"));
         has("shards = 1                           # default: one per core".to_owned());
         has(format!("memory = \"8MiB\"                      # {shown}:5"));
-        has("memory = \"24MiB\"                     # default: what the other groups leave".to_owned());
+        has("# memory = \"24MiB\"                   # default: what the other groups leave".to_owned());
     }
 }

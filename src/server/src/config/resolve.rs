@@ -10,7 +10,7 @@ use super::error::{ConfigError, Fault, Warning};
 use super::given::{Given, Source, Text};
 use super::group::{self, Groups, Room};
 use super::setting::Setting;
-use super::value::{Cores, Microseconds, Milliseconds, Size, boolean, number, number_of_any_base};
+use super::value::{Cores, Microseconds, Milliseconds, Size, boolean, number, number_of_any_base, size};
 use super::{Config, GroupConfig, Loaded, Sources};
 use crate::limits::{
     CLUSTER_NAME_BYTES_MAX, CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HALF_SENT_TIMEOUT_MS_DEFAULT, MEMORY_BYTES_DEFAULT,
@@ -32,7 +32,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     let shards = shards(given, &cores, &mut warnings)?;
     let memory_bytes = memory(given, shards)?;
     let memory_source = source(given, Setting::Memory);
-    let Groups { configs: groups, sources: group_sources, unused_bytes } =
+    let Groups { configs: groups, sources: group_sources, default_follows, unused_bytes } =
         group::resolve(&given.groups, &Room { memory_bytes, memory_source: &memory_source, shards })?;
     if unused_bytes > 0 {
         warnings.push(Warning::MemoryUnused { bytes: unused_bytes });
@@ -65,6 +65,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         listen,
         advertise,
         groups,
+        default_follows,
         insecure,
         stop_timeout: Duration::from_millis(stop_timeout_ms),
         request_timeout_ms: u32::try_from(request_timeout_ms).expect("its maximum has 32 bits"),
@@ -154,7 +155,7 @@ fn shards(given: &Given, cores: &[usize], warnings: &mut Vec<Warning>) -> Result
 }
 
 fn memory(given: &Given, shards: u16) -> Result<u64, ConfigError> {
-    let size = given.parse(Setting::Memory, |text| text.parse::<Size>())?.unwrap_or(Size(MEMORY_BYTES_DEFAULT));
+    let size = given.parse(Setting::Memory, size)?.unwrap_or(Size(MEMORY_BYTES_DEFAULT));
     let least = Size(MEMORY_PER_SHARD_BYTES_MIN * u64::from(shards));
     if size < least {
         let problem = format!("it is too little for {shards} shard(s)");
@@ -240,7 +241,7 @@ fn cluster(text: &str) -> Result<String, Fault> {
 fn value_max(given: &Given, smallest: &GroupConfig, memory_bytes: u64, shards: u16) -> Result<u32, ConfigError> {
     let share_bytes = smallest.budget_bytes / u64::from(shards);
     let longest = larder_store::value_bytes_max(memory_bytes / u64::from(shards), share_bytes);
-    let size = match given.parse(Setting::ValueMax, |text| text.parse::<Size>())? {
+    let size = match given.parse(Setting::ValueMax, size)? {
         None => Size(longest.min(VALUE_BYTES_DEFAULT as u64)),
         Some(size) if size.0 == 0 || size.0 > VALUE_BYTES_MAX as u64 => {
             let remedy = format!("write 1 to {}", Size(VALUE_BYTES_MAX as u64));

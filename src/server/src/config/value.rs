@@ -11,12 +11,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use larder_protocol::Size;
+
 use super::error::Fault;
 use crate::limits::CORES_MAX;
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
 
 /// A span of time, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,41 +49,6 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 const SHORT_TIME_UNITS: [(&str, u64); 2] = [("us", 1), ("ms", 1000)];
-
-impl FromStr for Size {
-    type Err = Fault;
-
-    fn from_str(text: &str) -> Result<Self, Fault> {
-        let (number, unit) = number_and_unit(text, SIZE_REMEDY)?;
-        let unit_known = unit.to_ascii_lowercase();
-        let factor = match unit_known.as_str() {
-            "" => 1,
-            "k" | "m" | "g" | "t" => {
-                let letter = unit_known.to_ascii_uppercase();
-                let decimal = if letter == "K" { "k" } else { letter.as_str() };
-                return Err(Fault::new(
-                    format!("the unit \"{unit}\" is ambiguous"),
-                    format!("write {number}{letter}iB (powers of 1024) or {number}{decimal}B (powers of 1000)"),
-                ));
-            }
-            _ => factor_of(&SIZE_UNITS, &unit_known)
-                .ok_or_else(|| Fault::new(format!("\"{unit}\" is not a unit of size"), SIZE_REMEDY))?,
-        };
-        let bytes = number.checked_mul(factor).ok_or_else(|| Fault::new("it is too large", SIZE_REMEDY))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, factor) in [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if self.0 >= factor && self.0.is_multiple_of(factor) {
-                return write!(formatter, "{}{unit}", self.0 / factor);
-            }
-        }
-        write!(formatter, "{}B", self.0)
-    }
-}
 
 impl FromStr for Milliseconds {
     type Err = Fault;
@@ -184,6 +147,27 @@ impl fmt::Display for Cores {
     }
 }
 
+/// A number of bytes.
+pub(super) fn size(text: &str) -> Result<Size, Fault> {
+    let (number, unit) = number_and_unit(text, SIZE_REMEDY)?;
+    let unit_known = unit.to_ascii_lowercase();
+    let factor = match unit_known.as_str() {
+        "" => 1,
+        "k" | "m" | "g" | "t" => {
+            let letter = unit_known.to_ascii_uppercase();
+            let decimal = if letter == "K" { "k" } else { letter.as_str() };
+            return Err(Fault::new(
+                format!("the unit \"{unit}\" is ambiguous"),
+                format!("write {number}{letter}iB (powers of 1024) or {number}{decimal}B (powers of 1000)"),
+            ));
+        }
+        _ => factor_of(&SIZE_UNITS, &unit_known)
+            .ok_or_else(|| Fault::new(format!("\"{unit}\" is not a unit of size"), SIZE_REMEDY))?,
+    };
+    let bytes = number.checked_mul(factor).ok_or_else(|| Fault::new("it is too large", SIZE_REMEDY))?;
+    Ok(Size(bytes))
+}
+
 /// A number in decimal digits.
 pub(super) fn number(text: &str) -> Result<u64, Fault> {
     let (number, unit) = number_and_unit(text, NUMBER_REMEDY)?;
@@ -266,7 +250,7 @@ mod tests {
             ("2TiB", 2 << 40),
             ("18446744073709551615", u64::MAX),
         ] {
-            assert_eq!(text.parse::<Size>().unwrap(), Size(bytes), "{text}");
+            assert_eq!(size(text).unwrap(), Size(bytes), "{text}");
         }
         for (text, part) in [
             ("", "empty"),
@@ -280,7 +264,7 @@ mod tests {
             ("18446744073709551616", "more than 64 bits"),
             ("18446744073709551615KiB", "too large"),
         ] {
-            let fault = text.parse::<Size>().unwrap_err().to_string();
+            let fault = size(text).unwrap_err().to_string();
             assert!(fault.contains(part), "{text}: {fault}");
         }
     }
@@ -354,8 +338,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..20_000 {
             let number = random.u64(..) >> random.u32(..64);
-            let size = Size(if random.bool() { number } else { number & !((1 << random.u32(..50)) - 1) });
-            assert_eq!(size.to_string().parse::<Size>().unwrap(), size, "seed {seed}");
+            let bytes = Size(if random.bool() { number } else { number & !((1 << random.u32(..50)) - 1) });
+            assert_eq!(size(&bytes.to_string()).unwrap(), bytes, "seed {seed}");
             let time = Milliseconds(number / 1000 * if random.bool() { 1 } else { 1000 });
             assert_eq!(time.to_string().parse::<Milliseconds>().unwrap(), time, "seed {seed}");
             let cores = Cores::new((0..CORES_MAX).filter(|_| random.u8(..4) > 0).collect());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
+use larder_engine::Backlog;
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
@@ -22,7 +23,7 @@ use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
 use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
-    HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SPIN_US, TICK_MS,
+    HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
 };
 
 /// What a shard is made of when its executor starts.
@@ -87,6 +88,7 @@ pub(super) async fn run(plan: Plan) {
         spin,
         stop: Stop::No,
         background_ms: 0,
+        backlog: Backlog::None,
         gave_way_ms: clock.now_ms(),
         busy_until: None,
         lookout: Lookout::default(),
@@ -106,6 +108,8 @@ struct Shard {
     stop: Stop,
     /// When background work is done next.
     background_ms: u64,
+    /// What it left the last time.
+    backlog: Backlog,
     gave_way_ms: u64,
     /// When looking around for work ends.
     busy_until: Option<Instant>,
@@ -146,7 +150,9 @@ impl Shard {
                 self.breathe().await;
                 continue;
             }
-            if !self.is_worth_a_look(&found) {
+            if self.backlog == Backlog::Urgent {
+                self.sockets.ring.enter(None);
+            } else if !self.is_worth_a_look(&found) {
                 self.wait(now_ms).await;
             }
         }
@@ -175,9 +181,15 @@ impl Shard {
         }
         self.follow_stop(now_ms);
         self.sockets.settle(now_ms);
-        if self.background_ms <= now_ms {
-            let more = self.sockets.reactor.background(now_ms, BACKGROUND_STEPS);
-            self.background_ms = now_ms + if more { BACKGROUND_PAUSE_MS } else { BACKGROUND_INTERVAL_MS };
+        let would_wait = !reaped && !messages;
+        if self.background_ms <= now_ms || (would_wait && self.backlog == Backlog::Urgent) {
+            self.backlog = self.sockets.reactor.background(now_ms, BACKGROUND_STEPS);
+            self.background_ms = now_ms
+                + match self.backlog {
+                    Backlog::None => BACKGROUND_INTERVAL_MS,
+                    Backlog::Some => BACKGROUND_PAUSE_MS,
+                    Backlog::Urgent => SHRINK_PAUSE_MS,
+                };
         }
         Found { work: reaped || messages, messages, exit }
     }

@@ -3,7 +3,7 @@
 //! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
-use larder_engine::Engine;
+use larder_engine::{Backlog, Engine};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_store::NoHook;
@@ -255,8 +255,8 @@ impl Reactor {
         self.engine.next_wake_ms()
     }
 
-    /// Bounded work that nobody waits for. Returns whether there is more.
-    pub fn background(&mut self, now_ms: u64, steps: usize) -> bool {
+    /// A piece of bounded work that no request waits for. Returns what is left of it.
+    pub fn background(&mut self, now_ms: u64, steps: usize) -> Backlog {
         self.engine.background(now_ms, steps)
     }
 

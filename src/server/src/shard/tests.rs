@@ -26,7 +26,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
         let shard = port.shard();
         let group = GroupSettings {
             name: "default".into(),
-            budget_bytes: 64 << 20,
+            budget_bytes: u64::from(shards) * (64 << 20),
             policy: PolicyKind::Lru,
             ttl_ms: 0,
             ttl_jitter: 0,
@@ -39,7 +39,8 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             server: "larder test".into(),
             groups: vec![group],
             value_bytes_max: VALUE_BYTES_MAX,
-            memory_bytes: 64 << 20,
+            default_follows: true,
+            node_memory_bytes: u64::from(shards) * (64 << 20),
             timeout_ms_default: 1_000,
             started_ms: NOW_MS,
         };

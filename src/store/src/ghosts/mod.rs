@@ -2,23 +2,24 @@
 //! given charge.
 //!
 //! A ghost is a cell in a [`Ring`], which has its charge, and a slot in a [`Table`], which leads from its hash to the
-//! number of the cell. Forgetting the oldest ghost empties its cell alone; the slot, which cannot be found from there, is
-//! stale from then on: its number is that of an empty cell. A hand goes over the table, some lines for each ghost that
-//! is remembered, and removes stale slots, and a slot is used again if the same hash comes back before. There is one slot
-//! at most for a hash, or rather for what the table knows of it.
+//! number of the cell. Forgetting the oldest ghost takes its cell alone; the slot, which cannot be found from there, is
+//! stale from then on: its number is before that of the first cell, so that nothing has to be read to know it. A hand
+//! goes over the table, some lines for each ghost that is remembered, and removes stale slots, and a slot is used again
+//! if the same hash comes back before. A ghost that is taken was found through its slot, which goes with it.
 //!
 //! That is its home and 32 bits, 39 bits of the hash or more; another [`CHECK_BITS`] are in the cell. A hash that agrees
 //! in all of these is taken for the ghost: with a million ghosts that happens to one in 10 million strangers at the very
 //! most.
 //!
 //! Ghosts yield: where the region has no segment for one more, some of the oldest are forgotten instead of it. A queue
-//! without ghosts holds no memory.
+//! without ghosts holds no memory. The first ghost takes two segments and touches a small part of them, and is given up
+//! before it touches anything if it cannot have both.
 
 mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOSTS_YIELDED};
+use crate::limits::{GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOSTS_YIELDED};
 use crate::region::{Region, Use};
 use crate::table::{GhostLine, Table};
 
@@ -37,12 +38,23 @@ pub(crate) struct Ghosts {
     charge: u64,
     /// The next line of the table from which stale slots are removed.
     hand: usize,
+    /// So many entries are not remembered, see [`Ghosts::yield_oldest`].
+    rest: u32,
+}
+
+/// What a table of ghosts has of one hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Alike {
+    /// The value of the ghost.
+    ghost: Option<u32>,
+    /// The value of a ghost that was forgotten.
+    stale: Option<u32>,
 }
 
 impl Ghosts {
     /// No ghosts; takes nothing from the region yet.
     pub(crate) fn new(region: &Region) -> Self {
-        Self { table: None, ring: Ring::new(region), len: 0, charge: 0, hand: 0 }
+        Self { table: None, ring: Ring::new(region), len: 0, charge: 0, hand: 0, rest: 0 }
     }
 
     /// How many there are.
@@ -60,42 +72,54 @@ impl Ghosts {
     /// which was remembered once.
     pub(crate) fn remember(&mut self, region: &mut Region, hash: u64, charge: u32, limit: u64) {
         debug_assert!(charge > 0 && charge >> GHOST_CHARGE_BITS == 0, "a charge of {charge} is none of an entry");
-        self.take(region, hash);
-        if u64::from(charge) > limit {
-            return;
+        let Alike { ghost, stale } = self.find(region, hash);
+        if let Some(value) = ghost {
+            self.remove(region, hash, value);
         }
-        while self.charge + u64::from(charge) > limit {
-            self.forget_oldest(region);
-        }
-        if !self.add(region, hash, charge) {
-            for _ in 0..GHOSTS_YIELDED {
-                self.forget_oldest(region);
+        if u64::from(charge) <= limit {
+            while self.charge + u64::from(charge) > limit {
+                self.drop_oldest(region);
             }
+            if self.rest > 0 {
+                self.rest -= 1;
+            } else if !self.add(region, hash, charge, stale) {
+                (0..GHOSTS_YIELDED).for_each(|_| _ = self.drop_oldest(region));
+            }
+        }
+        self.clear_if_empty(region);
+    }
+
+    /// Asks the processor for what is read to find or remember this hash.
+    #[inline]
+    pub(crate) fn prefetch(&self, region: &Region, hash: u64) {
+        if let Some(table) = &self.table {
+            table.prefetch(region, hash);
         }
     }
 
     /// Forgets the ghost with this hash; whether there was one.
     pub(crate) fn take(&mut self, region: &mut Region, hash: u64) -> bool {
-        let Some(number) = self.find(region, hash) else { return false };
-        let cell = self.ring.cell(region, number);
-        self.forget(region, number, cell);
+        let Some(value) = self.find(region, hash).ghost else { return false };
+        self.remove(region, hash, value);
+        self.clear_if_empty(region);
         true
     }
 
     /// Forgets the oldest ghost; whether there was one.
     pub(crate) fn forget_oldest(&mut self, region: &mut Region) -> bool {
-        let Some((number, cell)) = self.ring.oldest(region) else { return false };
-        self.forget(region, number, cell);
-        true
+        let was_there = self.drop_oldest(region);
+        self.clear_if_empty(region);
+        was_there
     }
 
-    /// Forgets all ghosts and gives their memory back.
-    pub(crate) fn clear(&mut self, region: &mut Region) {
-        if let Some(table) = self.table.take() {
-            table.dissolve(region);
+    /// Forgets the oldest ghost because its memory is needed; whether there was one. A queue that has given all of its
+    /// memory away remembers nothing of the next [`GHOST_REST`] entries, so that it does not take it at once again.
+    pub(crate) fn yield_oldest(&mut self, region: &mut Region) -> bool {
+        let was_there = self.forget_oldest(region);
+        if self.len == 0 {
+            self.rest = GHOST_REST;
         }
-        self.ring.clear(region);
-        (self.len, self.charge, self.hand) = (0, 0, 0);
+        was_there
     }
 
     /// Walks everything.
@@ -115,54 +139,56 @@ impl Ghosts {
         table.validate(region, &|_, _| None);
         let mut found = 0;
         for at in 0..table.lines_end() {
-            table.values(region, at).for_each(|value| found += u64::from(self.number(region, value).is_some()));
+            for age in table.values(region, at).map(|value| self.age(value)).filter(|&age| age <= self.ring.span()) {
+                assert_ne!(self.ring.cell(region, self.ring.head() - age), 0, "a ghost that was taken has its slot");
+                found += 1;
+            }
         }
         assert_eq!(found, len, "a ghost is not in the table, or twice");
     }
 
-    /// The number of the cell of the ghost with this hash.
-    fn find(&self, region: &Region, hash: u64) -> Option<u64> {
-        let is_it = |value| {
-            let number = self.number(region, value);
-            number.is_some_and(|number| self.ring.cell(region, number) & CHECK == check(hash))
-        };
-        let value = self.table.as_ref()?.find_alike(region, hash, is_it)?;
-        self.number(region, value)
+    /// What the table has of this hash.
+    fn find(&self, region: &Region, hash: u64) -> Alike {
+        let mut alike = Alike::default();
+        let Some(table) = &self.table else { return alike };
+        let age_max = self.ring.span();
+        alike.ghost = table.find_alike(region, hash, |value| {
+            let age = self.age(value);
+            if age > age_max {
+                alike.stale = Some(value);
+                return false;
+            }
+            self.ring.cell(region, self.ring.head() - age) & CHECK == check(hash)
+        });
+        alike
     }
 
-    /// The number of the full cell that a value in the table stands for; `None` if the slot is stale. A value has the
-    /// low bits of a number. It stays less than 2^32 numbers behind, for the hand comes round earlier.
-    fn number(&self, region: &Region, value: u32) -> Option<u64> {
-        let behind = (self.ring.head() as u32).wrapping_sub(value);
-        let number = self.ring.head().checked_sub(behind.into())?;
-        (self.ring.cell(region, number) != 0).then_some(number)
+    /// How many numbers before that of the next ghost a value in the table is, which has the low bits of a number. It
+    /// stays less than 2^32 of them behind, for the hand comes round earlier.
+    #[inline]
+    fn age(&self, value: u32) -> u64 {
+        (self.ring.head() as u32).wrapping_sub(value).into()
     }
 
-    /// Appends a ghost; whether there was memory for it.
-    fn add(&mut self, region: &mut Region, hash: u64, charge: u32) -> bool {
+    /// Appends a ghost, in the place of a stale slot of the same hash if there is one; whether there was room for it.
+    /// Nothing is touched for the first ghost unless all memory that it needs can be had.
+    fn add(&mut self, region: &mut Region, hash: u64, charge: u32, stale: Option<u32>) -> bool {
         if self.table.is_none() {
-            self.table = Table::new(region, Use::Ghost, 0);
+            let segments = Table::<GhostLine>::small_segments(region, Use::Ghost) + 1;
+            if !region.can_take_all(Use::Ghost, segments) {
+                return false;
+            }
+            self.table = Table::small(region, Use::Ghost);
         }
+        let Some(table) = &mut self.table else { return false };
         // In the table 0 means an empty slot; so one number in 2^32 has no ghost.
         if self.ring.head() as u32 == 0 && !self.ring.push(region, 0) {
-            return self.give_up(region);
+            return false;
         }
         let value = self.ring.head() as u32;
-        if self.table.is_none() || !self.ring.push(region, charge << CHECK_BITS | check(hash)) {
-            return self.give_up(region);
+        if !self.ring.push(region, charge << CHECK_BITS | check(hash)) {
+            return false;
         }
-        (self.len, self.charge) = (self.len + 1, self.charge + u64::from(charge));
-        let is_added = self.enter(region, hash, value);
-        if !is_added && let Some(number) = self.number(region, value) {
-            self.forget(region, number, charge << CHECK_BITS);
-        }
-        is_added
-    }
-
-    /// Puts a ghost into the table, whose cell is full; whether there was room.
-    fn enter(&mut self, region: &mut Region, hash: u64, value: u32) -> bool {
-        let Some(mut table) = self.table.take() else { return false };
-        let stale = table.find_alike(region, hash, |value| self.number(region, value).is_none());
         let is_entered = match stale {
             Some(stale) => {
                 table.replace(region, hash, stale, value);
@@ -170,31 +196,59 @@ impl Ghosts {
             }
             None => table.insert(region, hash, value, &unknown).is_ok(),
         };
-        for _ in 0..GHOST_HAND_LINES {
-            self.hand = if self.hand < table.lines_end() { self.hand } else { 0 };
-            loop {
-                let stale = table.values(region, self.hand).find(|&value| self.number(region, value).is_none());
-                let Some(stale) = stale else { break };
-                table.remove_from(region, self.hand, stale, &unknown);
-            }
-            self.hand += 1;
+        match is_entered {
+            true => (self.len, self.charge) = (self.len + 1, self.charge + u64::from(charge)),
+            false => self.ring.empty(region, self.ring.head() - 1),
         }
-        self.table = Some(table);
+        self.sweep(region);
         is_entered
     }
 
-    /// Nothing was added; without ghosts there is to be no memory either.
-    fn give_up(&mut self, region: &mut Region) -> bool {
-        if self.len == 0 {
-            self.clear(region);
+    /// Removes stale slots from the next lines.
+    fn sweep(&mut self, region: &mut Region) {
+        let Some(table) = &mut self.table else { return };
+        let (head, age_max) = (self.ring.head() as u32, self.ring.span());
+        for _ in 0..GHOST_HAND_LINES {
+            self.hand = if self.hand < table.lines_end() { self.hand } else { 0 };
+            table.retain_in(region, self.hand, &unknown, |value| u64::from(head.wrapping_sub(value)) <= age_max);
+            self.hand += 1;
         }
-        false
     }
 
-    fn forget(&mut self, region: &mut Region, number: u64, cell: Cell) {
+    /// Forgets the ghost that has this value in the table, and its slot with it.
+    fn remove(&mut self, region: &mut Region, hash: u64, value: u32) {
+        let number = self.ring.head() - self.age(value);
+        let cell = self.ring.cell(region, number);
         self.ring.empty(region, number);
+        self.count_out(cell);
+        if let Some(table) = &mut self.table {
+            table.remove(region, hash, value, &unknown);
+        }
+    }
+
+    /// Forgets the oldest ghost, whose slot is stale from then on; whether there was one.
+    fn drop_oldest(&mut self, region: &mut Region) -> bool {
+        let Some(cell) = self.ring.pop(region) else { return false };
+        self.count_out(cell);
+        true
+    }
+
+    fn count_out(&mut self, cell: Cell) {
         (self.len, self.charge) = (self.len - 1, self.charge - u64::from(charge_of(cell)));
-        if self.len == 0 {
+    }
+
+    /// Forgets all ghosts and gives their memory back.
+    fn clear(&mut self, region: &mut Region) {
+        if let Some(table) = self.table.take() {
+            table.dissolve(region);
+        }
+        self.ring.clear(region);
+        (self.len, self.charge, self.hand) = (0, 0, 0);
+    }
+
+    /// Without ghosts there is to be no memory either.
+    fn clear_if_empty(&mut self, region: &mut Region) {
+        if self.len == 0 && self.table.is_some() {
             self.clear(region);
         }
     }

@@ -82,10 +82,34 @@ impl Ring {
         (region.word(place) >> bits) as Cell
     }
 
+    /// How far before the next number the first one is that may be full.
+    #[inline]
+    pub(super) fn span(&self) -> u64 {
+        self.head - self.tail
+    }
+
     /// Empties a full cell.
     pub(super) fn empty(&mut self, region: &mut Region, number: u64) {
         debug_assert_ne!(self.cell(region, number), 0, "cell {number} is empty already");
         self.write(region, number, 0);
+        self.count_out(region, number);
+    }
+
+    /// Takes the first full cell out. What is empty before it is never looked at again.
+    pub(super) fn pop(&mut self, region: &mut Region) -> Option<Cell> {
+        while self.tail < self.head {
+            let (number, cell) = (self.tail, self.cell(region, self.tail));
+            self.tail += 1;
+            if cell != 0 {
+                self.count_out(region, number);
+                return Some(cell);
+            }
+        }
+        None
+    }
+
+    /// A cell of this number is full no more.
+    fn count_out(&mut self, region: &mut Region, number: u64) {
         let index = (number - self.base) as usize >> self.shift;
         let is_last = index + 1 == self.chunks.len();
         let chunk = &mut self.chunks[index];
@@ -94,21 +118,8 @@ impl Ring {
         if chunk.full == 0 && !is_last {
             let segment = chunk.segment.take();
             region.give_back(segment.expect("a chunk with full cells has a segment"));
+            self.drop_vacant();
         }
-        self.drop_vacant();
-    }
-
-    /// The first full cell and its number. It lies in the first segment, unless there is none; what is empty before it is
-    /// never looked at again.
-    pub(super) fn oldest(&mut self, region: &Region) -> Option<(u64, Cell)> {
-        while self.tail < self.head {
-            let cell = self.cell(region, self.tail);
-            if cell != 0 {
-                return Some((self.tail, cell));
-            }
-            self.tail += 1;
-        }
-        None
     }
 
     /// Gives all memory back. Numbers go on.

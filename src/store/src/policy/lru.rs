@@ -2,7 +2,7 @@
 //! its rivals; the list is as old.
 
 use super::{Departure, Replacement};
-use crate::list::List;
+use crate::list::{BY_ACCESS, List};
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
@@ -14,7 +14,7 @@ pub(crate) struct Lru {
 
 impl Lru {
     pub(super) fn new(unit: Charge) -> Self {
-        Self { list: List::new(0, unit) }
+        Self { list: List::new(BY_ACCESS, unit) }
     }
 }
 
@@ -24,12 +24,14 @@ impl Replacement for Lru {
         self.list.move_to_head(region, entry);
     }
 
+    fn prefetch(&self, _region: &Region, _hash: u64) {}
+
     fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
         false
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
-        self.list.push_head(region, entry);
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+        self.list.push_head(region, entry, charge);
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, _budget: u64) -> Option<Ref> {
@@ -44,8 +46,8 @@ impl Replacement for Lru {
         self.list.moved(region, to);
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, _departure: Departure, _budget: u64) {
-        self.list.unlink(region, entry);
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, _departure: Departure, _budget: u64) {
+        self.list.unlink(region, entry, charge);
     }
 
     fn ghosts(&self) -> u64 {
@@ -53,6 +55,10 @@ impl Replacement for Lru {
     }
 
     fn forget_ghost(&mut self, _region: &mut Region) -> bool {
+        false
+    }
+
+    fn yield_ghost(&mut self, _region: &mut Region) -> bool {
         false
     }
 

@@ -27,12 +27,15 @@ pub(crate) trait Replacement {
     /// An entry was read or overwritten.
     fn access(&mut self, region: &mut Region, entry: Ref);
 
+    /// Asks the processor for what `admit`, or `remove` of a victim, will read of this hash.
+    fn prefetch(&self, region: &Region, hash: u64);
+
     /// An absent key with this hash and charge is about to be stored; whether a ghost remembers it. Always followed by
     /// `insert`.
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
 
-    /// The entry of the key that was admitted last; it is in no list.
-    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64);
+    /// The entry of the key that was admitted last, with this charge; it is in no list.
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32);
 
     /// Who is to go next, but for `keep` (or [`crate::list::NONE`]); `None` only if there is nobody else. May move
     /// entries between lists.
@@ -44,14 +47,17 @@ pub(crate) trait Replacement {
     /// An entry lies at another place from now on, with the header that it had.
     fn moved(&mut self, region: &mut Region, to: Ref);
 
-    /// An entry leaves, a victim or any other: takes it out of its list.
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64);
+    /// An entry of this charge leaves, a victim or any other: takes it out of its list.
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64);
 
     /// How many ghosts there are.
     fn ghosts(&self) -> u64;
 
     /// Forgets the oldest ghost, because even an empty group has no room for it; whether there was one.
     fn forget_ghost(&mut self, region: &mut Region) -> bool;
+
+    /// Forgets the oldest ghost, because entries need its memory; whether there was one.
+    fn yield_ghost(&mut self, region: &mut Region) -> bool;
 
     /// The budget is smaller from now on, and what the entries cost is within it: forgets the ghosts that it does not
     /// allow.
@@ -112,12 +118,17 @@ impl Replacement for Policy {
         each!(self, policy => policy.access(region, entry));
     }
 
+    #[inline]
+    fn prefetch(&self, region: &Region, hash: u64) {
+        each!(self, policy => policy.prefetch(region, hash));
+    }
+
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool {
         each!(self, policy => policy.admit(region, hash, charge, budget))
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, budget: u64) {
-        each!(self, policy => policy.insert(region, entry, budget));
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+        each!(self, policy => policy.insert(region, entry, charge));
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
@@ -132,8 +143,8 @@ impl Replacement for Policy {
         each!(self, policy => policy.moved(region, to));
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
-        each!(self, policy => policy.remove(region, entry, departure, budget));
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64) {
+        each!(self, policy => policy.remove(region, entry, charge, departure, budget));
     }
 
     fn ghosts(&self) -> u64 {
@@ -142,6 +153,10 @@ impl Replacement for Policy {
 
     fn forget_ghost(&mut self, region: &mut Region) -> bool {
         each!(self, policy => policy.forget_ghost(region))
+    }
+
+    fn yield_ghost(&mut self, region: &mut Region) -> bool {
+        each!(self, policy => policy.yield_ghost(region))
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {

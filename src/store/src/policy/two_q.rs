@@ -10,13 +10,13 @@
 use super::{Departure, Replacement};
 use crate::block;
 use crate::ghosts::Ghosts;
-use crate::list::List;
+use crate::list::{BY_ACCESS, List};
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
 /// Tags of the two lists.
-const A1_IN: u8 = 0;
-const AM: u8 = 1;
+const AM: u8 = BY_ACCESS;
+const A1_IN: u8 = 1;
 
 /// The three queues.
 #[derive(Debug)]
@@ -43,14 +43,19 @@ impl Replacement for TwoQ {
         }
     }
 
+    #[inline]
+    fn prefetch(&self, region: &Region, hash: u64) {
+        self.a1_out.prefetch(region, hash);
+    }
+
     fn admit(&mut self, region: &mut Region, hash: u64, _charge: u32, _budget: u64) -> bool {
         self.admitted_to_am = self.a1_out.take(region, hash);
         self.admitted_to_am
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, _budget: u64) {
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
         let list = if self.admitted_to_am { &mut self.am } else { &mut self.a1_in };
-        list.push_head(region, entry);
+        list.push_head(region, entry, charge);
     }
 
     fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
@@ -71,13 +76,12 @@ impl Replacement for TwoQ {
         list.moved(region, to);
     }
 
-    fn remove(&mut self, region: &mut Region, entry: Ref, departure: Departure, budget: u64) {
+    fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64) {
         if block::list(region, entry) == AM {
-            return self.am.unlink(region, entry);
+            return self.am.unlink(region, entry, charge);
         }
-        self.a1_in.unlink(region, entry);
+        self.a1_in.unlink(region, entry, charge);
         if let Departure::Evicted { hash } = departure {
-            let charge = self.a1_in.charge_of(region, entry);
             self.a1_out.remember(region, hash, charge, a1_out_charge_max(budget));
         }
     }
@@ -88,6 +92,10 @@ impl Replacement for TwoQ {
 
     fn forget_ghost(&mut self, region: &mut Region) -> bool {
         self.a1_out.forget_oldest(region)
+    }
+
+    fn yield_ghost(&mut self, region: &mut Region) -> bool {
+        self.a1_out.yield_oldest(region)
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {

@@ -14,12 +14,15 @@ impl<L: Layout> Table<L> {
     /// # Panics
     /// If anything is wrong.
     pub(crate) fn validate(&self, region: &Region, hash_of: &impl Fn(&Region, u32) -> Option<u64>) {
-        self.lines.validate(region);
-        let used = match self.resize {
-            Resize::Gathering { from, .. } => self.lines.of_segments(from),
-            _ => self.lines.len(),
+        let used = self.lines_end();
+        self.lines.validate(region, used);
+        let needed = match self.resize {
+            Resize::Gathering { to, .. } => to,
+            _ => used,
         };
-        assert_eq!(used, self.home_lines() + Self::SPARE, "the segments have another number of lines");
+        let surplus = self.lines.len().saturating_sub(needed);
+        assert!(surplus < self.lines.of_segments(1), "{surplus} lines more than the {needed} that are needed");
+        assert!(used >= self.lines_min, "{used} lines are less than {}", self.lines_min);
         let known = |region: &Region, value| hash_of(region, value).expect("what lies far from home has a hash");
         let (mut len, mut latest) = (0, 0);
         // How many more entries pass each line than the one before.

@@ -3,6 +3,7 @@
 //! Both have slots, filled from the first on, and a word with 4 bits of how many are filled and 8 of how many entries
 //! passed the line over. A slot has a tag, a value that is never 0, and how many lines behind its home the entry lies.
 
+use crate::prefetch::LINE_BYTES;
 use crate::region::{Line, Ref};
 
 /// Bits of the word that counts, in every layout: displacements end below them.
@@ -54,6 +55,16 @@ pub(crate) trait Layout {
 
     /// Fills a slot; a displacement above [`Layout::FAR`] is kept as that.
     fn set(line: &mut Line, slot: usize, content: Slot);
+
+    /// The first slot of a full line with the smallest displacement.
+    fn nearest(line: &Line) -> usize {
+        (0..Self::SLOTS).min_by_key(|&place| Self::displacement(line, place)).unwrap_or(0)
+    }
+
+    /// The first slot with the largest displacement.
+    fn farthest(line: &Line) -> usize {
+        (0..Self::SLOTS).min_by_key(|&place| Self::FAR - Self::displacement(line, place)).unwrap_or(0)
+    }
 }
 
 /// How many slots are filled.
@@ -63,6 +74,7 @@ pub(super) fn filled<L: Layout>(line: &Line) -> usize {
 }
 
 /// Says how many slots are filled.
+#[inline]
 pub(super) fn set_filled<L: Layout>(line: &mut Line, filled: usize) {
     let rest = word(line, L::COUNTS) & !(0xF << FILLED_SHIFT);
     set_word(line, L::COUNTS, rest | (filled as u64) << FILLED_SHIFT);
@@ -75,30 +87,37 @@ pub(super) fn passed<L: Layout>(line: &Line) -> usize {
 }
 
 /// One more entry passes this line over.
+#[inline]
 pub(super) fn pass<L: Layout>(line: &mut Line) {
     set_word(line, L::COUNTS, word(line, L::COUNTS) + (1 << PASSED_SHIFT));
 }
 
 /// One entry less passes this line over.
+#[inline]
 pub(super) fn unpass<L: Layout>(line: &mut Line) {
     set_word(line, L::COUNTS, word(line, L::COUNTS) - (1 << PASSED_SHIFT));
 }
 
 /// All of a slot.
+#[inline]
 pub(super) fn slot<L: Layout>(line: &Line, slot: usize) -> Slot {
     Slot { tag: L::tag(line, slot), value: L::value(line, slot), displacement: L::displacement(line, slot) }
 }
 
 /// Empties a slot by the last filled one.
+#[inline]
 pub(super) fn clear<L: Layout>(line: &mut Line, place: usize) {
     let last = filled::<L>(line) - 1;
-    let moved = slot::<L>(line, last);
-    L::set(line, place, moved);
+    if place < last {
+        let moved = slot::<L>(line, last);
+        L::set(line, place, moved);
+    }
     L::set(line, last, Slot { tag: 0, value: 0, displacement: 0 });
     set_filled::<L>(line, last);
 }
 
 /// Fills the first empty slot.
+#[inline]
 pub(super) fn push<L: Layout>(line: &mut Line, content: Slot) {
     let place = filled::<L>(line);
     L::set(line, place, content);
@@ -115,7 +134,15 @@ fn set_word(line: &mut Line, place: usize, word: u64) {
     line[place & 7] = word.to_le_bytes();
 }
 
+/// Sets one of the parts of this length that a line consists of; its words are in little-endian order.
+#[inline]
+fn set_part<const N: usize>(line: &mut Line, number: usize, part: [u8; N]) {
+    let (parts, _) = line.as_flattened_mut().as_chunks_mut();
+    parts[number % (LINE_BYTES / N)] = part;
+}
+
 /// Sets `bits` bits of a word.
+#[inline]
 fn set_bits(line: &mut Line, place: usize, shift: usize, bits: u32, value: u64) {
     let mask = ((1 << bits) - 1) << shift;
     set_word(line, place, word(line, place) & !mask | value << shift);
@@ -163,24 +190,59 @@ impl Layout for EntryLine {
         (word(line, PLACES + slot / 2) >> (slot % 2 * 32)) as u32
     }
 
+    #[inline]
     fn set_value(line: &mut Line, slot: usize, value: u32) {
-        set_bits(line, PLACES + slot / 2, slot % 2 * 32, 32, value.into());
+        set_part(line, 2 * PLACES + slot, value.to_le_bytes());
     }
 
+    #[inline]
     fn tag(line: &Line, slot: usize) -> u32 {
         (word(line, slot / 4) >> (slot % 4 * 16)) as u32 & 0xFFFF
     }
 
+    #[inline]
     fn displacement(line: &Line, slot: usize) -> usize {
         (word(line, Self::COUNTS) >> (ENTRY_DISPLACEMENTS + 2 * slot)) as usize & 3
     }
 
+    #[inline]
     fn set(line: &mut Line, slot: usize, content: Slot) {
-        set_bits(line, slot / 4, slot % 4 * 16, 16, content.tag.into());
+        set_part(line, slot, (content.tag as u16).to_le_bytes());
         let displacement = content.displacement.min(Self::FAR) as u64;
         set_bits(line, Self::COUNTS, ENTRY_DISPLACEMENTS + 2 * slot, 2, displacement);
         Self::set_value(line, slot, content.value);
     }
+
+    #[inline]
+    fn nearest(line: &Line) -> usize {
+        let (low, high) = entry_displacements(line);
+        let [zero, one, two] = [!low & !high, low & !high, !low & high].map(|slots| slots & ENTRY_SLOTS);
+        first_of([zero, one, two])
+    }
+
+    #[inline]
+    fn farthest(line: &Line) -> usize {
+        let (low, high) = entry_displacements(line);
+        let [three, two, one] = [low & high, !low & high, low & !high].map(|slots| slots & ENTRY_SLOTS);
+        first_of([three, two, one])
+    }
+}
+
+/// A bit for each slot, two bits apart.
+const ENTRY_SLOTS: u32 = 0x5_5555;
+
+/// The low bits of all displacements, and the high ones, each at [`ENTRY_SLOTS`].
+#[inline]
+fn entry_displacements(line: &Line) -> (u32, u32) {
+    let all = (word(line, EntryLine::COUNTS) >> ENTRY_DISPLACEMENTS) as u32;
+    (all, all >> 1)
+}
+
+/// The first slot of the first of these sets, in [`ENTRY_SLOTS`], that is not empty; slot 0 if all are.
+#[inline]
+fn first_of(sets: [u32; 3]) -> usize {
+    let set = sets.into_iter().find(|&slots| slots != 0).unwrap_or(1);
+    set.trailing_zeros() as usize / 2
 }
 
 /// Seven ghosts of 8 bytes, a tag and a value of 32 bits each, and behind them 7 bits of displacement for each and the
@@ -209,22 +271,25 @@ impl Layout for GhostLine {
         (word(line, slot) >> 32) as u32
     }
 
+    #[inline]
     fn set_value(line: &mut Line, slot: usize, value: u32) {
-        set_bits(line, slot, 32, 32, value.into());
+        set_part(line, 2 * slot + 1, value.to_le_bytes());
     }
 
+    #[inline]
     fn tag(line: &Line, slot: usize) -> u32 {
         word(line, slot) as u32
     }
 
+    #[inline]
     fn displacement(line: &Line, slot: usize) -> usize {
         (word(line, Self::COUNTS) >> (7 * slot)) as usize & 0x7F
     }
 
+    #[inline]
     fn set(line: &mut Line, slot: usize, content: Slot) {
-        set_bits(line, slot, 0, 32, content.tag.into());
+        set_word(line, slot, u64::from(content.tag) | u64::from(content.value) << 32);
         set_bits(line, Self::COUNTS, 7 * slot, 7, content.displacement as u64);
-        Self::set_value(line, slot, content.value);
     }
 }
 
@@ -261,6 +326,13 @@ mod tests {
                 _ => continue,
             }
             assert_eq!((filled::<L>(&line), passed::<L>(&line)), (model.len(), behind), "step {step}");
+            let displacements = || (0..L::SLOTS).map(|slot| L::displacement(&line, slot));
+            let farthest = displacements().position(|displacement| Some(displacement) == displacements().max());
+            assert_eq!(Some(L::farthest(&line)), farthest, "step {step}");
+            if model.len() == L::SLOTS {
+                let nearest = displacements().position(|displacement| Some(displacement) == displacements().min());
+                assert_eq!(Some(L::nearest(&line)), nearest, "step {step}");
+            }
             let places = || 0..model.len();
             assert!(places().all(|place| slot::<L>(&line, place) == model[place]), "step {step}");
             let absent = random.u32(0..=3) << random.u32(0..L::TAG_BITS - 1);

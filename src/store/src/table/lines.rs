@@ -30,11 +30,6 @@ impl Lines {
         self.directory.len() << self.shift
     }
 
-    /// How many segments they fill.
-    pub(super) fn segments(&self) -> usize {
-        self.directory.len()
-    }
-
     /// How many lines so many segments have.
     pub(super) fn of_segments(&self, segments: usize) -> usize {
         segments << self.shift
@@ -48,16 +43,18 @@ impl Lines {
         true
     }
 
-    /// Makes up to so many lines empty that are not; whether all are wiped now.
-    pub(super) fn wipe(&mut self, region: &mut Region, lines_max: usize) -> bool {
-        let end = self.len().min(self.wiped.saturating_add(lines_max));
-        (self.wiped..end).for_each(|line| *region.line_mut(self.place(line)) = Line::default());
-        self.wiped = end;
-        end == self.len()
+    /// Makes up to `lines_max` lines below `end` empty that are not; whether all that are there are wiped now.
+    pub(super) fn wipe(&mut self, region: &mut Region, end: usize, lines_max: usize) -> bool {
+        let end = self.len().min(end);
+        let now = end.min(self.wiped.saturating_add(lines_max));
+        (self.wiped..now).for_each(|line| *region.line_mut(self.place(line)) = Line::default());
+        self.wiped = self.wiped.max(now);
+        self.wiped >= end
     }
 
-    /// Gives segments back, from the last on, until so many are left.
-    pub(super) fn shrink(&mut self, region: &mut Region, segments: usize) {
+    /// Gives segments back, from the last on, that the first so many lines do not need. Lines behind those are empty.
+    pub(super) fn shrink(&mut self, region: &mut Region, lines: usize) {
+        let segments = lines.div_ceil(self.of_segments(1));
         for segment in self.directory.drain(segments..).rev() {
             region.give_back(segment);
         }
@@ -84,11 +81,12 @@ impl Lines {
         region.line_mut(self.place(line))
     }
 
-    /// The first segment, and whether all of them are theirs.
+    /// Whether all segments are theirs, and so many lines are wiped.
     ///
     /// # Panics
-    /// If a segment has another use.
-    pub(super) fn validate(&self, region: &Region) {
+    /// If a segment has another use, or too few lines are wiped.
+    pub(super) fn validate(&self, region: &Region, wiped: usize) {
+        assert!((wiped..=self.len()).contains(&self.wiped), "{} lines are wiped and not {wiped}", self.wiped);
         for &segment in &self.directory {
             assert_eq!(region.purpose(segment), self.purpose, "{segment:?} has another use");
         }

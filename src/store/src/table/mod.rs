@@ -36,7 +36,7 @@ mod tests;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
-use crate::limits::{PASSED_MAX, RUN_LINES_MAX};
+use crate::limits::{FIRST_LINES, HOME_ENTRIES_MAX, PASSED_MAX, RUN_LINES_MAX};
 use crate::region::{Line, Region, Use};
 
 use homes::Homes;
@@ -45,7 +45,12 @@ use line::{PASSED_END, Slot, clear, filled, pass, passed, push, slot, unpass};
 use lines::Lines;
 use resize::Resize;
 
+const _: () = assert!(FIRST_LINES > 2 * PASSED_MAX, "a table must begin with more lines than the spare ones");
 const _: () = assert!(PASSED_MAX < PASSED_END, "the count of a line must be able to say it");
+const _: () = assert!(
+    EntryLine::SLOTS + PASSED_MAX <= HOME_ENTRIES_MAX,
+    "entries of one home are in it, or are among those that pass it over"
+);
 
 /// A table whose lines are laid out in one way.
 #[derive(Debug)]
@@ -53,8 +58,8 @@ pub(crate) struct Table<L> {
     lines: Lines,
     homes: Homes,
     resize: Resize,
-    /// It never has less than this many segments.
-    segments_min: usize,
+    /// It never has less lines than this, the spare ones included.
+    lines_min: usize,
     len: usize,
     /// How many entries were moved from one slot to another.
     moved: u64,
@@ -82,23 +87,44 @@ impl<L: Layout> Table<L> {
     /// Lines behind the last home.
     const SPARE: usize = PASSED_MAX.div_ceil(L::SLOTS);
 
-    /// An empty table of at least one segment, if there are as many. `lines_max` is how many it is expected to need at
-    /// most; it may come to have more, but then tags say less.
+    /// An empty table in whole segments, if there are as many. `lines_max` is how many lines it is expected to need at
+    /// most; it may come to have more, but then tags say less. All segments that it begins with are wiped.
     pub(crate) fn new(region: &mut Region, purpose: Use, lines_max: usize) -> Option<Self> {
-        let mut lines = Lines::new(region, purpose);
+        let lines = Lines::new(region, purpose);
         // With 256 times as many lines, 8 bits of a tag of 16 are still unknown to who knows the home.
-        let segments_min = (lines_max / 256 + Self::SPARE).div_ceil(lines.of_segments(1));
-        let segments_min = if lines.of_segments(segments_min) > Self::SPARE { segments_min } else { segments_min + 1 };
-        for _ in 0..segments_min {
+        let lines_min = (lines_max / 256 + Self::SPARE + 1).next_multiple_of(lines.of_segments(1));
+        Self::with_lines(region, lines, lines_min)
+    }
+
+    /// An empty table of [`FIRST_LINES`] or of one segment, whichever is less, if there is memory for it. What it wipes
+    /// is that much, or where segments are tiny, as many of them as are needed.
+    pub(crate) fn small(region: &mut Region, purpose: Use) -> Option<Self> {
+        let lines = Lines::new(region, purpose);
+        let lines_min = Self::small_lines(&lines);
+        Self::with_lines(region, lines, lines_min)
+    }
+
+    /// How many segments [`Table::small`] needs.
+    pub(crate) fn small_segments(region: &Region, purpose: Use) -> usize {
+        let lines = Lines::new(region, purpose);
+        Self::small_lines(&lines).div_ceil(lines.of_segments(1))
+    }
+
+    fn small_lines(lines: &Lines) -> usize {
+        (Self::SPARE + 1).next_multiple_of(lines.of_segments(1)).min(FIRST_LINES)
+    }
+
+    fn with_lines(region: &mut Region, mut lines: Lines, lines_min: usize) -> Option<Self> {
+        while lines.len() < lines_min {
             if !lines.grow(region) {
                 lines.shrink(region, 0);
                 return None;
             }
         }
-        lines.wipe(region, usize::MAX);
-        let homes = Homes::new(L::TAG_BITS + (lines.len() - Self::SPARE).ilog2(), lines.len() - Self::SPARE);
+        lines.wipe(region, lines_min, usize::MAX);
+        let homes = Homes::new(L::TAG_BITS + (lines_min - Self::SPARE).ilog2(), lines_min - Self::SPARE);
         let (resize, swept) = (Resize::Steady, Vec::new());
-        Some(Self { lines, homes, resize, segments_min, len: 0, moved: 0, swept, layout: PhantomData })
+        Some(Self { lines, homes, resize, lines_min, len: 0, moved: 0, swept, layout: PhantomData })
     }
 
     /// Gives all memory back.
@@ -117,34 +143,37 @@ impl<L: Layout> Table<L> {
         self.moved
     }
 
-    /// The value of the entry with this hash that is the right one.
-    #[inline]
-    pub(crate) fn find(&self, region: &Region, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// What is known of the entry with this hash that is the right one: `known` says it of the right value.
+    #[inline(always)]
+    pub(crate) fn find<T>(&self, region: &Region, hash: u64, known: impl Fn(u32) -> Option<T>) -> Option<T> {
         let point = self.homes.point(hash);
         let (home, tag) = (self.homes.home(point), Self::tag(point));
         let line = self.lines.line(region, home);
-        let found = Self::find_in(line, tag, &mut is_it);
+        let found = Self::find_in(line, tag, &known);
         if found.is_some() || passed::<L>(line) == 0 {
             return found;
         }
-        self.find_behind(region, home, tag, is_it)
+        self.find_behind(region, home, tag, known)
     }
 
     /// What [`Table::find`] does behind the home.
-    fn find_behind(&self, region: &Region, home: usize, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    #[inline(never)]
+    fn find_behind<T>(&self, region: &Region, home: usize, tag: u32, known: impl Fn(u32) -> Option<T>) -> Option<T> {
         let behind = home + 1..=self.last_of_home(region, home);
-        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &mut is_it))
+        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &known))
     }
 
-    /// The value in a line that has this tag and is the right one.
-    #[inline]
-    fn find_in(line: &Line, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// What is known of the value in a line that has this tag and is the right one.
+    #[inline(always)]
+    fn find_in<T>(line: &Line, tag: u32, known: &impl Fn(u32) -> Option<T>) -> Option<T> {
         let mut bits = L::matches(line, tag);
         while bits != 0 {
             let value = L::value(line, L::slot_of(bits.trailing_zeros()));
             // Slots that are not filled have a tag too.
-            if value != 0 && is_it(value) {
-                return Some(value);
+            if value != 0
+                && let Some(found) = known(value)
+            {
+                return Some(found);
             }
             bits &= bits - 1;
         }
@@ -160,7 +189,7 @@ impl<L: Layout> Table<L> {
     /// What a look-up of this hash probably finds.
     #[inline]
     pub(crate) fn candidate(&self, region: &Region, hash: u64) -> Option<u32> {
-        self.find(region, hash, |_| true)
+        self.find(region, hash, Some)
     }
 
     /// Like [`Table::find`], and home and tag are both those of the hash: for a table whose displacements are all known,
@@ -203,19 +232,23 @@ impl<L: Layout> Table<L> {
         let _ = self.pay(region, hash_of);
     }
 
-    /// Removes an entry from a line in which it lies, see [`Table::values`].
-    pub(crate) fn remove_from(
+    /// Removes the entries of a line that are not to stay; lines are numbered from 0 to [`Table::lines_end`].
+    pub(crate) fn retain_in(
         &mut self,
         region: &mut Region,
         at: usize,
-        value: u32,
         hash_of: &impl Fn(&Region, u32) -> u64,
+        stays: impl Fn(u32) -> bool,
     ) {
-        let line = self.lines.line(region, at);
-        let gap = (0..L::SLOTS).find(|&place| L::value(line, place) == value).expect("it lies in this line");
-        let home = self.home_of(region, at, slot::<L>(line, gap), hash_of);
-        self.close(region, home, at, gap, hash_of);
-        self.len -= 1;
+        // A gap is closed by an entry from the next line, or from behind in this one: so each is looked at again.
+        loop {
+            let line = self.lines.line(region, at);
+            let leaves = (0..filled::<L>(line)).find(|&place| !stays(L::value(line, place)));
+            let Some(place) = leaves else { break };
+            let home = self.home_of(region, at, slot::<L>(line, place), hash_of);
+            self.close(region, home, at, place, hash_of);
+            self.len -= 1;
+        }
     }
 
     /// The values in a line; lines are numbered from 0 to [`Table::lines_end`].
@@ -298,21 +331,30 @@ impl<L: Layout> Table<L> {
 
     /// The line and slot of an entry with this point, as far as it is known without its hash, that is the right one.
     fn locate_any(&self, region: &Region, point: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<(usize, usize)> {
-        let home = self.homes.home(point);
-        for at in home..=self.last_of_home(region, home) {
-            let line = self.lines.line(region, at);
-            let mut bits = L::matches(line, Self::tag(point));
-            while bits != 0 {
-                let place = L::slot_of(bits.trailing_zeros());
-                let value = L::value(line, place);
-                // Equal tags nearby may belong to another home.
-                let displacement = L::displacement(line, place);
-                let is_home = displacement == L::FAR || at - displacement == home;
-                if value != 0 && is_home && is_it(value) {
-                    return Some((at, place));
-                }
-                bits &= bits - 1;
+        let (home, tag) = (self.homes.home(point), Self::tag(point));
+        let line = self.lines.line(region, home);
+        if let Some(place) = Self::locate_in(line, 0, tag, &mut is_it) {
+            return Some((home, place));
+        }
+        let behind = 1..=passed::<L>(line).div_ceil(L::SLOTS);
+        behind.into_iter().find_map(|displacement| {
+            let line = self.lines.line(region, home + displacement);
+            Self::locate_in(line, displacement, tag, &mut is_it).map(|place| (home + displacement, place))
+        })
+    }
+
+    /// The slot of a line that is so far behind the home, as far as that is known, and the right one.
+    #[inline]
+    fn locate_in(line: &Line, displacement: usize, tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<usize> {
+        let mut bits = L::matches(line, tag);
+        while bits != 0 {
+            let place = L::slot_of(bits.trailing_zeros());
+            let value = L::value(line, place);
+            // Equal tags nearby may belong to another home.
+            if value != 0 && L::displacement(line, place) == displacement.min(L::FAR) && is_it(value) {
+                return Some(place);
             }
+            bits &= bits - 1;
         }
         None
     }
@@ -325,9 +367,25 @@ impl<L: Layout> Table<L> {
         value: u32,
         hash_of: &impl Fn(&Region, u32) -> u64,
     ) -> Result<(), Crowded> {
-        let home = self.homes.home(point);
+        let (home, tag) = (self.homes.home(point), Self::tag(point));
+        let line = self.lines.line_mut(region, home);
+        if filled::<L>(line) < L::SLOTS {
+            push::<L>(line, Slot { tag, value, displacement: 0 });
+            return Ok(());
+        }
+        self.add_behind(region, Carried { tag, value, home }, hash_of)
+    }
+
+    /// What [`Table::add`] does if the home is full.
+    #[inline(never)]
+    fn add_behind(
+        &mut self,
+        region: &mut Region,
+        mut carried: Carried,
+        hash_of: &impl Fn(&Region, u32) -> u64,
+    ) -> Result<(), Crowded> {
+        let home = carried.home;
         let end = self.line_with_room(region, home)?;
-        let mut carried = Carried { tag: Self::tag(point), value, home };
         for at in home..end {
             carried = self.exchange(region, at, carried, hash_of);
             pass::<L>(self.lines.line_mut(region, at));
@@ -337,18 +395,17 @@ impl<L: Layout> Table<L> {
         Ok(())
     }
 
-    /// The first line from `home` on that is not full, if an entry may be carried as far as that.
-    #[inline]
+    /// The first line behind `home`, which is full, that is not, if an entry may be carried as far as that.
     fn line_with_room(&self, region: &Region, home: usize) -> Result<usize, Crowded> {
-        let line = self.lines.line(region, home);
-        if filled::<L>(line) < L::SLOTS {
-            return Ok(home);
-        }
         // When any entry of its home has left, there is room here, or things are as they were before the last came.
-        let crowded = Crowded { victim: L::value(line, 0) };
+        let crowded = Crowded { victim: L::value(self.lines.line(region, home), 0) };
         let (mut begin, mut end) = (home, home);
-        while filled::<L>(self.lines.line(region, end)) == L::SLOTS {
-            if passed::<L>(self.lines.line(region, end)) == PASSED_MAX || end - home == RUN_LINES_MAX {
+        loop {
+            let line = self.lines.line(region, end);
+            if filled::<L>(line) < L::SLOTS {
+                break;
+            }
+            if passed::<L>(line) == PASSED_MAX || end - home == RUN_LINES_MAX {
                 return Err(crowded);
             }
             end += 1;
@@ -374,7 +431,7 @@ impl<L: Layout> Table<L> {
             return carried;
         }
         let line = self.lines.line(region, at);
-        let nearest = (0..L::SLOTS).min_by_key(|&place| L::displacement(line, place)).unwrap_or(0);
+        let nearest = L::nearest(line);
         let nearest = match L::displacement(line, nearest) < L::FAR {
             true => nearest,
             false => {
@@ -400,6 +457,19 @@ impl<L: Layout> Table<L> {
         self.close(region, self.homes.home(point), at, gap, hash_of);
     }
 
+    /// The entry of a line that is passed over whose home is first, with that home.
+    fn first_home(&self, region: &Region, at: usize, hash_of: &impl Fn(&Region, u32) -> u64) -> (usize, usize) {
+        let line = self.lines.line(region, at);
+        let farthest = L::farthest(line);
+        let displacement = L::displacement(line, farthest);
+        if displacement < L::FAR {
+            return (at - displacement, farthest);
+        }
+        let far = (0..L::SLOTS).filter(|&place| L::displacement(line, place) == L::FAR);
+        let home = |place: usize| self.home_of(region, at, slot::<L>(line, place), hash_of);
+        far.map(|place| (home(place), place)).min().unwrap_or_default()
+    }
+
     /// Closes the gap that an entry with this home leaves in line `at`.
     fn close(
         &mut self,
@@ -412,19 +482,18 @@ impl<L: Layout> Table<L> {
         for line in home..at {
             unpass::<L>(self.lines.line_mut(region, line));
         }
-        while passed::<L>(self.lines.line(region, at)) > 0 {
-            let next = self.lines.line(region, at + 1);
-            let farthest = (0..L::SLOTS).map(|place| L::displacement(next, place)).max().unwrap_or(0);
-            let farthest = (0..L::SLOTS).filter(|&place| L::displacement(next, place) == farthest);
-            let home = |place: usize| self.home_of(region, at + 1, slot::<L>(next, place), hash_of);
-            let (home, place) = farthest.map(|place| (home(place), place)).min().unwrap_or_default();
-            let Slot { tag, value, .. } = slot::<L>(next, place);
+        loop {
+            let line = self.lines.line_mut(region, at);
+            if passed::<L>(line) == 0 {
+                return clear::<L>(line, gap);
+            }
+            let (home, place) = self.first_home(region, at + 1, hash_of);
+            let Slot { tag, value, .. } = slot::<L>(self.lines.line(region, at + 1), place);
             let line = self.lines.line_mut(region, at);
             L::set(line, gap, Slot { tag, value, displacement: at - home });
             unpass::<L>(line);
             self.moved += 1;
             (at, gap) = (at + 1, place);
         }
-        clear::<L>(self.lines.line_mut(region, at), gap);
     }
 }

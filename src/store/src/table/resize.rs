@@ -1,5 +1,6 @@
 //! How a table gets more lines or fewer, a few at each insertion and removal.
 //!
+//! A table begins with a part of a segment, which is doubled until it is a whole one; from then on it has whole segments.
 //! Growing from `l` lines to `m`: segments are taken and their lines wiped, a bounded number at each call. Then the old
 //! homes are swept from the last to the first: all entries of a home are taken out, `split` is set to the first point of
 //! that home, and they are put in again, which is now among `m` homes, and never before the old one. Points from `split`
@@ -28,9 +29,9 @@ use super::{Crowded, Layout, Table};
 pub(super) enum Resize {
     /// None is under way.
     Steady,
-    /// Segments are taken and wiped, until there are so many.
+    /// Segments are taken and their lines wiped, until there are so many.
     Gathering {
-        /// How many there were.
+        /// How many lines there were, the spare ones included.
         from: usize,
         /// How many there will be.
         to: usize,
@@ -44,7 +45,7 @@ pub(super) enum Resize {
     Shrinking {
         /// The next one to be swept.
         next: usize,
-        /// How many segments will be left.
+        /// How many lines will be left, the spare ones included.
         to: usize,
     },
 }
@@ -58,8 +59,8 @@ const HOME_ENTRIES_MAX: usize = PASSED_MAX + 10;
 /// Most entries that are moved to sweep one line, and then to put them back because they did not fit.
 const LINE_MOVES_MAX: usize = 2 * HOME_ENTRIES_MAX * (2 * RUN_LINES_MAX + 1);
 
-// A table that has just grown to m = l + l / GROW_SHARE lines is due to grow again after LOAD_GROW_PERCENT of the slots
-// of l / GROW_SHARE lines were filled, at least 7 for each line. Half of these insertions sweep all l lines, so that the
+// A table that has just grown to m = l + l / GROW_SHARE lines or more is due to grow again after LOAD_GROW_PERCENT of the
+// slots of m - l lines were filled, at least 7 for each line. Half of these insertions sweep all l lines, so that the
 // other half is left for taking and wiping segments.
 const _: () = assert!(SWEEP_LINES * 7 * LOAD_GROW_PERCENT >= 2 * GROW_SHARE * 100, "growing must not be overtaken");
 const _: () = assert!(WIPE_LINES > 0 && LINE_MOVES_MAX < 1 << 20);
@@ -70,15 +71,10 @@ impl<L: Layout> Table<L> {
         self.homes.upper.max(self.homes.lower) as usize
     }
 
-    /// How many segments it has.
-    pub(crate) fn segments(&self) -> usize {
-        self.lines.segments()
-    }
-
     /// Whether it would have grown, had there been a segment to take. Until there is one look-ups grow longer, and
     /// insertions may be refused.
     pub(crate) fn wants_segment(&self, region: &Region) -> bool {
-        let waits = matches!(self.resize, Resize::Gathering { to, .. } if self.segments() < to);
+        let waits = matches!(self.resize, Resize::Gathering { to, .. } if self.lines.len() < to);
         waits && !region.can_take(Use::Index)
     }
 
@@ -106,13 +102,21 @@ impl<L: Layout> Table<L> {
     }
 
     fn begin(&mut self) {
-        let segments = self.segments();
-        let homes = self.home_lines();
-        if self.is_above(LOAD_GROW_PERCENT, homes) {
-            self.resize = Resize::Gathering { from: segments, to: segments + segments.div_ceil(GROW_SHARE) };
-        } else if segments > self.segments_min {
-            let to = (segments - (segments / GROW_SHARE).max(1)).max(self.segments_min);
-            let fewer = self.lines.of_segments(to) - Self::SPARE;
+        let (lines, segment_lines) = (self.lines_end(), self.lines.of_segments(1));
+        let segments = lines / segment_lines;
+        if self.is_above(LOAD_GROW_PERCENT, self.home_lines()) {
+            let to = match segments {
+                0 => (2 * lines).min(segment_lines),
+                _ => (segments + segments.div_ceil(GROW_SHARE)) * segment_lines,
+            };
+            self.resize = Resize::Gathering { from: lines, to };
+        } else if lines > self.lines_min {
+            let to = match segments {
+                0 | 1 => lines / 2,
+                _ => (segments - (segments / GROW_SHARE).max(1)) * segment_lines,
+            };
+            let to = to.max(self.lines_min);
+            let fewer = to - Self::SPARE;
             if !self.is_above(LOAD_SHRINK_PERCENT, fewer) {
                 self.homes = Homes { split: 0, lower: fewer as u64, ..self.homes };
                 self.resize = Resize::Shrinking { next: 0, to };
@@ -125,13 +129,13 @@ impl<L: Layout> Table<L> {
             // It waited for a segment until it needed none any more.
             self.lines.shrink(region, from);
             self.resize = Resize::Steady;
-        } else if self.lines.wipe(region, WIPE_LINES) {
-            if self.segments() < to {
+        } else if self.lines.wipe(region, to, WIPE_LINES) {
+            if self.lines.len() < to {
                 self.lines.grow(region);
             } else {
                 let lines = self.home_lines();
                 self.homes = Homes { split: self.homes.end(), ..self.homes };
-                self.homes.upper = (self.lines.len() - Self::SPARE) as u64;
+                self.homes.upper = (to - Self::SPARE) as u64;
                 self.resize = Resize::Growing { swept: lines };
             }
         }

@@ -126,13 +126,13 @@ impl<L: Layout> Run<L> {
     fn check_look_ups(&mut self, count: usize, context: &str) {
         for _ in 0..count {
             if let Some((value, hash)) = self.some() {
-                let found = self.table.find(&self.region, hash, |other| other == value);
+                let found = self.table.find(&self.region, hash, |other| (other == value).then_some(other));
                 assert_eq!(found, Some(value), "{context}");
                 let candidate = self.table.candidate(&self.region, hash);
                 assert!(candidate.is_some(), "{context}");
             }
             let absent = self.hashes.draw(&mut self.random);
-            let is_it = |value: u32| self.model.get(&value) == Some(&absent);
+            let is_it = |value: u32| (self.model.get(&value) == Some(&absent)).then_some(value);
             let found = self.table.find(&self.region, absent, is_it);
             assert_eq!(found.is_some(), self.model.values().any(|&hash| hash == absent), "{context}");
         }

@@ -87,7 +87,11 @@ impl<'a> Load<'a> {
             plan,
             first_connection,
             sender: Sender::new(plan, material),
-            sampler: KeySampler::new(plan.distribution, plan.keys.count()),
+            sampler: KeySampler::new(
+                plan.distribution,
+                plan.keys.count(),
+                share(plan.keys.count(), plan.threads, thread),
+            ),
             rng,
             shards,
             window,
@@ -243,7 +247,7 @@ impl<'a> Load<'a> {
             None => self.sampler.sample(&mut self.rng),
             Some(map) => {
                 let shard = map.of_connection(self.first_connection + connection);
-                map.sample(shard, &self.sampler, &mut self.rng)
+                map.sample(shard, &mut self.sampler, &mut self.rng)
             }
         }
     }

@@ -131,6 +131,11 @@ impl Plan {
                 format!("expected 1 to {MULTI_GET_MAX} keys"),
             ));
         }
+        if self.distribution == Distribution::InTurn && self.threads as u64 > self.keys.count() {
+            let remedy =
+                format!("there are only {} keys; each thread needs one for --distribution in_turn", self.keys.count());
+            return Err(LoadError::option("--threads", self.threads, remedy));
+        }
         if self.fill && self.multi_get > 1 {
             return Err(LoadError::option("--fill", "", "fills the misses of single gets; leave out --multi-get"));
         }
@@ -194,6 +199,10 @@ impl Plan {
         }
         if self.shard_aware && protocol != ProtocolName::Native {
             return Err(LoadError::option("--shard-aware", "", "is for --protocol native alone"));
+        }
+        if self.shard_aware && self.distribution == Distribution::InTurn {
+            let remedy = "--shard-aware asks each connection for keys of one shard, which are not in turn";
+            return Err(LoadError::option("--distribution", self.distribution, remedy));
         }
         if self.shard_aware && self.mix.has(Operation::Increment) {
             return Err(LoadError::option(
@@ -323,9 +332,16 @@ pub(crate) mod tests {
     #[test]
     fn plans_that_cannot_be_are_refused_by_name() {
         assert!(plan().check().is_ok());
-        let cases: [(&str, Change); 21] = [
+        let cases: [(&str, Change); 23] = [
             ("--shard-aware : is for --protocol native", |plan| {
                 (plan.shard_aware, plan.protocol) = (true, ProtocolName::Resp);
+            }),
+            ("--distribution in_turn: --shard-aware", |plan| {
+                (plan.shard_aware, plan.distribution) = (true, Distribution::InTurn);
+            }),
+            ("--threads 2: there are only 1 keys", |plan| {
+                (plan.threads, plan.distribution) = (2, Distribution::InTurn);
+                plan.keys = KeySpace::new(1, "key:", 16, false).unwrap();
             }),
             ("--mix incr=1: --shard-aware", |plan| {
                 (plan.shard_aware, plan.mix) = (true, "incr=1".parse().unwrap());

@@ -1,6 +1,7 @@
 //! Which keys there are, how they are written, and which one is next.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use larder_protocol::limits::KEY_BYTES_MAX;
@@ -136,6 +137,8 @@ pub enum Distribution {
         /// Share of requests that they get.
         requests: f64,
     },
+    /// Each key once, by number, then again from the first; each thread has a share of the keys.
+    InTurn,
 }
 
 impl FromStr for Distribution {
@@ -143,12 +146,14 @@ impl FromStr for Distribution {
 
     fn from_str(text: &str) -> Result<Distribution, String> {
         let expected = || {
-            "expected uniform, zipf:THETA (such as zipf:0.99) or hotspot:KEYS%:REQUESTS% (such as hotspot:10%:90%)"
+            "expected uniform, in_turn, zipf:THETA (such as zipf:0.99) or hotspot:KEYS%:REQUESTS% (such as \
+             hotspot:10%:90%)"
                 .to_string()
         };
         let mut parts = text.split(':');
         let distribution = match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some("uniform"), None, None, None) => Distribution::Uniform,
+            (Some("in_turn"), None, None, None) => Distribution::InTurn,
             (Some("zipf"), theta, None, None) => {
                 let theta: f64 = theta.unwrap_or("0.99").parse().map_err(|_| expected())?;
                 if !(0.01..=10.0).contains(&theta) {
@@ -175,6 +180,7 @@ impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Distribution::Uniform => f.write_str("uniform"),
+            Distribution::InTurn => f.write_str("in_turn"),
             Distribution::Zipf(theta) => write!(f, "zipf:{theta}"),
             Distribution::Hotspot { keys, requests } => write!(f, "hotspot:{}%:{}%", keys * 100.0, requests * 100.0),
         }
@@ -182,7 +188,7 @@ impl fmt::Display for Distribution {
 }
 
 /// Draws keys of one space.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum KeySampler {
     /// [`Distribution::Uniform`].
     Uniform {
@@ -200,12 +206,20 @@ pub enum KeySampler {
         /// Share of requests for them.
         requests: f64,
     },
+    /// [`Distribution::InTurn`].
+    InTurn {
+        /// The keys that come up.
+        share: Range<u64>,
+        /// The next of them.
+        next: u64,
+    },
 }
 
 impl KeySampler {
-    /// Draws from `count` keys.
-    pub fn new(distribution: Distribution, count: u64) -> KeySampler {
+    /// Draws from `count` keys; in turn, only from `share`, which then may not be empty.
+    pub fn new(distribution: Distribution, count: u64, share: Range<u64>) -> KeySampler {
         match distribution {
+            Distribution::InTurn => KeySampler::InTurn { next: share.start, share },
             Distribution::Uniform => KeySampler::Uniform { count },
             Distribution::Zipf(theta) => KeySampler::Zipf(Zipf::new(count, theta)),
             Distribution::Hotspot { keys, requests } => {
@@ -216,11 +230,15 @@ impl KeySampler {
     }
 
     /// The number of the next key.
-    pub fn sample(&self, rng: &mut fastrand::Rng) -> u64 {
-        match *self {
-            KeySampler::Uniform { count } => rng.u64(..count),
+    pub fn sample(&mut self, rng: &mut fastrand::Rng) -> u64 {
+        match self {
+            &mut KeySampler::Uniform { count } => rng.u64(..count),
             KeySampler::Zipf(zipf) => zipf.sample(rng),
-            KeySampler::Hotspot { count, hot, requests } => {
+            KeySampler::InTurn { share, next } => {
+                let behind = if *next + 1 < share.end { *next + 1 } else { share.start };
+                std::mem::replace(next, behind)
+            }
+            &mut KeySampler::Hotspot { count, hot, requests } => {
                 if hot == count || rng.f64() < requests {
                     rng.u64(..hot)
                 } else {
@@ -269,18 +287,30 @@ mod tests {
     fn hot_keys_get_their_share() {
         let seed = 11;
         let mut rng = fastrand::Rng::with_seed(seed);
-        let sampler = KeySampler::new("hotspot:10%:90%".parse().unwrap(), 1000);
+        let mut sampler = KeySampler::new("hotspot:10%:90%".parse().unwrap(), 1000, 0..1000);
         let hot = (0..100_000).filter(|_| sampler.sample(&mut rng) < 100).count();
         assert!((89_500..90_500).contains(&hot), "{hot} of 100,000 draws are hot, seed {seed}");
-        let uniform = KeySampler::new(Distribution::Uniform, 10);
+        let mut uniform = KeySampler::new(Distribution::Uniform, 10, 0..10);
         let mut seen = [0; 10];
         (0..100_000).for_each(|_| seen[uniform.sample(&mut rng) as usize] += 1);
         assert!(seen.iter().all(|&count| (9_500..10_500).contains(&count)), "{seen:?}, seed {seed}");
     }
 
     #[test]
+    fn keys_in_turn_come_once_each_and_again() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut drawn = |share, draws| {
+            let mut sampler = KeySampler::new(Distribution::InTurn, 10, share);
+            (0..draws).map(|_| sampler.sample(&mut rng)).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(0..5, 5), [0, 1, 2, 3, 4]);
+        assert_eq!(drawn(5..8, 5), [5, 6, 7, 5, 6]);
+        assert_eq!(drawn(9..10, 2), [9, 9]);
+    }
+
+    #[test]
     fn distributions_are_read_and_shown_alike() {
-        for text in ["uniform", "zipf:0.99", "zipf:1.2", "hotspot:10%:90%"] {
+        for text in ["uniform", "in_turn", "zipf:0.99", "zipf:1.2", "hotspot:10%:90%"] {
             assert_eq!(text.parse::<Distribution>().unwrap().to_string(), text);
         }
         for wrong in

@@ -46,7 +46,7 @@ impl ShardMap {
 
     /// A key of `shard`, as likely as it is among the keys of that shard. If none was drawn within a bound, because
     /// the distribution is very uneven, the one behind the last draw.
-    pub fn sample(&self, shard: u16, sampler: &KeySampler, rng: &mut fastrand::Rng) -> u64 {
+    pub fn sample(&self, shard: u16, sampler: &mut KeySampler, rng: &mut fastrand::Rng) -> u64 {
         let mut key = sampler.sample(rng);
         for _ in 0..usize::from(self.shards) * REDRAWS_PER_SHARD_MAX {
             if self.of_key(key) == shard {
@@ -75,11 +75,11 @@ mod tests {
         let keys = KeySpace::new(1000, "key:", 16, false).unwrap();
         let map = ShardMap::new(&keys, 77, 3).unwrap();
         for text in ["uniform", "zipf:1.2", "hotspot:0.1%:100%"] {
-            let sampler = KeySampler::new(text.parse().unwrap(), keys.count());
+            let mut sampler = KeySampler::new(text.parse().unwrap(), keys.count(), 0..keys.count());
             let mut seen = vec![false; 1000];
             for draw in 0..30_000 {
                 let wanted = map.of_connection(draw);
-                let key = map.sample(wanted, &sampler, &mut rng);
+                let key = map.sample(wanted, &mut sampler, &mut rng);
                 assert_eq!(map.of_key(key), wanted, "{text}, seed {seed}");
                 seen[key as usize] = true;
             }

@@ -17,7 +17,7 @@ pub struct Request {
     /// WRONG_OWNER; it is never passed on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
-    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")]
+    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -62,6 +62,8 @@ pub mod request {
         Topology(super::TopologyQuery),
         #[prost(message, tag = "24")]
         Watch(super::Watch),
+        #[prost(message, tag = "25")]
+        AlterGroup(super::AlterGroup),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -79,7 +81,7 @@ pub struct Response {
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
-    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub result: ::core::option::Option<response::Result>,
 }
 /// Nested message and enum types in `Response`.
@@ -104,6 +106,10 @@ pub mod response {
         Topology(super::TopologyResult),
         #[prost(message, tag = "14")]
         Invalidated(super::Invalidated),
+        #[prost(message, tag = "15")]
+        Scan(super::ScanResult),
+        #[prost(message, tag = "16")]
+        AlteredGroup(super::AlteredGroup),
     }
 }
 // ---- Operations on one key --------------------------------------------------------------------------------------
@@ -254,17 +260,47 @@ pub struct DeleteMany {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Invalidate {
 }
-/// The keys of a group, a page at a time. Answered NOT_SUPPORTED by this version.
+/// Some keys of a group, and where to go on. Answer: `scan`.
+///
+/// A scan begins with an empty cursor, asks again with the cursor of each answer, and ends when an answer has none.
+/// Every key that is in the group from the first request to the last answer is in at least one of them, whatever
+/// else is written, evicted or moved in the server's memory meanwhile, also while its index grows and shrinks. A key
+/// that comes, goes or is replaced meanwhile may be in an answer or not. A key may be in more than one. This is no
+/// access to the entries: who is evicted does not depend on it.
+///
+/// A step is bounded in what it looks at: entries of other groups, and keys that do not match, count. So an answer may
+/// have no keys and a cursor all the same.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Scan {
-    /// Empty: from the beginning; else the cursor of the page before.
+    /// Empty: from the beginning; else the cursor of the answer before. Its bytes mean something to the node that gave it,
+    /// until that node ends; other ones are answered BAD_REQUEST.
     #[prost(bytes = "vec", tag = "1")]
     pub cursor: ::prost::alloc::vec::Vec<u8>,
+    /// About how many keys to look at, whether they match or not; 0: 100. Above 1,000 it is 1,000. The step looks at all
+    /// keys that lie together in the index, and stops earlier after 256 KiB of keys or 256 lines of the index.
     #[prost(uint32, tag = "2")]
     pub count: u32,
-    /// Glob pattern; empty: all keys.
+    /// Glob pattern that keys are to match, at most 255 bytes; empty: all keys. `*` stands for any bytes, `?` for one,
+    /// `\[abc\]`, `\[a-z\]` and `\[^a\]` for one of these or none of these, and a backslash takes the meaning from the byte
+    /// behind it. Everything else stands for itself.
     #[prost(bytes = "vec", tag = "3")]
     pub pattern: ::prost::alloc::vec::Vec<u8>,
+}
+/// Changes a group until the node ends: it then begins again with its configuration. What is not set stays. The group of
+/// the request's envelope does not count. Answer: `altered_group` when all shards of the node have it, or NO_SUCH_GROUP.
+/// Sent again it does no harm.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlterGroup {
+    /// At most 255 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The memory of the group on this node, over all its shards, in bytes. More is there at once; less is approached in
+    /// steps, without a request being refused. If the group "default" has what the other groups leave, what is given or
+    /// taken here is taken from it or given to it, until it is changed itself. BAD_REQUEST if a group would have too
+    /// little for a shard, or for the longest value that the node takes; TOO_LARGE if the groups would have more than
+    /// the memory of the node.
+    #[prost(uint64, optional, tag = "2")]
+    pub memory_bytes: ::core::option::Option<u64>,
 }
 /// Removal events of a group, as they happen. Answered NOT_SUPPORTED by this version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -348,6 +384,34 @@ pub struct Invalidated {
     /// How often this group was invalidated, on this node, since it started.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
+}
+/// At most 16 MiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScanResult {
+    /// Where to go on; empty: that was the end.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlteredGroup {
+    /// The id of the node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// The group that was named, and behind it the group "default" if it followed.
+    #[prost(message, repeated, tag = "2")]
+    pub changes: ::prost::alloc::vec::Vec<GroupChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupChange {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Over all shards of the node, in bytes.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes_before: u64,
 }
 /// HelloResult, StatsResult and TopologyResult have at most 4 MiB each; a longer one is answered TOO_LARGE.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -461,6 +525,9 @@ pub struct GroupStats {
     pub expirations: u64,
     #[prost(uint64, tag = "12")]
     pub ghost_hits: u64,
+    /// At this moment: what the policy's memory of evicted keys is charged with. `bytes` and this stay within the budget.
+    #[prost(uint64, tag = "13")]
+    pub ghost_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShardStats {
@@ -482,6 +549,45 @@ pub struct ShardStats {
     /// Frames that were no valid message.
     #[prost(uint64, tag = "7")]
     pub malformed: u64,
+    #[prost(message, optional, tag = "8")]
+    pub memory: ::core::option::Option<MemoryStats>,
+}
+/// The memory of one shard. It is cut into segments, which hold entries, the index or ghosts, or are free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemoryStats {
+    /// At this moment: all memory, and one segment.
+    #[prost(uint64, tag = "1")]
+    pub memory_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub segment_bytes: u64,
+    /// At this moment: segments by what they are used for; `segments_log` are those with entries.
+    #[prost(uint64, tag = "3")]
+    pub segments_free: u64,
+    #[prost(uint64, tag = "4")]
+    pub segments_log: u64,
+    #[prost(uint64, tag = "5")]
+    pub segments_index: u64,
+    #[prost(uint64, tag = "6")]
+    pub segments_ghost: u64,
+    /// At this moment: bytes of entries that are there, and of former ones that are not free yet.
+    #[prost(uint64, tag = "7")]
+    pub live_bytes: u64,
+    #[prost(uint64, tag = "8")]
+    pub dead_bytes: u64,
+    /// Bytes of entries that were written, and that cleaning moved besides.
+    #[prost(uint64, tag = "9")]
+    pub written_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub moved_bytes: u64,
+    /// The most that one write had moved, in bytes.
+    #[prost(uint64, tag = "11")]
+    pub moved_bytes_max: u64,
+    /// Entries that were evicted for want of memory while their group was within its budget.
+    #[prost(uint64, tag = "12")]
+    pub evictions: u64,
+    /// At this moment: whether the index would grow if segments were free. Requests take a little longer meanwhile.
+    #[prost(bool, tag = "13")]
+    pub index_waits: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -493,7 +599,8 @@ pub enum Status {
     Exists = 2,
     /// A version was named and the entry has another one.
     VersionMismatch = 3,
-    /// The key, the value or the batch is above a limit. Nothing was changed.
+    /// The key, the value, the batch or the pattern is above a limit, or the groups would have more memory than there is.
+    /// Nothing was changed.
     TooLarge = 4,
     /// Increment of a value that is no decimal integer of 64 bits.
     NotANumber = 5,
@@ -502,7 +609,7 @@ pub enum Status {
     NoSuchGroup = 7,
     /// This server does not know the operation, or does not offer it.
     NotSupported = 8,
-    /// The request is no valid message, or contradicts itself.
+    /// The request is no valid message, contradicts itself, or asks for what cannot be. Nothing was changed.
     BadRequest = 9,
     /// A bounded queue is full. Not executed; try again after `retry_after_ms`.
     Overloaded = 10,

@@ -25,11 +25,15 @@
 //!
 //! Everything but the links stays as it is when a block dies, so that the blocks behind it are found.
 
+mod head;
+
 use core::ops::Range;
 
 use crate::limits::{PIECE_BYTES_MAX, PIECE_BYTES_MIN, PIECES_PER_SEGMENT};
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
+
+pub(crate) use head::{Frame, Head, Stamp};
 
 /// Bytes of a header.
 const HEADER_BYTES: usize = 4 * GRANULE_BYTES;
@@ -67,74 +71,6 @@ pub(crate) fn piece_bytes(segment_bytes: usize) -> usize {
     (segment_bytes / PIECES_PER_SEGMENT).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
 }
 
-/// The four words of the header of an entry, read at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head([u64; 4]);
-
-impl Head {
-    /// The header of the entry at this place.
-    #[inline]
-    pub(crate) fn at(region: &Region, entry: Ref) -> Self {
-        let header = region.bytes()[byte_of(entry)..].first_chunk().expect("an entry lies within the region");
-        Self::of(header)
-    }
-
-    #[inline]
-    fn of(header: &[u8; HEADER_BYTES]) -> Self {
-        let (words, _) = header.as_chunks();
-        Self([0, 1, 2, 3].map(|word| u64::from_le_bytes(words[word])))
-    }
-
-    #[inline]
-    fn is_wide(&self) -> bool {
-        self.0[3] >> GROUP_SHIFT == WIDE
-    }
-
-    /// The shape of the entry, which lies at this place.
-    #[inline]
-    pub(crate) fn shape(&self, region: &Region, entry: Ref) -> Shape {
-        if self.is_wide() {
-            return Shape::at_wide(region, entry);
-        }
-        let value_bytes = (self.0[3] >> VALUE_SHIFT) as usize & VALUE_WIDE;
-        Shape { is_wide: false, key_bytes: (self.0[2] >> VERSION_BITS) as usize, value_bytes, pieces: 0 }
-    }
-
-    /// The writer's flags.
-    #[inline]
-    pub(crate) fn flags(&self) -> u32 {
-        (self.0[1] >> FLAGS_SHIFT) as u32
-    }
-
-    /// Whether the value was read since it was stored.
-    #[inline]
-    pub(crate) fn hit(&self) -> bool {
-        self.0[1] & HIT != 0
-    }
-
-    /// Marks of leases.
-    #[inline]
-    pub(crate) fn marks(&self) -> Marks {
-        Marks { stale: self.0[1] & STALE != 0, won: self.0[1] & WON != 0 }
-    }
-
-    /// When the entry was last accessed, in ms since the Unix epoch: the second of that access, if it was less than 194
-    /// days ago.
-    #[inline]
-    pub(crate) fn accessed_ms(&self, now_ms: u64) -> u64 {
-        let now_s = now_ms / 1000;
-        let ago_s = now_s.wrapping_sub(self.0[1] >> ACCESS_SHIFT) & ACCESS_MASK;
-        now_s.saturating_sub(ago_s) * 1000
-    }
-
-    /// Notes an access.
-    #[inline]
-    pub(crate) fn access(&self, region: &mut Region, entry: Ref, now_ms: u64) {
-        let state = self.0[1] & !(ACCESS_MASK << ACCESS_SHIFT);
-        region.set_word(entry + 1, state | second(now_ms) << ACCESS_SHIFT | HIT);
-    }
-}
-
 /// Lengths that say where everything of an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -163,6 +99,13 @@ impl Shape {
         }
     }
 
+    /// The shape of an entry with these lengths, a narrow header and no pieces, if the header can say them.
+    #[inline]
+    pub(crate) fn narrow(key_bytes: usize, value_bytes: usize) -> Option<Self> {
+        let is_narrow = key_bytes < KEY_WIDE && value_bytes < VALUE_WIDE;
+        is_narrow.then_some(Self { is_wide: false, key_bytes, value_bytes, pieces: 0 })
+    }
+
     /// The shape of the entry at this place.
     #[inline]
     pub(crate) fn at(region: &Region, entry: Ref) -> Self {
@@ -170,6 +113,7 @@ impl Shape {
     }
 
     #[cold]
+    #[inline(never)]
     fn at_wide(region: &Region, entry: Ref) -> Self {
         let (lengths, rest) = (region.word(entry + 5), region.word(entry + 6));
         let [key_bytes, value_bytes] = [lengths as u32 as usize, (lengths >> 32) as usize];
@@ -185,7 +129,11 @@ impl Shape {
     /// Bytes of all blocks.
     #[inline]
     pub(crate) fn total_bytes(&self, segment_bytes: usize) -> usize {
-        self.block_bytes(segment_bytes) + self.pieces * piece_bytes(segment_bytes)
+        let block_bytes = self.block_bytes(segment_bytes);
+        match self.pieces {
+            0 => block_bytes,
+            pieces => block_bytes + pieces * piece_bytes(segment_bytes),
+        }
     }
 
     /// Bytes of the part of the value that lies with the key.
@@ -203,6 +151,14 @@ impl Shape {
             false => HEADER_BYTES,
             true => WIDE_BYTES + (self.pieces * PLACE_BYTES).next_multiple_of(GRANULE_BYTES),
         }
+    }
+
+    /// The key of an entry of this shape, and the first part of its value.
+    #[inline]
+    pub(crate) fn key_and_first<'r>(&self, region: &'r Region, entry: Ref) -> (&'r [u8], &'r [u8]) {
+        let start = byte_of(entry) + self.key_offset();
+        let bytes = self.key_bytes + self.first_bytes(region.segment_bytes());
+        region.part(start, bytes).split_at(self.key_bytes)
     }
 
     /// Where the key of an entry of this shape lies, in bytes.
@@ -246,134 +202,16 @@ pub(crate) fn byte_of(place: Ref) -> usize {
     place as usize * GRANULE_BYTES
 }
 
-/// What a header says beside links, lengths, list and the state of reading.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp {
-    /// The version; see [`crate::Store`].
-    pub(crate) version: u64,
-    /// When it expires, in ms since the Unix epoch; 0: never.
-    pub(crate) expires_at_ms: u64,
-    /// The writer's flags.
-    pub(crate) flags: u32,
-    /// The time, in ms since the Unix epoch.
-    pub(crate) now_ms: u64,
-}
-
-/// What the headers of one store are relative to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
-    /// The number of the shard, which ends every version.
-    pub(crate) shard: u8,
-    /// Narrow headers count time from this ms since the Unix epoch.
-    pub(crate) base_ms: u64,
-}
-
-impl Frame {
-    /// Whether only a wide header can say that an entry of this group expires then. What expires before the base does
-    /// not need one: the base is long past.
-    pub(crate) fn needs_wide(&self, group: GroupIndex, expires_at_ms: u64) -> bool {
-        u64::from(group.0) >= WIDE || expires_at_ms.saturating_sub(self.base_ms) > EXPIRY_MAX
-    }
-
-    /// Writes the header of a live entry that is in no list yet. Places of pieces are not written.
-    pub(crate) fn write(&self, region: &mut Region, entry: Ref, group: GroupIndex, shape: Shape, stamp: Stamp) {
-        debug_assert!(shape.is_wide || !self.needs_wide(group, stamp.expires_at_ms), "the header is too narrow");
-        let [key, sized] = match shape.is_wide {
-            true => [0, WIDE << GROUP_SHIFT],
-            false => {
-                let sized = (shape.value_bytes as u64) << VALUE_SHIFT | u64::from(group.0) << GROUP_SHIFT;
-                [(shape.key_bytes as u64) << VERSION_BITS, sized]
-            }
-        };
-        region.set_word(entry, u64::MAX);
-        region.set_word(entry + 1, LIVE);
-        region.set_word(entry + 2, key);
-        region.set_word(entry + 3, sized);
-        if shape.is_wide {
-            region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
-            region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << 32);
-        }
-        self.stamp(region, entry, stamp);
-    }
-
-    /// Writes what a header says of a new value. List and links stay.
-    pub(crate) fn stamp(&self, region: &mut Region, entry: Ref, stamp: Stamp) {
-        let state = region.word(entry + 1) & (LIST_MASK | LIVE);
-        let access = second(stamp.now_ms) << ACCESS_SHIFT;
-        region.set_word(entry + 1, state | access | u64::from(stamp.flags) << FLAGS_SHIFT);
-        let key = region.word(entry + 2) >> VERSION_BITS << VERSION_BITS;
-        region.set_word(entry + 2, key | stamp.version >> u8::BITS);
-        self.set_expires_at_ms(region, entry, stamp.expires_at_ms);
-    }
-
-    /// The version of an entry.
-    #[inline]
-    pub(crate) fn version(&self, head: &Head) -> u64 {
-        head.0[2] << u8::BITS | u64::from(self.shard)
-    }
-
-    /// When the entry at this place expires, in ms since the Unix epoch; 0: never.
-    #[inline]
-    pub(crate) fn expires_at_ms(&self, head: &Head, region: &Region, entry: Ref) -> u64 {
-        if head.is_wide() {
-            return region.word(entry + 4);
-        }
-        match head.0[3] & EXPIRY_MAX {
-            0 => 0,
-            since_base => self.base_ms + since_base,
-        }
-    }
-
-    /// Says when an entry expires. A narrow header has to be able to.
-    pub(crate) fn set_expires_at_ms(&self, region: &mut Region, entry: Ref, expires_at_ms: u64) {
-        let sized = region.word(entry + 3);
-        if sized >> GROUP_SHIFT == WIDE {
-            return region.set_word(entry + 4, expires_at_ms);
-        }
-        let since_base = match expires_at_ms {
-            0 => 0,
-            _ => expires_at_ms.saturating_sub(self.base_ms).clamp(1, EXPIRY_MAX),
-        };
-        region.set_word(entry + 3, sized & !EXPIRY_MAX | since_base);
-    }
-}
-
-#[inline]
-fn second(now_ms: u64) -> u64 {
-    (now_ms / 1000) & ACCESS_MASK
-}
-
 /// The group of an entry.
 #[inline]
 pub(crate) fn group(region: &Region, entry: Ref) -> GroupIndex {
-    match region.word(entry + 3) >> GROUP_SHIFT {
-        WIDE => GroupIndex(region.word(entry + 6) as u16),
-        group => GroupIndex(group as u16),
-    }
+    Head::at(region, entry).group(region, entry)
 }
 
 /// The key of an entry.
 #[inline]
 pub(crate) fn key(region: &Region, entry: Ref) -> &[u8] {
     &region.bytes()[Shape::at(region, entry).key_range(entry)]
-}
-
-/// Whether an entry is that of this key.
-#[inline]
-pub(crate) fn is_of(region: &Region, entry: Ref, group: GroupIndex, key: &[u8]) -> bool {
-    let Some((header, behind)) = region.bytes()[byte_of(entry)..].split_first_chunk() else { return false };
-    let head = Head::of(header);
-    if head.is_wide() {
-        return is_of_wide(region, entry, group, key);
-    }
-    head.0[3] >> GROUP_SHIFT == u64::from(group.0)
-        && head.0[2] >> VERSION_BITS == key.len() as u64
-        && behind.get(..key.len()) == Some(key)
-}
-
-#[cold]
-fn is_of_wide(region: &Region, entry: Ref, group: GroupIndex, key: &[u8]) -> bool {
-    self::group(region, entry) == group && self::key(region, entry) == key
 }
 
 /// Sets the marks of leases.
@@ -413,15 +251,15 @@ pub(crate) fn set_links(region: &mut Region, entry: Ref, towards_head: Ref, towa
 /// waits for a write.
 #[inline]
 pub(crate) fn set_towards_head(region: &mut Region, entry: Ref, other: Ref) {
-    let start = byte_of(entry);
-    region.bytes_mut()[start..start + PLACE_BYTES].copy_from_slice(&other.to_le_bytes());
+    let ([low, _], []) = region.granule_mut(entry).as_chunks_mut::<PLACE_BYTES>() else { return };
+    *low = other.to_le_bytes();
 }
 
 /// Sets the neighbour towards the tail.
 #[inline]
 pub(crate) fn set_towards_tail(region: &mut Region, entry: Ref, other: Ref) {
-    let start = byte_of(entry) + PLACE_BYTES;
-    region.bytes_mut()[start..start + PLACE_BYTES].copy_from_slice(&other.to_le_bytes());
+    let ([_, high], []) = region.granule_mut(entry).as_chunks_mut::<PLACE_BYTES>() else { return };
+    *high = other.to_le_bytes();
 }
 
 /// Whether a block, of an entry or a piece, is alive.

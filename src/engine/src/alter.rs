@@ -1,0 +1,123 @@
+//! Changes of groups. Shard 0 administers those of its node: whoever is asked passes the request on to it, and it checks
+//! it and has all shards apply it, itself among them. What it asks reaches each of them over one lane, so all of them
+//! apply the same changes in the same order.
+
+use alloc::vec::Vec;
+
+use larder_protocol::native::generated::{AlteredGroup, GroupChange};
+use larder_protocol::{GroupAlteration, Reply, Request, Status};
+use larder_store::RemovalHook;
+
+use crate::failures;
+use crate::limits::ALTERATIONS_MAX;
+use crate::local::Local;
+use crate::receive::send_reply;
+use crate::{Engine, Submission, Ticket};
+
+/// The shard that administers the groups of its node.
+const ADMINISTRATOR: u16 = 0;
+
+/// A ticket that another shard's request has here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnBehalf {
+    ticket: Ticket,
+    /// Who asked.
+    to: u16,
+    /// The id of its request.
+    id: u64,
+}
+
+impl<H: RemovalHook> Engine<H> {
+    /// An alteration that a client of this shard asks for.
+    pub(crate) fn submit_alteration(
+        &mut self,
+        alteration: &GroupAlteration<'_>,
+        request: &Request<'_>,
+        now_ms: u64,
+    ) -> Submission<'_> {
+        if self.local.shard != ADMINISTRATOR {
+            return self.pass_on(ADMINISTRATOR, request, now_ms);
+        }
+        if self.local.shards == 1 || self.local.budgets.altered(alteration).is_err() {
+            return Submission::Done(self.local.alter(alteration));
+        }
+        match self.begin_all(request, now_ms) {
+            Some(ticket) => Submission::Pending(ticket),
+            None => Submission::Done(self.overloaded()),
+        }
+    }
+
+    /// An alteration that another shard passed on: to the administrator, which answers when all have applied it, or by
+    /// the administrator, which has checked it.
+    pub(crate) fn alter_for(
+        &mut self,
+        from: u16,
+        alteration: &GroupAlteration<'_>,
+        request: &Request<'_>,
+        now_ms: u64,
+    ) {
+        let envelope = (request.id, self.epoch());
+        if self.local.shard != ADMINISTRATOR || self.local.budgets.altered(alteration).is_err() {
+            let reply = self.local.alter(alteration);
+            return send_reply(&mut self.mesh, from, envelope, &reply);
+        }
+        let has_room = self.on_behalf.len() < ALTERATIONS_MAX;
+        match has_room.then(|| self.begin_all(request, now_ms)).flatten() {
+            Some(ticket) => self.on_behalf.push(OnBehalf { ticket, to: from, id: request.id }),
+            None => {
+                self.local.counters.overloaded += 1;
+                send_reply(&mut self.mesh, from, envelope, &Reply::Failed(&failures::OVERLOADED));
+            }
+        }
+    }
+
+    /// Sends on what was answered to tickets of other shards' requests.
+    pub(crate) fn answer_on_behalf(&mut self) {
+        let epoch = self.epoch();
+        let Engine { on_behalf, waiting, mesh, .. } = self;
+        on_behalf.retain(|&OnBehalf { ticket, to, id }| {
+            let Some(answer) = waiting.take_answer(ticket) else { return true };
+            send_reply(mesh, to, (id, epoch), &answer.reply(&waiting.values));
+            false
+        });
+    }
+
+    /// Panics with what is wrong.
+    pub(crate) fn validate_on_behalf(&self) {
+        assert!(self.on_behalf.len() <= ALTERATIONS_MAX, "{} alterations wait", self.on_behalf.len());
+        for OnBehalf { ticket, .. } in &self.on_behalf {
+            assert!(self.waiting.missing(*ticket).is_some(), "{ticket:?} waits for nothing, and nobody was told");
+        }
+    }
+}
+
+impl<H: RemovalHook> Local<H> {
+    /// Applies an alteration to this shard, or says why it cannot be.
+    pub(crate) fn alter(&mut self, alteration: &GroupAlteration<'_>) -> Reply<'_> {
+        let changes = match self.budgets.altered(alteration) {
+            Ok(changes) => changes,
+            Err(refused) => return self.fail(refused.status(), format_args!("{refused}")),
+        };
+        self.counters.requests += 1;
+        self.budgets.take(&changes);
+        // What gives comes before what takes, so that the sum stays within the memory.
+        let (less, more): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.bytes < change.bytes_before);
+        for change in less.into_iter().chain(more) {
+            let share = self.budgets.share(change.bytes);
+            self.store.set_budget(change.group, share).expect("shares of budgets that fit into the node fit here");
+        }
+        let changes = changes.into_iter().map(|change| GroupChange {
+            name: change.name,
+            memory_bytes: change.bytes,
+            memory_bytes_before: change.bytes_before,
+        });
+        self.last.altered = AlteredGroup { node: self.node_id.clone(), changes: changes.collect() };
+        Reply::Altered(&self.last.altered)
+    }
+
+    /// Refuses an alteration that a client marked as passed on.
+    pub(crate) fn refuse_forwarded_alteration(&mut self) -> Reply<'_> {
+        let message = format_args!("shard {ADMINISTRATOR} administers the groups of its node: ask without `forwarded`");
+        self.fail(Status::WrongOwner, message)
+    }
+}
