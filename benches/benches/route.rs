@@ -111,16 +111,15 @@ fn ask([asked, other]: &mut [Engine<NoHook>; 2], keys: &[String], sets: bool, ou
         }
     }
     while let Some(requests) = asked.next_batch() {
-        other.receive(0, requests.lane, &requests.batch, NOW_MS);
+        other.receive(0, requests.lane, &requests.batch, NOW_MS, |_, _| unreachable!("it asks for nothing"));
         other.recycle(requests.batch);
     }
     while let Some(replies) = other.next_batch() {
-        asked.receive(1, replies.lane, &replies.batch, NOW_MS);
+        asked.receive(1, replies.lane, &replies.batch, NOW_MS, |ticket, reply| {
+            encode_response(output, ticket.index() as u64, 1, reply);
+            answered += 1;
+        });
         asked.recycle(replies.batch);
-    }
-    while let Some((ticket, reply)) = asked.next_completion() {
-        encode_response(output, ticket.index() as u64, 1, &reply);
-        answered += 1;
     }
     assert_eq!(answered, keys.len(), "every request is answered");
 }

@@ -36,7 +36,7 @@ impl<H: RemovalHook> Engine<H> {
         now_ms: u64,
     ) -> Submission<'_> {
         if self.local.shard != ADMINISTRATOR {
-            return self.pass_on(ADMINISTRATOR, request, now_ms);
+            return self.pass_on(ADMINISTRATOR, request, 0, now_ms);
         }
         if self.local.shards == 1 || self.local.budgets.altered(alteration).is_err() {
             return Submission::Done(self.local.alter(alteration));
@@ -71,15 +71,19 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Sends on what was answered to tickets of other shards' requests.
-    pub(crate) fn answer_on_behalf(&mut self) {
+    /// Answers an alteration to the shard that it was begun for, or to a caller.
+    pub(crate) fn answer_alteration(
+        &mut self,
+        ticket: Ticket,
+        reply: &Reply<'_>,
+        answer: &mut impl FnMut(Ticket, &Reply<'_>),
+    ) {
+        let Some(at) = self.on_behalf.iter().position(|asked| asked.ticket == ticket) else {
+            return answer(ticket, reply);
+        };
+        let OnBehalf { to, id, .. } = self.on_behalf.remove(at);
         let epoch = self.epoch();
-        let Engine { on_behalf, waiting, mesh, .. } = self;
-        on_behalf.retain(|&OnBehalf { ticket, to, id }| {
-            let Some(answer) = waiting.take_answer(ticket) else { return true };
-            send_reply(mesh, to, (id, epoch), &answer.reply(&waiting.values));
-            false
-        });
+        send_reply(&mut self.mesh, to, (id, epoch), reply);
     }
 
     /// Panics with what is wrong.

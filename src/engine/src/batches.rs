@@ -1,11 +1,8 @@
-//! Frames on their way out of one engine: collected in batches, handed out while there is room, and counted until the
+//! Records on their way out of one engine: collected in batches, handed out while there is room, and counted until the
 //! other side has confirmed them. [`crate::limits::LANE_BATCHES_MAX`] says why this is bounded and never stands still.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-
-use larder_protocol::limits::FRAME_BYTES_MAX;
-use larder_protocol::native;
 
 use crate::error::BatchError;
 use crate::limits::{BATCH_BYTES, BATCH_HEADER_BYTES, BUFFERS_KEPT_MAX, LANE_BATCHES_MAX, LANE_BATCHES_RESERVED};
@@ -13,43 +10,43 @@ use crate::limits::{BATCH_BYTES, BATCH_HEADER_BYTES, BUFFERS_KEPT_MAX, LANE_BATC
 /// One lane to one shard, at its sender.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Batches that take no more frames, in order.
+    /// Batches that take no more records, in order.
     closed: VecDeque<Vec<u8>>,
-    /// The batch behind them, which has at least one frame.
+    /// The batch behind them, which has at least one record.
     open: Option<Vec<u8>>,
-    /// Bytes of frames in each batch that was handed out and is not confirmed.
+    /// Bytes of records in each batch that was handed out and is not confirmed.
     in_flight: VecDeque<u32>,
     /// Batches handed out since the start.
     sent: u64,
-    /// Bytes of frames that are not known to have arrived.
+    /// Bytes of records that are not known to have arrived.
     bytes: usize,
 }
 
 impl Outbox {
-    /// Bytes of frames that are not known to have arrived.
+    /// Bytes of records that are not known to have arrived.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Adds the frame that `encode` appends, of at most `frame_bytes_max` bytes.
-    pub(crate) fn append(&mut self, buffers: &mut Buffers, frame_bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        if BATCH_HEADER_BYTES + frame_bytes_max > BATCH_BYTES {
+    /// Adds the record that `encode` appends, of at most `record_bytes_max` bytes.
+    pub(crate) fn append(&mut self, buffers: &mut Buffers, record_bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        if BATCH_HEADER_BYTES + record_bytes_max > BATCH_BYTES {
             self.close();
-            let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + frame_bytes_max);
+            let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + record_bytes_max);
             batch.resize(BATCH_HEADER_BYTES, 0);
             encode(&mut batch);
-            debug_assert!(batch.len() <= BATCH_HEADER_BYTES + frame_bytes_max, "{} bytes", batch.len());
+            debug_assert!(batch.len() <= BATCH_HEADER_BYTES + record_bytes_max, "{} bytes", batch.len());
             self.bytes += batch.len() - BATCH_HEADER_BYTES;
             self.closed.push_back(batch);
             return;
         }
-        if self.open.as_ref().is_some_and(|open| open.len() + frame_bytes_max > BATCH_BYTES) {
+        if self.open.as_ref().is_some_and(|open| open.len() + record_bytes_max > BATCH_BYTES) {
             self.close();
         }
         let open = self.open.get_or_insert_with(|| buffers.take());
         let before = open.len();
         encode(open);
-        debug_assert!(open.len() - before <= frame_bytes_max, "{} bytes of {frame_bytes_max}", open.len() - before);
+        debug_assert!(open.len() - before <= record_bytes_max, "{} bytes of {record_bytes_max}", open.len() - before);
         self.bytes += open.len() - before;
     }
 
@@ -60,22 +57,22 @@ impl Outbox {
     /// Whether [`Outbox::take`] has a batch.
     pub(crate) fn is_ready(&self, owes_confirmation: bool) -> bool {
         let room = LANE_BATCHES_MAX - self.in_flight.len();
-        let frames = self.open.is_some() || !self.closed.is_empty();
-        frames && room > LANE_BATCHES_RESERVED || owes_confirmation && room > 0
+        let records = self.open.is_some() || !self.closed.is_empty();
+        records && room > LANE_BATCHES_RESERVED || owes_confirmation && room > 0
     }
 
-    /// The next batch to hand out, with room for its header; one without frames if there is no room for others and a
+    /// The next batch to hand out, with room for its header; one without records if there is no room for others and a
     /// confirmation is owed.
     pub(crate) fn take(&mut self, owes_confirmation: bool, buffers: &mut Buffers) -> Option<Vec<u8>> {
         if !self.is_ready(owes_confirmation) {
             return None;
         }
-        let frames = if LANE_BATCHES_MAX - self.in_flight.len() > LANE_BATCHES_RESERVED {
+        let records = if LANE_BATCHES_MAX - self.in_flight.len() > LANE_BATCHES_RESERVED {
             self.closed.pop_front().or_else(|| self.open.take())
         } else {
             None
         };
-        let batch = frames.unwrap_or_else(|| buffers.take());
+        let batch = records.unwrap_or_else(|| buffers.take());
         self.in_flight.push_back((batch.len() - BATCH_HEADER_BYTES) as u32);
         self.sent += 1;
         Some(batch)
@@ -127,25 +124,15 @@ impl Buffers {
     }
 }
 
-/// What the header of a batch says, and the frames behind it.
+/// What the header of a batch says, and the records behind it.
 pub(crate) fn open_batch(batch: &[u8]) -> Result<(u64, &[u8]), BatchError> {
-    let (header, frames) = batch.split_first_chunk().ok_or(BatchError::NoHeader { bytes: batch.len() })?;
-    Ok((u64::from_le_bytes(*header), frames))
+    let (header, records) = batch.split_first_chunk().ok_or(BatchError::NoHeader { bytes: batch.len() })?;
+    Ok((u64::from_le_bytes(*header), records))
 }
 
 /// Writes the header of a batch.
 pub(crate) fn seal_batch(batch: &mut [u8], received: u64) {
     batch[..BATCH_HEADER_BYTES].copy_from_slice(&received.to_le_bytes());
-}
-
-/// Takes the first message off `frames`; `None`: there is no more.
-pub(crate) fn next_message<'a>(frames: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BatchError> {
-    if frames.is_empty() {
-        return Ok(None);
-    }
-    let frame = native::frame(frames, FRAME_BYTES_MAX)?.ok_or(BatchError::HalfFrame { bytes: frames.len() })?;
-    *frames = &frames[frame.consumed..];
-    Ok(Some(frame.message))
 }
 
 #[cfg(test)]
@@ -158,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_share_a_batch_and_a_long_one_travels_alone() {
+    fn records_share_a_batch_and_a_long_one_travels_alone() {
         let (mut outbox, mut buffers) = (Outbox::default(), Buffers::default());
         for bytes in [2000, 2000, 500, 5000, 10] {
             add(&mut outbox, &mut buffers, bytes);
@@ -173,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_holds_frames_back_and_still_confirms() {
+    fn a_full_lane_holds_records_back_and_still_confirms() {
         let (mut outbox, mut buffers) = (Outbox::default(), Buffers::default());
         for _ in 0..LANE_BATCHES_MAX - LANE_BATCHES_RESERVED {
             add(&mut outbox, &mut buffers, 100);
@@ -212,11 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_batches_are_typed_errors() {
+    fn a_batch_without_a_header_is_a_typed_error() {
         assert_eq!(open_batch(&[1, 2]), Err(BatchError::NoHeader { bytes: 2 }));
-        let mut half: &[u8] = &[0, 0, 0, 9, 1];
-        assert_eq!(next_message(&mut half), Err(BatchError::HalfFrame { bytes: 5 }));
-        let mut huge: &[u8] = &[0xff; 8];
-        assert!(matches!(next_message(&mut huge), Err(BatchError::FrameTooLarge(_))));
     }
 }

@@ -1,25 +1,27 @@
 //! The engine as its owner sees it: requests in, answers and batches out.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
-use larder_protocol::{Ahead, Reply, Request, Span, WriteSpan};
+use larder_protocol::{Reply, Request, Span, WriteSpan};
 use larder_ring::{DEFAULT_GROUP, Topology, group_hash, key_hash};
 use larder_store::{GroupSettings, NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
 
 use crate::alter::OnBehalf;
 use crate::budgets::Budgets;
 use crate::command::Subject;
-use crate::completions::Answer;
 use crate::failures;
+use crate::gather::Gather;
 use crate::groups::Groups;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
-use crate::waiting::Waiting;
+use crate::records;
+use crate::waiting::{Awaited, Late, Waiting};
 use crate::{Counters, EngineError, Ticket};
 
 /// What an engine is told when it is made.
@@ -52,7 +54,7 @@ pub struct EngineSettings {
 pub enum Submission<'e> {
     /// It was executed or refused.
     Done(Reply<'e>),
-    /// Others are asked; [`Engine::next_completion`] will answer.
+    /// Others are asked; [`Engine::receive`] or [`Engine::wake`] will answer.
     Pending(Ticket),
 }
 
@@ -75,8 +77,6 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) waiting: Waiting,
     /// For requests from other shards.
     pub(crate) decoder: Scratch,
-    /// Memory for those that are decoded ahead; empty between two batches.
-    pub(crate) ahead: Ahead<'static>,
     /// The keys of the part that is being sent.
     pub(crate) key_spans: Vec<Span>,
     pub(crate) write_spans: Vec<WriteSpan>,
@@ -84,8 +84,8 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) shard_keys: Vec<u32>,
     /// Tickets of requests from other shards.
     pub(crate) on_behalf: Vec<OnBehalf>,
-    /// The answer that was fetched last; its reply may still be looked at.
-    fetched: Option<Answer>,
+    /// What was gathered and answered at once last; its reply may still be looked at.
+    answered_now: Option<Box<Gather>>,
     timeout_ms_default: u32,
 }
 
@@ -141,12 +141,11 @@ impl<H: RemovalHook> Engine<H> {
             mesh: Mesh::new(shards),
             waiting: Waiting::new(),
             decoder: Scratch::new(limits),
-            ahead: Ahead::default(),
             key_spans: Vec::new(),
             write_spans: Vec::new(),
             shard_keys: Vec::new(),
             on_behalf: Vec::new(),
-            fetched: None,
+            answered_now: None,
             timeout_ms_default,
         })
     }
@@ -191,13 +190,13 @@ impl<H: RemovalHook> Engine<H> {
                 let hash = key_hash(key, group.hash);
                 match self.local.route(hash) {
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
-                    Route::Shard(to) => self.pass_on(to, request, now_ms),
+                    Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
                     Route::Node(_) => Submission::Done(self.local.wrong_owner(hash)),
                 }
             }
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
             Subject::Scan(step) => match self.local.scanned_shard(&step) {
-                Some(shard) if shard != self.local.shard => self.pass_on(shard, request, now_ms),
+                Some(shard) if shard != self.local.shard => self.pass_on(shard, request, 0, now_ms),
                 _ => Submission::Done(self.local.execute(request, now_ms)),
             },
             Subject::Groups(alteration) => self.submit_alteration(&alteration, request, now_ms),
@@ -223,30 +222,28 @@ impl<H: RemovalHook> Engine<H> {
         self.mesh.recycle(batch);
     }
 
-    /// The next ticket that was answered, until there is none. Poll after [`Engine::receive`] and [`Engine::wake`].
-    pub fn next_completion(&mut self) -> Option<(Ticket, Reply<'_>)> {
-        if let Some(Answer::Keys(gather)) = self.fetched.take() {
-            self.waiting.gathers.give_back(gather);
-        }
-        let (ticket, answer) = self.waiting.next_answer()?;
-        Some((ticket, self.fetched.insert(answer).reply(&self.waiting.values)))
-    }
-
     /// When [`Engine::wake`] is to be called at the latest, in ms since the Unix epoch.
     pub fn next_wake_ms(&self) -> Option<u64> {
         self.waiting.next_deadline_ms()
     }
 
-    /// Answers the tickets whose time is up, at most [`EXPIRE_STEPS_MAX`] of them: while [`Engine::next_wake_ms`] is
-    /// not in the future, there are more. Their requests may still be executed; late replies are dropped.
-    pub fn wake(&mut self, now_ms: u64) {
+    /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
+    /// [`Engine::next_wake_ms`] is not in the future, there are more. Their requests may still be executed; late replies
+    /// are dropped.
+    pub fn wake(&mut self, now_ms: u64, mut answer: impl FnMut(Ticket, &Reply<'_>)) {
         for _ in 0..EXPIRE_STEPS_MAX {
-            if !self.waiting.expire_one(now_ms) {
-                break;
-            }
+            let Some(Late { ticket, idempotent, awaited }) = self.waiting.take_late(now_ms) else { break };
             self.local.counters.deadline_exceeded += 1;
+            let late = if idempotent { &failures::DEADLINE_EXCEEDED } else { &failures::OUTCOME_UNKNOWN };
+            match awaited {
+                // Its keys that are still waiting say themselves that they are late.
+                Awaited::Keys(_) => self.answer(ticket, awaited, &mut answer),
+                Awaited::Alteration { .. } => self.answer_alteration(ticket, &Reply::Failed(late), &mut answer),
+                Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } => {
+                    answer(ticket, &Reply::Failed(late));
+                }
+            }
         }
-        self.answer_on_behalf();
     }
 
     /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not
@@ -347,11 +344,7 @@ impl<H: RemovalHook> Engine<H> {
         self.local.budgets.validate();
         self.validate_on_behalf();
         self.mesh.validate();
-        let fetched_bytes = match &self.fetched {
-            Some(Answer::Keys(gather)) => gather.bytes(),
-            _ => 0,
-        };
-        self.waiting.validate(fetched_bytes);
+        self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
         // By ticket, because parts outlive tickets that are cancelled or too late.
         let mut parts = BTreeMap::new();
         for part in self.mesh.parts() {
@@ -365,16 +358,17 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Sends a request to the one shard that has to execute it.
-    pub(crate) fn pass_on(&mut self, to: u16, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+    /// Sends a request to the one shard that has to execute it; the hash is that of its key, if it is about one.
+    #[inline]
+    pub(crate) fn pass_on(&mut self, to: u16, request: &Request<'_>, hash: u64, now_ms: u64) -> Submission<'_> {
         let request = self.to_pass_on(request);
-        let bytes = request_bytes(&request);
+        let bytes = record_bytes(&request);
         if self.waiting.is_full() || !self.mesh.has_room(to, bytes) {
             return Submission::Done(self.overloaded());
         }
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
         let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
-        self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);
+        self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request, hash);
         Submission::Pending(ticket)
     }
 
@@ -391,10 +385,16 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     /// Answers at once what turned out to be known already.
-    pub(crate) fn answer_now(&mut self, answer: Answer) -> Reply<'_> {
-        if let Some(Answer::Keys(gather)) = self.fetched.take() {
-            self.waiting.gathers.give_back(gather);
+    pub(crate) fn answer_now(&mut self, gather: Box<Gather>) -> Reply<'_> {
+        if let Some(before) = self.answered_now.replace(gather) {
+            self.waiting.gathers.give_back(before);
         }
-        self.fetched.insert(answer).reply(&self.waiting.values)
+        self.answered_now.as_ref().expect("it was just put there").reply()
     }
+}
+
+/// Most bytes of the record of a request.
+#[inline]
+pub(crate) fn record_bytes(request: &Request<'_>) -> usize {
+    records::request_bytes(request, || request_bytes(request))
 }

@@ -72,8 +72,10 @@ pub(crate) enum BatchError {
     NoHeader { bytes: usize },
     #[error("the batch confirms {confirmed} batches, {sent} were sent and {before} confirmed before")]
     Confirmation { confirmed: u64, sent: u64, before: u64 },
-    #[error("the batch ends within a frame, {bytes} bytes after its beginning")]
-    HalfFrame { bytes: usize },
+    #[error("the batch ends within a record, {bytes} bytes after its beginning")]
+    HalfRecord { bytes: usize },
+    #[error("a record with head {head:#x} and {bytes} bytes behind it is none that travels on this lane")]
+    UnknownRecord { head: u64, bytes: usize },
     #[error(transparent)]
     FrameTooLarge(#[from] FrameTooLarge),
     #[error(transparent)]

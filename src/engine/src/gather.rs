@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use larder_protocol::{Entries, Found, Outcomes, Status, Value};
+use larder_protocol::{Entries, Found, Outcomes, Reply, Status, Value};
 
 use crate::limits::{GATHER_BYTES_MAX, GATHERS_KEPT_MAX, KEPT_BYTES_MAX};
 
@@ -163,6 +163,11 @@ impl Gathers {
 }
 
 impl Gather {
+    /// As the reply that the caller gets.
+    pub(crate) fn reply(&self) -> Reply<'_> {
+        if self.reads { Reply::Entries(self) } else { Reply::Outcomes(self) }
+    }
+
     /// Bytes of values in it.
     pub(crate) fn bytes(&self) -> usize {
         self.values.len()

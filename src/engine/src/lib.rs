@@ -2,9 +2,9 @@
 //!
 //! An [`Engine`] belongs to one shard and is a synchronous state machine. [`Engine::submit`] answers at once what is
 //! executed here, and gives a [`Ticket`] for what another shard of the node has to do. What it wants from the world is
-//! polled: batches for other shards ([`Engine::next_batch`]), answers to tickets ([`Engine::next_completion`]), a time
-//! to be woken at ([`Engine::next_wake_ms`]). What the world has for it is passed in: [`Engine::receive`],
-//! [`Engine::wake`], [`Engine::set_topology`]. So the same code runs in a server and in a seeded simulation.
+//! polled: batches for other shards ([`Engine::next_batch`]), a time to be woken at ([`Engine::next_wake_ms`]). What the
+//! world has for it is passed in: [`Engine::receive`] and [`Engine::wake`], which hand out the answers to tickets, and
+//! [`Engine::set_topology`]. So the same code runs in a server and in a seeded simulation.
 //!
 //! # What this crate may not do
 //! - be async, do I/O, read a clock, spawn, draw randomness, log, or keep a mutable global;
@@ -54,11 +54,11 @@
 //!     Submission::Done(reply) => assert!(matches!(reply, Reply::Stored { .. })),
 //!     Submission::Pending(asked) => {
 //!         let requests = here.next_batch().expect("a request for the other shard");
-//!         there.receive(0, requests.lane, &requests.batch, 1);
+//!         there.receive(0, requests.lane, &requests.batch, 1, |_, _| unreachable!("it has asked for nothing"));
 //!         let replies = there.next_batch().expect("its reply");
-//!         here.receive(1, replies.lane, &replies.batch, 1);
-//!         let (ticket, reply) = here.next_completion().expect("the answer");
-//!         assert!(ticket == asked && matches!(reply, Reply::Stored { .. }));
+//!         here.receive(1, replies.lane, &replies.batch, 1, |ticket, reply| {
+//!             assert!(ticket == asked && matches!(reply, Reply::Stored { .. }));
+//!         });
 //!     }
 //! }
 //! # Ok::<(), larder_engine::EngineError>(())
@@ -72,7 +72,6 @@ mod alter;
 mod batches;
 mod budgets;
 mod command;
-mod completions;
 mod deadlines;
 mod engine;
 mod error;
@@ -84,6 +83,7 @@ pub mod limits;
 mod local;
 mod mesh;
 mod receive;
+mod records;
 mod scan;
 mod scatter;
 mod slab;

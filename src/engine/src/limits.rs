@@ -12,27 +12,27 @@ pub const LANE_CREDITS: usize = 4 << 10;
 /// many places between two shards never overflows.
 ///
 /// Why: every batch begins with the number of batches that its sender has received on the opposite lane
-/// ([`BATCH_HEADER_BYTES`]), so a sender knows a lower bound of what has arrived. It hands out a batch with frames only
-/// while fewer than `LANE_BATCHES_MAX - LANE_BATCHES_RESERVED` are unconfirmed, and one without frames only while fewer
-/// than `LANE_BATCHES_MAX` are. Frames that have to wait are collected in fuller batches.
+/// ([`BATCH_HEADER_BYTES`]), so a sender knows a lower bound of what has arrived. It hands out a batch with records only
+/// while fewer than `LANE_BATCHES_MAX - LANE_BATCHES_RESERVED` are unconfirmed, and one without records only while fewer
+/// than `LANE_BATCHES_MAX` are. Records that have to wait are collected in fuller batches.
 ///
 /// Why this never stands still: a receiver owes a confirmation after [`CONFIRM_BATCHES`] batches and sends it without
-/// frames if there are none. Say both directions are full. The last place of each was taken by a batch without frames,
+/// records if there are none. Say both directions are full. The last place of each was taken by a batch without records,
 /// which confirms at least `CONFIRM_BATCHES` batches of the other direction as soon as it is received, and so gives
 /// it room.
 pub const LANE_BATCHES_MAX: usize = 64;
-/// Places of a lane that only a batch without frames may take.
+/// Places of a lane that only a batch without records may take.
 pub const LANE_BATCHES_RESERVED: usize = 1;
 /// After how many unconfirmed batches a receiver owes a confirmation.
 pub const CONFIRM_BATCHES: u64 = LANE_BATCHES_MAX as u64 / 2;
-/// Bytes that frames share a batch up to. A longer frame travels alone, in a buffer of its own.
+/// Bytes that records share a batch up to. A longer record travels alone, in a buffer of its own.
 pub const BATCH_BYTES: usize = 4 << 10;
-/// Bytes in front of the frames of a batch: how many batches the sender has received on the opposite lane,
+/// Bytes in front of the records of a batch: how many batches the sender has received on the opposite lane,
 /// little-endian.
 pub const BATCH_HEADER_BYTES: usize = 8;
-/// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single frame above
+/// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single record above
 /// it passes when the lane is empty, so that the largest value can always travel. Replies without values always pass:
-/// they are bounded by the credits and bytes of their requests (at most 13 bytes per key that was sent). A get_and_touch
+/// they are bounded by the credits and bytes of their requests (at most 24 bytes for each, or 13 per key of several). A get_and_touch
 /// cannot be taken back once executed, so its value passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 /// Most requests of one shard that wait for others; more are refused with OVERLOADED.
@@ -86,7 +86,7 @@ const _: () = assert!(LANE_BATCHES_RESERVED >= 1 && LANE_BATCHES_RESERVED < LANE
 const _: () = assert!(CONFIRM_BATCHES >= 2, "confirmations of confirmations die out");
 const _: () =
     assert!(CONFIRM_BATCHES as usize + LANE_BATCHES_RESERVED < LANE_BATCHES_MAX, "owed before a lane is full");
-const _: () = assert!(BATCH_BYTES >= BATCH_HEADER_BYTES + ENVELOPE_BYTES_MAX, "a batch holds a frame");
+const _: () = assert!(BATCH_BYTES >= BATCH_HEADER_BYTES + ENVELOPE_BYTES_MAX, "a batch holds a record");
 const _: () =
     assert!(LANE_BYTES_MAX >= VALUE_BYTES_DEFAULT, "a value of the default limit does not need an empty lane");
 const _: () = assert!(GATHER_BYTES_MAX >= VALUE_BYTES_MAX, "the largest value can be gathered");

@@ -122,10 +122,7 @@ impl<H: RemovalHook> Local<H> {
             }
             (Subject::Key(key), Some(group)) => {
                 let hash = key_hash(key, group.hash);
-                match self.route(hash) {
-                    Route::Here => self.execute_key(group, hash, &request.command, now_ms),
-                    Route::Shard(_) | Route::Node(_) => self.wrong_owner(hash),
-                }
+                self.execute_hashed((request.group, hash), &request.command, now_ms)
             }
             (Subject::Keys(many), Some(group)) => {
                 self.place(&many, group);
@@ -139,6 +136,21 @@ impl<H: RemovalHook> Local<H> {
             (Subject::Scan(step), Some(group)) => self.scan(group, &step, now_ms),
             (Subject::Groups(_), _) => self.refuse_forwarded_alteration(),
             (Subject::Anyone, _) => self.execute_anywhere(&request.command),
+        }
+    }
+
+    /// Executes a command on one key, or says why it cannot be; the group is named as requests name it.
+    #[inline]
+    pub(crate) fn execute_hashed(
+        &mut self,
+        (group, hash): (u64, u64),
+        command: &Command<'_>,
+        now_ms: u64,
+    ) -> Reply<'_> {
+        let Some(group) = self.groups.group(group) else { return self.no_such_group(group) };
+        match self.route(hash) {
+            Route::Here => self.execute_key(group, hash, command, now_ms),
+            Route::Shard(_) | Route::Node(_) => self.wrong_owner(hash),
         }
     }
 

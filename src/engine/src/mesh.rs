@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use larder_protocol::Request;
-use larder_protocol::native::encode_request;
 
 use crate::Ticket;
 use crate::batches::{Buffers, Outbox, open_batch, seal_batch};
 use crate::error::BatchError;
 use crate::limits::{CONFIRM_BATCHES, LANE_BYTES_MAX, LANE_CREDITS};
+use crate::records::put_request;
 use crate::slab::{Slab, SlabKey};
 
 /// The two kinds of batches between a pair of shards, per direction.
@@ -109,8 +109,9 @@ impl Mesh {
         bytes_left && link.unanswered < LANE_CREDITS
     }
 
-    /// Sends a request; there must be room for it. Its id becomes that of the part.
-    pub(crate) fn send(&mut self, part: Part, request: Request<'_>) {
+    /// Sends a request; there must be room for it. Its id becomes that of the part. The hash is that of its key, if it
+    /// is about one.
+    pub(crate) fn send(&mut self, part: Part, request: Request<'_>, hash: u64) {
         let to = part.to;
         debug_assert!(self.has_room(to, part.bytes as usize), "asked before");
         let bytes = part.bytes as usize;
@@ -119,7 +120,7 @@ impl Mesh {
         link.unanswered_bytes += bytes;
         let id = self.parts.insert(part).to_u64();
         let request = Request { id, forwarded: true, ..request };
-        link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, |out| encode_request(out, &request));
+        link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, |out| put_request(out, &request, hash));
         self.list(to, Lane::Requests);
     }
 
@@ -166,14 +167,14 @@ impl Mesh {
         None
     }
 
-    /// Takes note of a batch that arrived, and gives the frames in it.
+    /// Takes note of a batch that arrived, and gives the records in it.
     pub(crate) fn arrived<'b>(&mut self, from: u16, lane: Lane, batch: &'b [u8]) -> Result<&'b [u8], BatchError> {
-        let (confirmed, frames) = open_batch(batch)?;
+        let (confirmed, records) = open_batch(batch)?;
         let link = &mut self.links[usize::from(from)];
         link.received[lane as usize] += 1;
         link.outboxes[lane.opposite() as usize].confirm(confirmed)?;
         self.list(from, lane.opposite());
-        Ok(frames)
+        Ok(records)
     }
 
     pub(crate) fn recycle(&mut self, batch: Vec<u8>) {

@@ -1,16 +1,14 @@
 //! Batches from other shards: their requests are executed, their replies given to who waits for them.
 
+use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 use core::mem;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
-use larder_protocol::native::{Body, Response, decode_ahead, decode_request, decode_response, encode_response};
-use larder_protocol::{Command, Reply, Request, Status};
+use larder_protocol::native::{Body, Response, decode_request, decode_response, encode_response};
+use larder_protocol::{Command, Failure, Reply, Request, Status};
 use larder_store::RemovalHook;
 
-use crate::Engine;
-use crate::batches::next_message;
-use crate::completions::Answer;
 use crate::error::BatchError;
 use crate::failures;
 use crate::gather::{Gather, Gathers};
@@ -19,19 +17,28 @@ use crate::limits::{
     PREFETCH_REQUESTS,
 };
 use crate::mesh::{Lane, Mesh, Part};
+use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, put_reply, reply_bytes};
 use crate::stats;
 use crate::waiting::Awaited;
+use crate::{Engine, Ticket};
 
 impl<H: RemovalHook> Engine<H> {
     /// A batch arrived that the engine of shard `from` handed out for this one: each once, and those of one lane in
-    /// their order. Poll [`Engine::next_batch`] and [`Engine::next_completion`] afterwards.
+    /// their order. Tickets that it answers are handed to `answer`. Poll [`Engine::next_batch`] afterwards.
     ///
     /// # Panics
     /// If it is none that an engine would hand out next: the lanes lost, mixed or changed something.
-    pub fn receive(&mut self, from: u16, lane: Lane, batch: &[u8], now_ms: u64) {
+    pub fn receive(
+        &mut self,
+        from: u16,
+        lane: Lane,
+        batch: &[u8],
+        now_ms: u64,
+        mut answer: impl FnMut(Ticket, &Reply<'_>),
+    ) {
         let received = match lane {
             Lane::Requests => self.receive_requests(from, batch, now_ms),
-            Lane::Replies => self.receive_replies(from, batch),
+            Lane::Replies => self.receive_replies(from, batch, &mut answer),
         };
         if let Err(error) = received {
             panic!("shard {} cannot use a batch of {lane:?} from shard {from}: {error}", self.local.shard);
@@ -39,44 +46,68 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     fn receive_requests(&mut self, from: u16, batch: &[u8], now_ms: u64) -> Result<(), BatchError> {
-        let mut frames = self.mesh.arrived(from, Lane::Requests, batch)?;
-        let limits = self.decoder.limits();
-        let mut ahead = mem::take(&mut self.ahead).recycled();
-        loop {
-            decode_ahead(frames, &limits, FRAME_BYTES_MAX, PREFETCH_REQUESTS, &mut ahead);
-            self.prefetch(ahead.iter());
-            for (request, _) in &ahead.requests {
-                self.execute_for(from, request, now_ms);
-            }
-            if let Some((_, end)) = ahead.requests.last() {
-                frames = &frames[*end..];
-            }
-            if ahead.requests.len() < PREFETCH_REQUESTS && !self.execute_next(from, &mut frames, now_ms)? {
-                break;
+        let mut records = self.mesh.arrived(from, Lane::Requests, batch)?;
+        while !records.is_empty() {
+            let asked_for = self.prefetch_records(records)?;
+            for _ in 0..asked_for {
+                let Some(record) = records::next(&mut records)? else { break };
+                match record.asked()? {
+                    Asked::OfKey { id, hash, group, command } => {
+                        self.execute_of_key(from, id, (group, hash), &command, now_ms);
+                    }
+                    Asked::Other(message) => self.execute_message(from, message, now_ms)?,
+                }
             }
         }
-        self.ahead = ahead.recycled();
         Ok(())
     }
 
-    /// Executes one request of any kind; whether there was one.
-    fn execute_next(&mut self, from: u16, frames: &mut &[u8], now_ms: u64) -> Result<bool, BatchError> {
-        let Some(message) = next_message(frames)? else { return Ok(false) };
+    /// Asks for the memory that the first [`PREFETCH_REQUESTS`] of these requests will read; how many there are.
+    #[inline]
+    fn prefetch_records(&self, mut records: &[u8]) -> Result<usize, BatchError> {
+        let (mut hashes, mut len, mut count) = ([0; PREFETCH_REQUESTS], 0, 0);
+        while count < PREFETCH_REQUESTS
+            && let Some(record) = records::next(&mut records)?
+        {
+            if let Some(hash) = record.hash() {
+                hashes[len] = hash;
+                len += 1;
+            }
+            count += 1;
+        }
+        self.local.store.prefetch(&hashes[..len]);
+        Ok(count)
+    }
+
+    /// Executes a get or an unconditional set of another shard and sends the reply. An entry that would take the lane
+    /// above its bound is not sent: the reply is OVERLOADED instead.
+    #[inline]
+    fn execute_of_key(&mut self, from: u16, id: u64, key: (u64, u64), command: &Command<'_>, now_ms: u64) {
+        self.local.counters.cross_core += 1;
+        let epoch = self.local.topology.epoch();
+        let reply = self.local.execute_hashed(key, command, now_ms);
+        let refused = matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
+        let reply = if refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
+        send_reply(&mut self.mesh, from, (id, epoch), &reply);
+        self.local.counters.overloaded += u64::from(refused);
+    }
+
+    /// Executes any other request of another shard.
+    fn execute_message(&mut self, from: u16, message: &[u8], now_ms: u64) -> Result<(), BatchError> {
         // Out of `self` for as long as the request borrows it.
         let mut decoder = mem::take(&mut self.decoder);
         let executed = decode_request(message, &mut decoder).map(|request| self.execute_for(from, &request, now_ms));
         self.decoder = decoder;
-        executed?;
-        Ok(true)
+        Ok(executed?)
     }
 
-    /// Executes one request of another shard and sends the reply. An entry that would take the lane above its bound is
-    /// not sent: the reply is OVERLOADED instead. A get_and_touch is refused before it changes anything, once the lane
-    /// is at its bound.
+    /// Executes one request of another shard and sends the reply. Entries that would take the lane above its bound are
+    /// not sent: the reply is OVERLOADED instead. A get_and_touch is refused before it changes anything, once the lane is
+    /// at its bound.
     fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();
         let touches = matches!(request.command, Command::GetAndTouch { .. });
-        let reads = matches!(request.command, Command::Get { .. } | Command::GetMany { .. } | Command::Scan(_));
+        let reads = matches!(request.command, Command::GetMany { .. } | Command::Scan(_));
         if touches && !self.mesh.has_reply_room(from, 1) {
             self.local.counters.overloaded += 1;
             send_reply(&mut self.mesh, from, (request.id, epoch), &Reply::Failed(&failures::OVERLOADED));
@@ -93,62 +124,124 @@ impl<H: RemovalHook> Engine<H> {
         self.local.counters.overloaded += u64::from(refused);
     }
 
-    fn receive_replies(&mut self, from: u16, batch: &[u8]) -> Result<(), BatchError> {
-        let mut frames = self.mesh.arrived(from, Lane::Replies, batch)?;
-        while let Some(message) = next_message(&mut frames)? {
-            let response = decode_response(message)?;
-            let part = self.mesh.answered(from, response.id)?;
-            self.take_reply(part, response)?;
+    fn receive_replies(
+        &mut self,
+        from: u16,
+        batch: &[u8],
+        answer: &mut impl FnMut(Ticket, &Reply<'_>),
+    ) -> Result<(), BatchError> {
+        let mut records = self.mesh.arrived(from, Lane::Replies, batch)?;
+        while let Some(record) = records::next(&mut records)? {
+            match record.replied()? {
+                Replied::OfKey { id, reply } => {
+                    let part = self.mesh.answered(from, id)?;
+                    self.take_answer(part.ticket, id, &reply, answer)?;
+                }
+                Replied::Other(message) => {
+                    let response = decode_response(message)?;
+                    let part = self.mesh.answered(from, response.id)?;
+                    self.take_response(&part, response, answer)?;
+                }
+            }
         }
-        self.answer_on_behalf();
         Ok(())
     }
 
-    /// Gives a reply to who waits for it; nobody may.
-    fn take_reply(&mut self, part: Part, response: Response<'_>) -> Result<(), BatchError> {
+    /// Gives the reply of the one shard that was asked to who waits for it; nobody may.
+    #[inline]
+    fn take_answer(
+        &mut self,
+        ticket: Ticket,
+        id: u64,
+        reply: &Reply<'_>,
+        answer: &mut impl FnMut(Ticket, &Reply<'_>),
+    ) -> Result<(), BatchError> {
+        match self.waiting.take(ticket) {
+            Some(Awaited::Reply) => answer(ticket, reply),
+            Some(_) => return Err(BatchError::Mismatch { id, reason: "more than one shard was asked" }),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Gives any other reply to who waits for it; nobody may.
+    fn take_response(
+        &mut self,
+        part: &Part,
+        response: Response<'_>,
+        answer: &mut impl FnMut(Ticket, &Reply<'_>),
+    ) -> Result<(), BatchError> {
         let id = response.id;
         let mismatch = |reason| BatchError::Mismatch { id, reason };
         let ticket = part.ticket;
-        let Some((awaited, values, gathers)) = self.waiting.awaited(ticket) else { return Ok(()) };
-        let is_complete = match awaited {
+        let Some((awaited, gathers)) = self.waiting.awaited(ticket) else { return Ok(()) };
+        match awaited {
             Awaited::Reply => {
-                let answer = Answer::of(response, values).ok_or(mismatch("it answers no request to one shard"))?;
-                self.waiting.answer(ticket, answer);
-                return Ok(());
+                let mut failure = Failure::new(response.status, "");
+                let reply = reply_of(&response, &mut failure).ok_or(mismatch("it answers no request to one shard"))?;
+                return self.take_answer(ticket, id, &reply, answer);
             }
             Awaited::Keys(gather) => {
-                let overloaded = fill(gather, gathers, &part, &response).map_err(mismatch)?;
+                let overloaded = fill(gather, gathers, part, &response).map_err(mismatch)?;
                 self.local.counters.overloaded += overloaded;
                 gather.missing -= 1;
-                gather.missing == 0
             }
             Awaited::Stats { total, missing } => match response.body {
                 Body::Stats(shard) => {
                     stats::merge(total, *shard);
                     *missing -= 1;
-                    *missing == 0
                 }
                 _ => return Err(mismatch("it has no statistics")),
             },
             Awaited::Invalidation { missing, .. } => match response.body {
-                Body::Invalidated { .. } => {
-                    *missing -= 1;
-                    *missing == 0
-                }
+                Body::Invalidated { .. } => *missing -= 1,
                 _ => return Err(mismatch("it confirms no invalidation")),
             },
-            Awaited::Alteration { altered, missing } => match response.body {
-                Body::Altered(other) if other.changes == altered.changes => {
-                    *missing -= 1;
-                    *missing == 0
-                }
+            Awaited::Alteration { altered, missing } => match &response.body {
+                Body::Altered(other) if other.changes == altered.changes => *missing -= 1,
                 _ => return Err(mismatch("it confirms another alteration, or none")),
             },
-        };
-        if is_complete {
-            self.waiting.complete(ticket);
+        }
+        if awaited.missing() == 0
+            && let Some(complete) = self.waiting.take(ticket)
+        {
+            self.answer(ticket, complete, answer);
         }
         Ok(())
+    }
+
+    /// Gives what was awaited to who waited for it: a caller, or a shard that an alteration was begun for.
+    pub(crate) fn answer(&mut self, ticket: Ticket, complete: Awaited, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
+        match complete {
+            Awaited::Reply => unreachable!("the reply of one shard is handed on as it comes"),
+            Awaited::Keys(gather) => {
+                answer(ticket, &gather.reply());
+                self.waiting.gathers.give_back(gather);
+            }
+            Awaited::Stats { total, .. } => answer(ticket, &Reply::Stats(&total)),
+            Awaited::Invalidation { generation, .. } => answer(ticket, &Reply::Invalidated { generation }),
+            Awaited::Alteration { altered, .. } => self.answer_alteration(ticket, &Reply::Altered(&altered), answer),
+        }
+    }
+}
+
+/// The reply that another shard's response to a request that it alone has to execute is; `None`: it can be none.
+/// `failure` is a place for one that has to be made.
+fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<Reply<'a>> {
+    match (response.status, &response.body) {
+        (Status::Ok, Body::None) => Some(Reply::Done),
+        (Status::Ok, &Body::Number { value, version }) => Some(Reply::Number { value, version }),
+        (Status::Ok, Body::Scan(scan)) => Some(Reply::Scan(scan)),
+        (Status::Ok, Body::Altered(altered)) => Some(Reply::Altered(altered)),
+        (Status::Ok | Status::NotFound, _) => None,
+        (status, _) => Some(Reply::Failed(match failures::ready_made(status, response.message) {
+            Some(ready) => ready,
+            None => {
+                failure.message = response.message.to_owned().into();
+                failure.retry_after_ms = response.retry_after_ms;
+                failure
+            }
+        })),
     }
 }
 
@@ -179,20 +272,26 @@ fn fill(gather: &mut Gather, gathers: &mut Gathers, part: &Part, response: &Resp
 }
 
 /// Sends a reply to a request of another shard, which has this id; behind it, our epoch.
+#[inline]
 pub(crate) fn send_reply(mesh: &mut Mesh, to: u16, (id, epoch): (u64, u64), reply: &Reply<'_>) {
     if let Reply::Stats(_) | Reply::Topology(_) | Reply::Altered(_) = reply {
         let mut frame = Vec::new();
         encode_response(&mut frame, id, epoch, reply);
-        mesh.reply(to, frame.len(), |out| out.extend_from_slice(&frame));
-    } else {
-        mesh.reply(to, reply_bytes_max(reply), |out| encode_response(out, id, epoch, reply));
+        let bytes = RECORD_BYTES_MAX + frame.len();
+        return mesh.reply(to, bytes, |out| put_reply(out, id, epoch, reply));
     }
+    mesh.reply(to, reply_bytes_max(reply), |out| put_reply(out, id, epoch, reply));
+}
+
+/// Most bytes of the record of a reply.
+#[inline]
+fn reply_bytes_max(reply: &Reply<'_>) -> usize {
+    reply_bytes(reply).unwrap_or_else(|| RECORD_BYTES_MAX + frame_bytes_max(reply))
 }
 
 /// Most bytes of the frame of a reply.
-fn reply_bytes_max(reply: &Reply<'_>) -> usize {
+fn frame_bytes_max(reply: &Reply<'_>) -> usize {
     let results = match reply {
-        Reply::Entry(found) => found.value.len(),
         Reply::Entries(entries) => {
             let found = (0..entries.len()).map(|index| entries.entry(index).map_or(0, |found| found.value.len()));
             let bytes: usize = found.map(|bytes| bytes + ENTRY_ENVELOPE_BYTES_MAX).sum();
@@ -206,4 +305,5 @@ fn reply_bytes_max(reply: &Reply<'_>) -> usize {
     FRAME_PREFIX_BYTES + ENVELOPE_BYTES_MAX + results
 }
 
-const _: () = assert!(LANE_BYTES_MAX > FRAME_PREFIX_BYTES + ENVELOPE_BYTES_MAX, "a lane carries replies");
+const _: () =
+    assert!(LANE_BYTES_MAX > RECORD_BYTES_MAX + FRAME_PREFIX_BYTES + ENVELOPE_BYTES_MAX, "a lane carries replies");

@@ -6,12 +6,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
-use larder_protocol::native::request_bytes;
 use larder_protocol::{Command, Keys, Reply, Request, Span, Status, WriteSpan, Writes};
 use larder_store::RemovalHook;
 
 use crate::command::{Many, Subject};
-use crate::completions::Answer;
+use crate::engine::record_bytes;
 use crate::gather::Gather;
 use crate::groups::Group;
 use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX};
@@ -50,7 +49,7 @@ impl<H: RemovalHook> Engine<H> {
         }
         if gather.missing == 0 {
             self.waiting.cancel(ticket);
-            return Submission::Done(self.answer_now(Answer::Keys(gather)));
+            return Submission::Done(self.answer_now(gather));
         }
         self.waiting.await_instead(ticket, Awaited::Keys(gather));
         Submission::Pending(ticket)
@@ -128,9 +127,9 @@ impl<H: RemovalHook> Engine<H> {
             rest.start = part.end;
             let command = pick(many, gather, part.clone(), &mut self.key_spans, &mut self.write_spans);
             let request = Request { command, ..*request };
-            let bytes = request_bytes(&request);
+            let bytes = record_bytes(&request);
             if self.mesh.has_room(to, bytes) {
-                self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: part }, request);
+                self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: part }, request, 0);
                 gather.missing += 1;
             } else {
                 self.local.counters.overloaded += 1;
@@ -155,7 +154,7 @@ impl<H: RemovalHook> Engine<H> {
     /// room, and nothing was done.
     pub(crate) fn begin_all(&mut self, request: &Request<'_>, now_ms: u64) -> Option<Ticket> {
         let request = self.to_pass_on(request);
-        let bytes = request_bytes(&request);
+        let bytes = record_bytes(&request);
         let own = self.local.shard;
         let others = (0..self.local.shards).filter(|shard| *shard != own);
         if self.waiting.is_full() || !others.clone().all(|to| self.mesh.has_room(to, bytes)) {
@@ -164,7 +163,7 @@ impl<H: RemovalHook> Engine<H> {
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
         let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
         for to in others.clone() {
-            self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request);
+            self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request, 0);
         }
         let missing = others.count();
         let reply = match request.command {

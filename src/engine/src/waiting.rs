@@ -1,13 +1,10 @@
-//! Who waits for other shards, until when, and what was answered and not yet fetched.
+//! Who waits for other shards, and until when.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 
 use larder_protocol::native::generated::{AlteredGroup, StatsResult};
 
-use crate::completions::{Answer, Values};
 use crate::deadlines::Deadlines;
-use crate::failures;
 use crate::gather::{Gather, Gathers};
 use crate::limits::WAITING_MAX;
 use crate::slab::{Slab, SlabKey};
@@ -34,19 +31,13 @@ impl Ticket {
 pub(crate) struct Waiting {
     waiters: Slab<Waiter>,
     deadlines: Deadlines,
-    /// Tickets that were answered, in that order; those cancelled since then are in it and no longer known.
-    answered: VecDeque<Ticket>,
-    /// Where the values of answers are.
-    pub(crate) values: Values,
     pub(crate) gathers: Gathers,
 }
 
 #[derive(Debug)]
-enum Waiter {
-    /// For other shards.
-    Unanswered { idempotent: bool, what: Awaited },
-    /// For the caller to fetch the answer.
-    Answered(Answer),
+struct Waiter {
+    idempotent: bool,
+    what: Awaited,
 }
 
 /// What is missing.
@@ -64,15 +55,31 @@ pub(crate) enum Awaited {
     Alteration { altered: Box<AlteredGroup>, missing: usize },
 }
 
+impl Awaited {
+    /// How many parts are missing.
+    pub(crate) fn missing(&self) -> usize {
+        match self {
+            Awaited::Reply => 1,
+            Awaited::Keys(gather) => gather.missing,
+            Awaited::Stats { missing, .. }
+            | Awaited::Invalidation { missing, .. }
+            | Awaited::Alteration { missing, .. } => *missing,
+        }
+    }
+}
+
+/// A ticket whose time is up.
+#[derive(Debug)]
+pub(crate) struct Late {
+    pub(crate) ticket: Ticket,
+    /// Whether to ask again does no harm.
+    pub(crate) idempotent: bool,
+    pub(crate) awaited: Awaited,
+}
+
 impl Waiting {
     pub(crate) fn new() -> Self {
-        Self {
-            waiters: Slab::new(),
-            deadlines: Deadlines::default(),
-            answered: VecDeque::new(),
-            values: Values::default(),
-            gathers: Gathers::default(),
-        }
+        Self { waiters: Slab::new(), deadlines: Deadlines::default(), gathers: Gathers::default() }
     }
 
     /// Whether no more tickets may be given.
@@ -83,17 +90,15 @@ impl Waiting {
     /// A new ticket; there must be room for it. `idempotent`: whether to ask again does no harm.
     pub(crate) fn begin(&mut self, deadline_ms: u64, idempotent: bool) -> Ticket {
         debug_assert!(!self.is_full(), "asked before");
-        let key = self.waiters.insert(Waiter::Unanswered { idempotent, what: Awaited::Reply });
+        let key = self.waiters.insert(Waiter { idempotent, what: Awaited::Reply });
         self.deadlines.insert(key.index, deadline_ms);
         Ticket(key)
     }
 
     /// What the ticket waits for; `None`: its time was up, or it was cancelled.
-    pub(crate) fn awaited(&mut self, ticket: Ticket) -> Option<(&mut Awaited, &mut Values, &mut Gathers)> {
-        match self.waiters.value_mut(ticket.0)? {
-            Waiter::Unanswered { what, .. } => Some((what, &mut self.values, &mut self.gathers)),
-            Waiter::Answered(_) => None,
-        }
+    pub(crate) fn awaited(&mut self, ticket: Ticket) -> Option<(&mut Awaited, &mut Gathers)> {
+        let waiter = self.waiters.value_mut(ticket.0)?;
+        Some((&mut waiter.what, &mut self.gathers))
     }
 
     /// Changes what the ticket waits for.
@@ -102,63 +107,18 @@ impl Waiting {
         *what = awaited;
     }
 
-    /// Nothing is missing any more: the answer is what was awaited.
-    pub(crate) fn complete(&mut self, ticket: Ticket) {
-        let Some((what, ..)) = self.awaited(ticket) else { return };
-        let answer = match core::mem::replace(what, Awaited::Reply) {
-            Awaited::Reply => unreachable!("the answer to a single request is its reply"),
-            Awaited::Keys(gather) => Answer::Keys(gather),
-            Awaited::Stats { total, .. } => Answer::Stats(total),
-            Awaited::Invalidation { generation, .. } => Answer::Invalidated { generation },
-            Awaited::Alteration { altered, .. } => Answer::Altered(altered),
-        };
-        self.answer(ticket, answer);
-    }
-
-    /// Answers a ticket.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        let Some(waiter) = self.waiters.value_mut(ticket.0) else { return };
-        *waiter = Waiter::Answered(answer);
+    /// Takes back a ticket, to be answered with what was awaited; `None`: its time was up, or it was cancelled.
+    #[inline]
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Awaited> {
+        let waiter = self.waiters.remove(ticket.0)?;
         self.deadlines.remove(ticket.0.index);
-        self.answered.push_back(ticket);
+        Some(waiter.what)
     }
 
-    /// Takes back a ticket. Its answer, should there be one, is dropped.
+    /// Takes back a ticket that nobody wants answered.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        match self.waiters.remove(ticket.0) {
-            Some(Waiter::Unanswered { what, .. }) => {
-                self.deadlines.remove(ticket.0.index);
-                if let Awaited::Keys(gather) = what {
-                    self.gathers.give_back(gather);
-                }
-            }
-            Some(Waiter::Answered(Answer::Keys(gather))) => self.gathers.give_back(gather),
-            Some(Waiter::Answered(_)) | None => {}
-        }
-    }
-
-    /// The next answer that its caller has not fetched.
-    pub(crate) fn next_answer(&mut self) -> Option<(Ticket, Answer)> {
-        while let Some(ticket) = self.answered.pop_front() {
-            match self.waiters.remove(ticket.0) {
-                Some(Waiter::Answered(answer)) => return Some((ticket, answer)),
-                Some(Waiter::Unanswered { .. }) => unreachable!("{ticket:?} is listed as answered and is not"),
-                None => {} // It was cancelled.
-            }
-        }
-        self.values.clear();
-        None
-    }
-
-    /// The answer of this ticket, out of turn; `None`: there is none yet.
-    pub(crate) fn take_answer(&mut self, ticket: Ticket) -> Option<Answer> {
-        match self.waiters.value(ticket.0)? {
-            Waiter::Unanswered { .. } => return None,
-            Waiter::Answered(_) => {}
-        }
-        match self.waiters.remove(ticket.0) {
-            Some(Waiter::Answered(answer)) => Some(answer),
-            _ => unreachable!("{ticket:?} was answered a moment ago"),
+        if let Some(Awaited::Keys(gather)) = self.take(ticket) {
+            self.gathers.give_back(gather);
         }
     }
 
@@ -167,39 +127,18 @@ impl Waiting {
         self.deadlines.first().map(|(at_ms, _)| at_ms)
     }
 
-    /// Answers the ticket with the earliest deadline that it is too late, if it is; says whether.
-    pub(crate) fn expire_one(&mut self, now_ms: u64) -> bool {
-        let Some((at_ms, index)) = self.deadlines.first() else { return false };
-        if at_ms > now_ms {
-            return false;
-        }
+    /// Takes back the ticket with the earliest deadline, if it has come.
+    pub(crate) fn take_late(&mut self, now_ms: u64) -> Option<Late> {
+        let (_, index) = self.deadlines.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
         let key = self.waiters.key(index).expect("who has a deadline waits");
-        let Some(Waiter::Unanswered { idempotent, what }) = self.waiters.value_mut(key) else {
-            unreachable!("who was answered has no deadline")
-        };
-        match what {
-            // Its keys that are still waiting say themselves that they are late.
-            Awaited::Keys(_) => self.complete(Ticket(key)),
-            Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } | Awaited::Alteration { .. } => {
-                let late = if *idempotent { &failures::DEADLINE_EXCEEDED } else { &failures::OUTCOME_UNKNOWN };
-                self.answer(Ticket(key), Answer::Refused(late));
-            }
-        }
-        true
+        let Waiter { idempotent, what } = self.waiters.remove(key).expect("it is there");
+        self.deadlines.remove(index);
+        Some(Late { ticket: Ticket(key), idempotent, awaited: what })
     }
 
-    /// How many parts the ticket waits for; `None`: it waits for none.
+    /// How many parts the ticket waits for; `None`: it was answered.
     pub(crate) fn missing(&self, ticket: Ticket) -> Option<usize> {
-        match self.waiters.value(ticket.0)? {
-            Waiter::Answered(_) => None,
-            Waiter::Unanswered { what, .. } => Some(match what {
-                Awaited::Reply => 1,
-                Awaited::Keys(gather) => gather.missing,
-                Awaited::Stats { missing, .. }
-                | Awaited::Invalidation { missing, .. }
-                | Awaited::Alteration { missing, .. } => *missing,
-            }),
-        }
+        self.waiters.value(ticket.0).map(|waiter| waiter.what.missing())
     }
 
     /// The tickets in use.
@@ -207,31 +146,18 @@ impl Waiting {
         self.waiters.iter().map(|(key, _)| Ticket(key))
     }
 
-    /// Panics with what is wrong. `delivered_bytes`: bytes of values in the gather that a caller has fetched last.
+    /// Panics with what is wrong. `delivered_bytes`: bytes of values in the gather that was answered last.
     pub(crate) fn validate(&self, delivered_bytes: usize) {
         self.waiters.validate();
         self.deadlines.validate();
         assert!(self.waiters.len() <= WAITING_MAX, "{} tickets", self.waiters.len());
-        let (mut unanswered, mut answered, mut gathered_bytes) = (0, 0, delivered_bytes);
-        for (key, waiter) in self.waiters.iter() {
-            match waiter {
-                Waiter::Unanswered { what, .. } => {
-                    unanswered += 1;
-                    if let Awaited::Keys(gather) = what {
-                        gathered_bytes += gather.bytes();
-                    }
-                }
-                Waiter::Answered(answer) => {
-                    answered += 1;
-                    assert!(self.answered.contains(&Ticket(key)), "{key:?} is answered and nobody will say so");
-                    if let Answer::Keys(gather) = answer {
-                        gathered_bytes += gather.bytes();
-                    }
-                }
+        let mut gathered_bytes = delivered_bytes;
+        for (_, waiter) in self.waiters.iter() {
+            if let Awaited::Keys(gather) = &waiter.what {
+                gathered_bytes += gather.bytes();
             }
         }
-        assert_eq!(self.deadlines.len(), unanswered, "who waits has a deadline, and nobody else");
-        assert!(self.answered.len() >= answered, "every answer is listed");
+        assert_eq!(self.deadlines.len(), self.waiters.len(), "who waits has a deadline, and nobody else");
         assert_eq!(self.gathers.bytes(), gathered_bytes, "bytes of values that are being gathered");
     }
 }

@@ -100,11 +100,11 @@ fn exchange(engines: &mut [Engine<Log>; 2], replies: &mut Vec<OwnedReply>, now_m
         for at in 0..2 {
             while let Some(outgoing) = engines[at].next_batch() {
                 assert!(matches!(outgoing.lane, Lane::Requests | Lane::Replies));
-                engines[usize::from(outgoing.to)].receive(at as u16, outgoing.lane, &outgoing.batch, now_ms);
+                let to = &mut engines[usize::from(outgoing.to)];
+                to.receive(at as u16, outgoing.lane, &outgoing.batch, now_ms, |_, reply| {
+                    replies.push(OwnedReply::of(reply));
+                });
                 is_quiet = false;
-            }
-            while let Some((_, reply)) = engines[at].next_completion() {
-                replies.push(OwnedReply::of(&reply));
             }
         }
     }

@@ -88,19 +88,20 @@ fn the_earliest_deadline_is_the_time_to_wake() {
     let soon = world.submit_request(0, get(20)).unwrap_err();
     assert_eq!(world.engines[0].next_wake_ms(), Some(START_MS + 20));
     world.submit_request(0, get(u32::MAX)).unwrap_err();
-    world.engines[0].wake(START_MS + 19);
-    assert!(world.engines[0].next_completion().is_none(), "not yet");
-    world.engines[0].wake(START_MS + 20);
-    assert_eq!(world.engines[0].next_completion().map(|(ticket, _)| ticket), Some(soon));
+    world.engines[0].wake(START_MS + 19, |ticket, _| panic!("{ticket:?} has time left"));
+    let mut answered = Vec::new();
+    world.engines[0].wake(START_MS + 20, |ticket, reply| answered.push((ticket, OwnedReply::of(reply).failure())));
+    assert_eq!(answered, [(soon, Some(Status::DeadlineExceeded))]);
     assert_eq!(world.engines[0].next_wake_ms(), Some(START_MS + 500));
 }
 
 #[test]
-fn the_remaining_time_travels_with_the_request() {
+fn the_remaining_time_travels_in_a_frame() {
     let (mut world, key) = stalled();
-    world.submit(0, Command::Get { key: &key }).unwrap_err();
+    world.submit(0, Command::Append { key: &key, value: b"v" }).unwrap_err();
     let outgoing = world.engines[0].next_batch().unwrap();
-    let frame = &outgoing.batch[larder_engine::limits::BATCH_HEADER_BYTES..];
+    const RECORD_HEADER_BYTES: usize = 8;
+    let frame = &outgoing.batch[larder_engine::limits::BATCH_HEADER_BYTES + RECORD_HEADER_BYTES..];
     let mut scratch = larder_protocol::native::Scratch::default();
     let request = larder_protocol::native::decode_request(&frame[4..], &mut scratch).unwrap();
     assert_eq!((request.timeout_ms, request.forwarded, request.epoch), (500, true, 1));
@@ -113,11 +114,12 @@ fn waking_is_bounded() {
         world.submit(0, Command::Get { key: &key }).unwrap_err();
     }
     let engine = &mut world.engines[0];
-    engine.wake(START_MS + 1000);
-    assert_eq!(engine.counters().deadline_exceeded, EXPIRE_STEPS_MAX as u64);
+    let mut answered = 0;
+    engine.wake(START_MS + 1000, |_, _| answered += 1);
+    assert_eq!((answered, engine.counters().deadline_exceeded), (EXPIRE_STEPS_MAX, EXPIRE_STEPS_MAX as u64));
     assert!(engine.next_wake_ms().is_some_and(|at_ms| at_ms <= START_MS + 1000), "there is more");
-    engine.wake(START_MS + 1000);
-    assert_eq!(engine.next_wake_ms(), None);
+    engine.wake(START_MS + 1000, |_, _| answered += 1);
+    assert_eq!((answered, engine.next_wake_ms()), (EXPIRE_STEPS_MAX + 1, None));
 }
 
 #[test]
@@ -140,24 +142,5 @@ fn nothing_is_reported_to_who_is_gone() {
     assert_eq!(world.wait(0, reused).value(), Some(&b"v"[..]));
     world.settle();
     assert!(world.answers.is_empty(), "{:?}", world.answers);
-    world.validate();
-}
-
-#[test]
-fn an_answer_that_nobody_fetched_can_be_cancelled() {
-    let mut world = World::new(4, WorldSettings { shards: 2, delay_ms_max: 0, ..WorldSettings::default() });
-    let (own, far) = (world.key_of(0, "own"), world.key_of(1, "far"));
-    world.ask(0, set(&own, b"v"));
-    let many = world.submit(0, Batch::of_keys([&own, &far]).get()).unwrap_err();
-    let single = world.submit(0, Command::Get { key: &far }).unwrap_err();
-    let request = world.engines[0].next_batch().unwrap();
-    world.engines[1].receive(0, request.lane, &request.batch, START_MS);
-    let reply = world.engines[1].next_batch().unwrap();
-    world.engines[0].receive(1, reply.lane, &reply.batch, START_MS);
-    world.validate();
-    world.engines[0].cancel(many);
-    world.engines[0].cancel(single);
-    world.validate();
-    assert!(world.engines[0].next_completion().is_none());
     world.validate();
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_engine::limits::{BATCH_HEADER_BYTES, LANE_BATCHES_MAX, LANE_BATCHES_RESERVED, LANE_CREDITS};
-use larder_engine::{Lane, Outgoing};
-use larder_protocol::{Command, Expiry};
+use larder_engine::{Lane, Outgoing, Ticket};
+use larder_protocol::{Command, Expiry, Reply};
 
 use crate::harness::{OwnedReply, START_MS, World, WorldSettings, scaled, set};
 
@@ -82,16 +82,17 @@ fn a_lane_never_holds_more_than_its_bound() {
     assert_eq!(asked, LANE_CREDITS);
     assert_eq!(requests.len(), LANE_BATCHES_MAX - LANE_BATCHES_RESERVED, "the rest is held back");
     for Outgoing { lane, batch, .. } in requests {
-        world.engines[1].receive(0, lane, &batch, START_MS);
+        world.engines[1].receive(0, lane, &batch, START_MS, nobody);
     }
     let replies: Vec<_> = core::iter::from_fn(|| world.engines[1].next_batch()).collect();
     assert!(replies.iter().all(|outgoing| outgoing.lane == Lane::Replies));
     assert!(replies.len() <= LANE_BATCHES_MAX, "{} batches of replies", replies.len());
+    let mut answered = 0;
     for Outgoing { lane, batch, .. } in replies {
-        world.engines[0].receive(1, lane, &batch, START_MS);
+        world.engines[0].receive(1, lane, &batch, START_MS, |_, _| answered += 1);
     }
     world.settle();
-    while world.engines[0].next_completion().is_some() {}
+    assert_eq!(answered + world.answers.len(), LANE_CREDITS);
     world.validate();
     assert_eq!(world.engines[0].unanswered(), 0, "what was held back has gone out");
 }
@@ -146,11 +147,11 @@ fn a_reply_that_was_not_asked_for_is_a_broken_invariant() {
     let key = world.key_of(1, "k");
     world.submit(0, Command::Get { key: &key }).unwrap_err();
     let request = world.engines[0].next_batch().unwrap();
-    world.engines[1].receive(0, request.lane, &request.batch, START_MS);
+    world.engines[1].receive(0, request.lane, &request.batch, START_MS, nobody);
     let reply = world.engines[1].next_batch().unwrap();
     let mut misled = reply.batch;
     misled[..BATCH_HEADER_BYTES].fill(0);
-    world.engines[0].receive(2, reply.lane, &misled, START_MS);
+    world.engines[0].receive(2, reply.lane, &misled, START_MS, nobody);
 }
 
 #[test]
@@ -160,17 +161,22 @@ fn buffers_go_round() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..1_000 {
         world.submit(0, Command::Get { key: &key }).unwrap_err();
+        let mut answered = 0;
         for at in [0usize, 1] {
             while let Some(Outgoing { to, lane, batch }) = world.engines[at].next_batch() {
                 seen.insert(batch.as_ptr() as usize);
                 let to = &mut world.engines[usize::from(to)];
-                to.receive(at as u16, lane, &batch, START_MS);
+                to.receive(at as u16, lane, &batch, START_MS, |_, _| answered += 1);
                 to.recycle(batch);
             }
         }
-        assert!(world.engines[0].next_completion().is_some());
-        assert!(world.engines[0].next_completion().is_none());
+        assert_eq!(answered, 1);
     }
     assert!(seen.len() <= 4, "{} buffers for one request at a time", seen.len());
     assert_eq!(Arc::strong_count(world.engines[0].topology()), 2, "one topology for all");
+}
+
+/// Takes the answers of a shard that has asked for nothing.
+fn nobody(ticket: Ticket, _: &Reply<'_>) {
+    panic!("nobody waits for {ticket:?}");
 }

@@ -193,9 +193,9 @@ impl World {
         }
         let engine = &mut self.engines[usize::from(shard)];
         while engine.next_wake_ms().is_some_and(|at_ms| at_ms <= self.now_ms) {
-            engine.wake(self.now_ms);
+            let answers = &mut self.answers;
+            engine.wake(self.now_ms, |ticket, reply| answers.push_back((shard, ticket, OwnedReply::of(reply))));
         }
-        self.collect(shard);
         self.send(shard);
     }
 
@@ -208,15 +208,12 @@ impl World {
             let head = [self.trace, self.now_ms, u64::from(from), u64::from(to), u64::from(number)];
             let seed = head.iter().fold(0, |seed, part| key_hash(&part.to_le_bytes(), seed));
             self.trace = key_hash(&batch, seed);
-            engine.receive(from, Lane::ALL[usize::from(number)], &batch, self.now_ms);
+            let answers = &mut self.answers;
+            engine.receive(from, Lane::ALL[usize::from(number)], &batch, self.now_ms, |ticket, reply| {
+                answers.push_back((to, ticket, OwnedReply::of(reply)));
+            });
             engine.recycle(batch);
             self.delivered += 1;
-        }
-    }
-
-    fn collect(&mut self, shard: u16) {
-        while let Some((ticket, reply)) = self.engines[usize::from(shard)].next_completion() {
-            self.answers.push_back((shard, ticket, OwnedReply::of(&reply)));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
-use larder_engine::{Backlog, Engine};
+use larder_engine::{Backlog, Engine, Ticket};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_store::NoHook;
@@ -231,19 +231,20 @@ impl Reactor {
 
     /// Takes in what other shards sent, lets deadlines pass, collects what is complete, and sends what is to go.
     pub fn turn(&mut self, now_ms: u64) -> Turn {
-        let Self { engine, port, .. } = self;
+        let Self { engine, port, connections, waiters, buffers, listed, .. } = self;
         let mut worked = core::mem::take(&mut self.unsent);
+        let mut answers = Answers { epoch: engine.epoch(), connections, waiters, buffers, listed };
         let control = port.take(|incoming| {
-            engine.receive(incoming.from, incoming.lane, &incoming.batch, now_ms);
+            let answer = |ticket, reply: &Reply<'_>| answers.give(ticket, reply);
+            engine.receive(incoming.from, incoming.lane, &incoming.batch, now_ms, answer);
             engine.recycle(incoming.batch);
             worked = true;
         });
         if engine.next_wake_ms().is_some_and(|wake_ms| wake_ms <= now_ms) {
-            engine.wake(now_ms);
+            engine.wake(now_ms, |ticket, reply| answers.give(ticket, reply));
             worked = true;
         }
         if worked {
-            self.complete();
             self.resume_listed(now_ms);
             self.send();
         }
@@ -344,31 +345,6 @@ impl Reactor {
         consumed
     }
 
-    /// Gives completed requests of other shards to their connections.
-    fn complete(&mut self) {
-        let Self { engine, waiters, connections, listed, buffers, .. } = self;
-        let epoch = engine.epoch();
-        while let Some((ticket, reply)) = engine.next_completion() {
-            let id = waiters.owner(ticket);
-            let connection = connections.at(id);
-            let waiter = waiters.take(ticket, connection);
-            if connection.output.capacity() == 0 {
-                connection.output = buffers.take();
-            }
-            let reply = match reply {
-                Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
-                    Reply::Failed(&CLIENT_DOES_NOT_READ)
-                }
-                reply => reply,
-            };
-            connection.dialect.answer(&mut connection.output, waiter.request, epoch, &reply);
-            if !connection.listed {
-                connection.listed = true;
-                listed.push(id);
-            }
-        }
-    }
-
     /// Connections that got answers may have requests that waited for that.
     fn resume_listed(&mut self, now_ms: u64) {
         for index in 0..self.listed.len() {
@@ -383,6 +359,38 @@ impl Reactor {
             self.port.push(outgoing.to, outgoing.lane, outgoing.batch);
         }
         self.port.flush();
+    }
+}
+
+/// What it takes to give an answer of the engine to the connection that waits for it.
+struct Answers<'r> {
+    epoch: u64,
+    connections: &'r mut Connections,
+    waiters: &'r mut Waiters,
+    buffers: &'r mut Buffers,
+    listed: &'r mut Vec<ConnectionId>,
+}
+
+impl Answers<'_> {
+    #[inline]
+    fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
+        let id = self.waiters.owner(ticket);
+        let connection = self.connections.at(id);
+        let waiter = self.waiters.take(ticket, connection);
+        if connection.output.capacity() == 0 {
+            connection.output = self.buffers.take();
+        }
+        let reply = match reply {
+            Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
+                &Reply::Failed(&CLIENT_DOES_NOT_READ)
+            }
+            reply => reply,
+        };
+        connection.dialect.answer(&mut connection.output, waiter.request, self.epoch, reply);
+        if !connection.listed {
+            connection.listed = true;
+            self.listed.push(id);
+        }
     }
 }
 
