@@ -88,7 +88,7 @@ pub const CONTROLS_MAX: usize = 16;
 /// Reports of one shard that can wait for the sidecar: each kind comes at most once.
 pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// Turns of a busy shard for which answers of a connection wait for those that other shards are at.
-pub const HOLD_TURNS: u64 = 16;
+pub const HOLD_TURNS: u64 = 64;
 /// A connection with this many bytes to be sent holds none of them back.
 pub const HOLD_BYTES_MAX: usize = 64 << 10;
 /// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its
@@ -110,7 +110,7 @@ pub const GIVE_WAY_MS: u64 = 10;
 /// Not a short time: on a virtual machine, setting the processor's timer for every wait costs more than the wait itself.
 pub const RING_WAIT_MS: u64 = 5;
 /// How long a shard without work waits for what answers are held back for, in microseconds.
-pub const HOLD_WAIT_US: u64 = 500;
+pub const HOLD_WAIT_US: u64 = 1000;
 /// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that
 /// is short of buffers receives when some are back.
 pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 512, buffer_bytes: 4096 };
