@@ -1,6 +1,7 @@
 //! The `larder` binary as users and their tools see it.
 
 mod config;
+mod descriptors;
 mod expiry;
 mod hostile;
 mod lifecycle;
