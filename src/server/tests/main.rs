@@ -2,6 +2,7 @@
 
 mod config;
 mod descriptors;
+mod drain;
 mod expiry;
 mod hostile;
 mod lifecycle;

@@ -100,7 +100,7 @@ impl Listener {
     }
 
     /// The connections that wait to be accepted, whose clients may have been answered by the kernel and have sent
-    /// their first requests.
+    /// their first requests. Who comes later is refused by the kernel, however long the server takes to end.
     ///
     /// # Panics
     /// If the listener is not closed.
@@ -112,7 +112,9 @@ impl Listener {
             Ok((0..LISTEN_BACKLOG).map_while(accept).collect())
         };
         // An error says that there is no such listener any more.
-        waiting().unwrap_or_default().into_iter()
+        let rest = waiting().unwrap_or_default();
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Read);
+        rest.into_iter()
     }
 
     /// Spends the descriptor in reserve on closing connections that cannot be accepted, so that their clients learn of
@@ -235,5 +237,7 @@ mod tests {
         assert!(listener.is_closed());
         let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).expect("the kernel accepts")).collect();
         assert_eq!(listener.rest().count(), clients.len());
+        let late = TcpStream::connect(address).expect_err("nobody would accept it");
+        assert_eq!(late.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
