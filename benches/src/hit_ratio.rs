@@ -150,7 +150,7 @@ fn store(config: &Config, number: u16) -> Result<Store> {
     for mut group in config.group_settings() {
         group.budget_bytes /= u64::from(config.shards);
         let name = group.name.clone();
-        group.hash_seed = group_hash(&name, 0);
+        group.hash_seed = group_hash(&name, config.cluster_seed);
         store.create_group(group).with_context(|| format!("group {name} on shard {number}"))?;
     }
     Ok(store)

@@ -12,5 +12,6 @@ mod machine;
 pub mod memory;
 pub mod pauses;
 pub mod peers;
+pub mod target;
 
 pub use machine::machine;

@@ -120,7 +120,8 @@ fn a_generated_trace_hits_as_in_process() {
     let dir = tempfile::tempdir().unwrap();
     let (keys, sizes) = generated(dir.path());
     let lru = dir.path().join("larder.toml");
-    std::fs::write(&lru, "[[group]]\nname = \"default\"\npolicy = \"lru\"\n").unwrap();
+    let configuration = "[cluster]\nseed = 7\n[[group]]\nname = \"default\"\npolicy = \"lru\"\n";
+    std::fs::write(&lru, configuration).unwrap();
     let case = |sizes: Option<PathBuf>, config: Option<PathBuf>| Case {
         keys: keys.clone(),
         sizes,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use larder_benches::machine;
-use larder_benches::peers::case::{DATA_SETS, DataSet, P16, Target};
+use larder_benches::peers::case::{DATA_SETS, DataSet, P16};
 use larder_benches::peers::idle;
 use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
 use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport, TwoShards};
 use larder_benches::peers::server::{Kind, Launch, Server, larder_beside};
+use larder_benches::target::Target;
 use loadgen::run::Plan;
 
 /// What --quick divides the numbers of keys by.

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use larder_store::limits::{ENTRY_HEADER_BYTES, ENTRY_INDEX_BYTES};
-use loadgen::run::{Plan, run};
-use loadgen::workload::Distribution;
+use loadgen::run::{Length, Plan, run};
 use serde::Serialize;
 
 use super::account::Account;
-use super::{KEY_BYTES, plan};
-use crate::peers::case::Target;
+use super::{CONNECTIONS, PIPELINE};
 use crate::peers::server::{Kind, Launch, Server};
+use crate::target::{KEY_BYTES, Target};
 
 /// Sizes of values, phase by phase, in bytes.
 pub const PHASES: [u32; 4] = [200, 64 << 10, 1 << 10, 16];
@@ -124,11 +123,14 @@ fn phase(
     let block_bytes = (ENTRY_HEADER_BYTES + KEY_BYTES) as u64 + u64::from(value_bytes);
     let keys = MEMORIES_OF_KEYS * memory_bytes / (block_bytes + ENTRY_INDEX_BYTES as u64);
     let writes = (MEMORIES_WRITTEN * memory_bytes).div_ceil(block_bytes);
-    let base = plan(target, keys, value_bytes, "set=1", writes)?;
-    let fitting = IN_FLIGHT_BYTES / base.connections / value_bytes as usize;
-    let pipeline = base.pipeline.min(fitting.max(1));
-    // Each key straight to its shard: what is measured is memory, and this is the least work.
-    let plan = Plan { distribution: Distribution::Uniform, shard_aware: true, pipeline, ..base };
+    let fitting = IN_FLIGHT_BYTES / CONNECTIONS / value_bytes as usize;
+    let plan = Plan {
+        connections: CONNECTIONS,
+        pipeline: PIPELINE.min(fitting.max(1)),
+        // Each key straight to its shard: what is measured is memory, and this is the least work.
+        shard_aware: true,
+        ..target.plan(keys, value_bytes, "set=1", Length::Requests(writes))?
+    };
     let over = AtomicBool::new(false);
     let begun = Instant::now();
     let (report, resident_bytes_max) = std::thread::scope(|scope| {

@@ -1,14 +1,15 @@
 //! Bytes per item really kept: a server gets more than fits, and every key is asked for afterwards.
 
 use anyhow::{Context, Result, ensure};
-use loadgen::run::{Plan, run};
+use loadgen::run::{Length, Plan, run};
+use loadgen::workload::Distribution;
 use serde::Serialize;
 use std::time::Duration;
 
 use super::account::Account;
-use super::plan;
-use crate::peers::case::Target;
+use super::{CONNECTIONS, PIPELINE};
 use crate::peers::server::{Kind, Launch, Server};
+use crate::target::{KEY_BYTES, Target};
 
 /// Memory that [`Filling::items`] are for, in MiB.
 pub const MEMORY_MIB: u64 = 256;
@@ -68,9 +69,16 @@ pub fn fill(kind: Kind, launch: &Launch<'_>, generator_core: usize, filling: &Fi
     let resident_bytes_before = server.resident_bytes()?;
     let target = Target { address: server.address, protocol: kind.protocol(), core: generator_core };
     let items = filling.items * launch.memory_mib / MEMORY_MIB;
-    let read = plan(target, items, filling.value_bytes, "get=1", items)?;
-    let report = run(&Plan { preload: true, ttl: Some(TTL), ..read })
-        .with_context(|| format!("{items} items of {} bytes to {}", filling.value_bytes, kind.name()))?;
+    // Each key once.
+    let report = run(&Plan {
+        connections: CONNECTIONS,
+        pipeline: PIPELINE,
+        distribution: Distribution::InTurn,
+        preload: true,
+        ttl: Some(TTL),
+        ..target.plan(items, filling.value_bytes, "get=1", Length::Requests(items))?
+    })
+    .with_context(|| format!("{items} items of {} bytes to {}", filling.value_bytes, kind.name()))?;
     let asked = report.hits + report.misses;
     ensure!(report.errors_total == 0, "{} refused {} requests: {:?}", kind.name(), report.errors_total, report.errors);
     ensure!(asked == items, "{asked} of {items} keys were asked for at {}", kind.name());
@@ -79,7 +87,7 @@ pub fn fill(kind: Kind, launch: &Launch<'_>, generator_core: usize, filling: &Fi
     Ok(FillReport {
         server: kind.name(),
         version: report.server,
-        key_bytes: super::KEY_BYTES,
+        key_bytes: KEY_BYTES,
         value_bytes: filling.value_bytes,
         items,
         items_kept: report.hits,

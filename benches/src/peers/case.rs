@@ -1,17 +1,11 @@
 //! What is measured.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use loadgen::protocol::ProtocolName;
-use loadgen::run::{Length, Pace, Plan};
-use loadgen::workload::{Distribution, KeySpace, ValueSizes};
+use loadgen::run::{Length, Plan};
 
-/// Length of a key, in bytes.
-const KEY_BYTES: usize = 16;
-/// Longest silence of a server under load.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::target::Target;
 
 /// Values of one size, and the cases that are measured with them.
 #[derive(Clone, Copy, Debug)]
@@ -62,48 +56,15 @@ pub const DATA_SETS: [DataSet; 3] = [
     DataSet { value_bytes: 16 << 10, keys: 20_000, cases: &[case("p16-16KiB", 16, 50, 1)] },
 ];
 
-/// Where load goes, and from which core it comes.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// The server.
-    pub address: SocketAddr,
-    /// What it speaks.
-    pub protocol: ProtocolName,
-    /// The core of the load generator.
-    pub core: usize,
-}
-
 impl DataSet {
     /// The plan of a case. `keys_divisor` makes the key space smaller for short runs.
     ///
     /// # Errors
     /// Keys that cannot be.
     pub fn plan(&self, case: &Case, target: Target, time: Duration, keys_divisor: u64) -> Result<Plan> {
-        Ok(Plan {
-            address: target.address,
-            protocol: target.protocol,
-            group: "default".into(),
-            threads: 1,
-            cores: vec![target.core],
-            connections: case.connections,
-            pipeline: case.pipeline,
-            pace: Pace::Closed,
-            keys: KeySpace::new((self.keys / keys_divisor).max(1), "key:", KEY_BYTES, false)?,
-            distribution: Distribution::Uniform,
-            values: ValueSizes::Fixed(self.value_bytes),
-            mix: if case.multi_get > 1 { "get=1" } else { "get=10,set=1" }.parse().map_err(anyhow::Error::msg)?,
-            multi_get: case.multi_get,
-            ttl: None,
-            preload: false,
-            warm_up: Duration::ZERO,
-            length: Length::Time(time),
-            verify: None,
-            fill: false,
-            seed: 1,
-            reconnects: 0,
-            timeout: ANSWER_TIMEOUT,
-            progress: false,
-            shard_aware: false,
-        })
+        let keys = (self.keys / keys_divisor).max(1);
+        let mix = if case.multi_get > 1 { "get=1" } else { "get=10,set=1" };
+        let Case { connections, pipeline, multi_get, .. } = *case;
+        Ok(Plan { connections, pipeline, multi_get, ..target.plan(keys, self.value_bytes, mix, Length::Time(time))? })
     }
 }

@@ -1,6 +1,8 @@
 //! The `larder` binary as users and their tools see it.
 
 mod config;
+mod descriptors;
+mod drain;
 mod expiry;
 mod hostile;
 mod lifecycle;

@@ -1,7 +1,6 @@
 //! A server whose wall clock somebody sets: nothing expires or stays because of it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
@@ -12,6 +11,8 @@ use tempfile::TempDir;
 
 use crate::support::{Client, Result, get};
 
+/// What reads it, in place of the C library's own.
+const LIBRARY: &str = "wall_clock.so";
 const HOUR_S: i64 = 3600;
 /// Longer than this test takes, and much shorter than an hour.
 const TTL_MS: u64 = 10 * 60 * 1000;
@@ -27,29 +28,16 @@ impl WallClock {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wall_clock.c");
-        let library = folder.path().join("wall_clock.so");
+        let library = folder.path().join(LIBRARY);
         let compiled = Process::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
         assert!(compiled.is_ok_and(|status| status.success()), "cc does not compile it: install gcc");
         let clock = Self { folder };
         clock.set(0);
-        let script = format!(
-            "#!/bin/sh\nWALL_CLOCK='{}' LD_PRELOAD='{}' exec '{}' \"$@\"\n",
-            clock.file().display(),
-            library.display(),
-            env!("CARGO_BIN_EXE_larder")
-        );
-        fs::write(clock.larder(), script).expect("a file can be written");
-        fs::set_permissions(clock.larder(), fs::Permissions::from_mode(0o755)).expect("one's own file");
         clock
     }
 
     fn file(&self) -> PathBuf {
         self.folder.path().join("ahead")
-    }
-
-    /// The server, with this clock.
-    fn larder(&self) -> PathBuf {
-        self.folder.path().join("larder")
     }
 
     /// Sets it so many seconds ahead of the true time, in one step.
@@ -59,8 +47,11 @@ impl WallClock {
         fs::rename(new, self.file()).expect("a file can be renamed");
     }
 
+    /// A server with this clock.
     fn start(&self) -> Server {
-        Server::start_binary(self.larder(), &["--shards", "2", "--memory", "8MiB"])
+        let mut larder = Process::new(env!("CARGO_BIN_EXE_larder"));
+        larder.env("WALL_CLOCK", self.file()).env("LD_PRELOAD", self.folder.path().join(LIBRARY));
+        Server::start_command("127.0.0.1:0", larder, &["--shards", "2", "--memory", "8MiB"])
     }
 }
 

@@ -20,10 +20,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use larder_client::Client;
+use larder_client::{Client, Error};
 
 use crate::arguments::Arguments;
-use crate::report::{Exit, Refusal, Report};
+use crate::report::{Exit, Refusal, Report, Unusable};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -63,7 +63,19 @@ fn run(arguments: Arguments) -> anyhow::Result<Report> {
             .attempt_timeout(arguments.timeout)
             .deadline(arguments.timeout)
             .connect()
-            .await?;
+            .await
+            .map_err(as_option)?;
         commands::run(&client, command, arguments.json).await
     })
+}
+
+/// Names a setting of the client library that cannot be as the option that it comes from.
+fn as_option(error: Error) -> anyhow::Error {
+    let Error::Setting { setting, value, remedy } = &error else { return error.into() };
+    let option = match *setting {
+        "address" => "addr",
+        "deadline" => "timeout",
+        other => other,
+    };
+    Unusable(format!("--{option} {value:?}: {remedy}")).into()
 }

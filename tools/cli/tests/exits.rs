@@ -36,7 +36,9 @@ fn wrong_usage_is_two_and_nothing_is_sent() {
     }
     assert!(cli.run(&["mset", "a", "1", "b"]).err.contains("\"b\" has no value"));
     let refused = run(program().args(["--addr", "nowhere", "get", "k"]), b"").exits(2);
-    assert!(refused.err.contains("nowhere") && refused.err.contains("host:port"), "{}", refused.err);
+    assert!(refused.err.contains("--addr \"nowhere\": it must be host:port"), "{}", refused.err);
+    assert!(cli.run(&["--group", "", "get", "k"]).err.contains("--group \"\": "));
+    assert!(cli.run(&["--timeout", "30d", "get", "k"]).exits(2).err.contains("--timeout \""));
     cli.run(&["get", "a"]).exits(1);
 }
 

@@ -85,6 +85,19 @@ pub enum LoadError {
         /// What the server says.
         reason: String,
     },
+    /// More open files than the process may have.
+    #[error(
+        "{connections} connections, those that load keys among them, need {needed} open files and the limit is {limit}; \
+         raise it with `ulimit -Hn {needed}`, or use fewer connections"
+    )]
+    Files {
+        /// Connections that are wanted.
+        connections: usize,
+        /// Files that they need.
+        needed: u64,
+        /// What the limit could be raised to.
+        limit: u64,
+    },
     /// The operating system refuses something.
     #[error("cannot {action}: {source}")]
     System {
@@ -108,7 +121,10 @@ impl LoadError {
     /// 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            LoadError::Option { .. } | LoadError::Address { .. } | LoadError::Trace { .. } => 2,
+            LoadError::Option { .. }
+            | LoadError::Address { .. }
+            | LoadError::Trace { .. }
+            | LoadError::Files { .. } => 2,
             LoadError::Connect { .. } => 3,
             LoadError::Verify(_) => 4,
             _ => 1,

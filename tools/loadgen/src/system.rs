@@ -45,13 +45,7 @@ pub fn allow_files(connections: usize) -> Result<(), LoadError> {
     let raised = Rlimit { current: maximum.map(|maximum| maximum.min(needed)).or(Some(needed)), maximum };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) if maximum.is_none_or(|maximum| maximum >= needed) => Ok(()),
-        _ => {
-            let remedy = format!(
-                "needs {needed} open files and the limit is {}; raise it with `ulimit -Hn {needed}` or use fewer connections",
-                maximum.or(current).unwrap_or(0)
-            );
-            Err(LoadError::option("--connections", connections, remedy))
-        }
+        _ => Err(LoadError::Files { connections, needed, limit: maximum.or(current).unwrap_or(0) }),
     }
 }
 
@@ -70,7 +64,9 @@ mod tests {
     fn more_files_than_may_be_is_an_error_about_connections() {
         assert!(allow_files(10).is_ok());
         let Some(most) = getrlimit(Resource::Nofile).maximum else { return };
-        let error = allow_files(most as usize).unwrap_err().to_string();
-        assert!(error.contains("--connections") && error.contains("ulimit"), "{error}");
+        let error = allow_files(most as usize).unwrap_err();
+        let expected = format!("{most} connections, those that load keys among them, need {}", most + FILES_BESIDES);
+        assert!(error.to_string().starts_with(&expected) && error.to_string().contains("ulimit"), "{error}");
+        assert_eq!(error.exit_code(), 2);
     }
 }

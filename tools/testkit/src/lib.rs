@@ -44,14 +44,20 @@ impl Server {
 
     /// [`Server::start_binary`] on an address of the test's choice.
     pub fn start_binary_on(address: &str, binary: PathBuf, arguments: &[&str]) -> Server {
-        let mut child = Command::new(&binary)
+        Self::start_command(address, Command::new(binary), arguments)
+    }
+
+    /// [`Server::start_binary_on`] by a command that runs the binary in surroundings of the test's choice, and passes on
+    /// the arguments that come behind its own.
+    pub fn start_command(address: &str, mut command: Command, arguments: &[&str]) -> Server {
+        let mut child = command
             .args(["serve", "--listen", address])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", command.get_program().display()));
         let line = ready_line(&mut child);
         let ready: Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("the ready line is no JSON ({error}): {line}"));

@@ -13,7 +13,7 @@ pub struct Frame<'a> {
 
 /// A frame whose length is above the limit. Nothing behind it can be trusted: answer BAD_REQUEST with id 0 and close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame claims {claimed} bytes, and the limit is {limit}; is the peer speaking this protocol?")]
+#[error("a frame claims {claimed} bytes, and the limit is {limit}")]
 pub struct FrameTooLarge {
     /// The length that the frame claims, in bytes.
     pub claimed: u32,

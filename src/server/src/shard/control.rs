@@ -104,6 +104,8 @@ impl Drop for Reporter {
 pub struct Admission {
     open: CachePadded<AtomicU32>,
     refused: AtomicU64,
+    /// Listeners that cannot turn clients away, for want of a descriptor.
+    reserves_spent: AtomicU32,
     is_reported: AtomicBool,
     connections_max: u32,
 }
@@ -114,6 +116,7 @@ impl Admission {
         Self {
             open: CachePadded::default(),
             refused: AtomicU64::new(0),
+            reserves_spent: AtomicU32::new(0),
             is_reported: AtomicBool::new(false),
             connections_max,
         }
@@ -121,6 +124,10 @@ impl Admission {
 
     /// Whether one more may be open. One that may must [`Admission::leave`] again.
     pub fn enter(&self) -> bool {
+        // Its descriptor may be what a listener misses.
+        if self.reserves_spent.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
         if self.open.fetch_add(1, Ordering::Relaxed) < self.connections_max {
             return true;
         }
@@ -142,7 +149,19 @@ impl Admission {
         assert!(before > 0, "more connections were closed than opened");
     }
 
-    /// How many connections were refused.
+    /// A listener gives its spare descriptor back to the system: until [`Admission::reserve_is_settled`], whoever was
+    /// accepted with it is not to keep it.
+    pub fn reserve_is_spent(&self) {
+        self.reserves_spent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The listener has a spare descriptor again, or needs none any more.
+    pub fn reserve_is_settled(&self) {
+        let before = self.reserves_spent.fetch_sub(1, Ordering::SeqCst);
+        assert!(before > 0, "more spare descriptors came back than were spent");
+    }
+
+    /// How many connections were refused because of the limit.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -84,7 +84,7 @@ fn next_native<'a>(input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: u
         Err(too_large) => {
             return Step::Broken(Failure {
                 status: Status::BadRequest,
-                message: Cow::Owned(too_large.to_string()),
+                message: Cow::Owned(format!("{too_large}; is the client speaking the native protocol?")),
                 retry_after_ms: 0,
             });
         }

@@ -355,7 +355,10 @@ impl<P: LoadProtocol> Fleet<P> {
                 return Ok(());
             }
         }
-        self.unread.push(connection);
+        // Once: an event may come for one that waits here already, turn after turn.
+        if !self.unread.contains(&connection) {
+            self.unread.push(connection);
+        }
         Ok(())
     }
 

@@ -184,6 +184,8 @@ fn collect<P: LoadProtocol>(
                 Some(_) => {}
             },
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            // It has begun meanwhile, and has nothing to show yet.
+            Err(mpsc::RecvTimeoutError::Timeout) if !began && stage.began_ns.load(Ordering::Acquire) > 0 => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let now_ns = stage.clock.now_ns();
                 if stage.plan.progress {

@@ -105,7 +105,7 @@ impl Sockets {
         handover: Arc<Handover>,
         patience: Patience,
     ) -> std::io::Result<Self> {
-        let listener = Listener::new(listener, &mut ring)?;
+        let listener = Listener::new(listener, &mut ring, admission.clone())?;
         ring.watch(reactor.port().door().event());
         Ok(Self {
             reactor,
