@@ -118,7 +118,8 @@ impl Table for Own {
     }
 
     fn find(&self, hash: u64) -> Option<Ref> {
-        self.index.find(&self.region, hash, |entry| (self.region.word(entry) == hash).then_some(entry))
+        let mut probe = self.index.probe(&self.region, hash);
+        core::iter::from_fn(|| self.index.next(&self.region, &mut probe)).find(|&entry| self.region.word(entry) == hash)
     }
 
     fn prefetch(&self, hash: u64) {

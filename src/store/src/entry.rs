@@ -1,5 +1,6 @@
 //! Keys, writes and entries as callers see them.
 
+use crate::block::Before;
 use crate::region::Ref;
 use crate::{GroupIndex, Value};
 
@@ -71,9 +72,9 @@ pub enum Expiry {
 pub struct Handle {
     pub(crate) entry: Ref,
     pub(crate) generation: u32,
-    /// State of the entry before the access that gave this handle.
-    pub(crate) accessed_ms: u64,
-    pub(crate) hit_before: bool,
+    /// The time of the access that gave this handle, and what the entry said of accesses before it.
+    pub(crate) now_ms: u64,
+    pub(crate) before: Before,
 }
 
 /// An entry, borrowed from the store's memory.

@@ -8,7 +8,7 @@
 
 use crate::limits::{INDEXED_BYTES_MIN, LOAD_GROW_PERCENT};
 use crate::region::{Ref, Region, SegmentId, Use};
-use crate::table::{Crowded, EntryLine, Layout, Table};
+use crate::table::{Crowded, EntryLine, Layout, Probe, Table};
 
 /// Places of entries by hash. `hash_of` tells the hash of an entry that is in the index, from the region.
 #[derive(Debug)]
@@ -50,11 +50,16 @@ impl Index {
         self.table.wants_segment(region)
     }
 
-    /// What is known of the entry with this hash that is the right one. `known` is asked about entries whose hash is
-    /// probably equal, and says it of the right one.
+    /// A look-up of this hash that has begun; [`Index::next`] goes on with it.
     #[inline(always)]
-    pub(crate) fn find<T>(&self, region: &Region, hash: u64, known: impl Fn(Ref) -> Option<T>) -> Option<T> {
-        self.table.find(region, hash, known)
+    pub(crate) fn probe<'r>(&self, region: &'r Region, hash: u64) -> Probe<'r> {
+        self.table.probe(region, hash)
+    }
+
+    /// The next entry whose hash is probably equal.
+    #[inline(always)]
+    pub(crate) fn next<'r>(&self, region: &'r Region, probe: &mut Probe<'r>) -> Option<Ref> {
+        self.table.next(region, probe)
     }
 
     /// Asks the processor for the line that a look-up of this hash reads first.
@@ -136,6 +141,12 @@ mod tests {
         region.word(entry)
     }
 
+    /// Whom a look-up of this hash asks about, if none of them is the right one.
+    fn places(index: &Index, region: &Region, hash: u64) -> Vec<Ref> {
+        let mut probe = index.probe(region, hash);
+        core::iter::from_fn(|| index.next(region, &mut probe)).collect()
+    }
+
     #[test]
     fn entries_of_a_region_are_indexed_in_it() {
         let mut random = fastrand::Rng::with_seed(1);
@@ -167,9 +178,9 @@ mod tests {
         for &entry in &entries {
             let hash = hash_of(&region, entry);
             index.prefetch(&region, hash);
-            assert_eq!(index.find(&region, hash, |found| (found == entry).then_some(found)), Some(entry));
+            assert!(places(&index, &region, hash).contains(&entry));
             assert!(index.candidate(&region, hash).is_some());
-            assert_eq!(index.find(&region, hash, |_| None::<Ref>), None);
+            assert!(places(&index, &region, !hash).iter().all(|other| *other != entry), "its tag is another");
         }
         let (mut cursor, mut visited) = (Some(0), Vec::new());
         while let Some(from) = cursor {

@@ -111,9 +111,13 @@ impl Memory {
             self.hashes.assert_contract(key);
         }
         let region = &self.region;
-        self.index.find(region, key.hash, |entry| {
-            Head::of_key(region, entry, key.group, key.bytes).map(|head| Found { entry, head })
-        })
+        let mut probe = self.index.probe(region, key.hash);
+        while let Some(entry) = self.index.next(region, &mut probe) {
+            if let Some(head) = Head::of_key(region, entry, key.group, key.bytes) {
+                return Some(Found { entry, head });
+            }
+        }
+        None
     }
 
     /// Asks the processor for the line of the index that leads to a key with this hash.

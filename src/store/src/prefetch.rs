@@ -1,5 +1,5 @@
-//! Asking the processor for memory that will be read soon. The one module of this crate with `unsafe`: a hint has no
-//! safe form in the standard library. It reads and changes nothing, so a wrong one costs time and nothing else.
+//! Asking the processor for memory that will be read soon. A module with `unsafe`: a hint has no safe form in the
+//! standard library. It reads and changes nothing, so a wrong one costs time and nothing else.
 #![allow(unsafe_code)]
 
 /// Bytes of one line of the processor's cache.

@@ -110,8 +110,8 @@ impl<H: RemovalHook> Store<H> {
             flags: head.flags(),
             version: self.memory.frame.version(&head),
             expires_at_ms: self.memory.frame.expires_at_ms(&head, region, entry),
-            hit_before: handle.hit_before,
-            last_access_ms: handle.accessed_ms,
+            hit_before: handle.before.hit(),
+            last_access_ms: handle.before.accessed_ms(handle.now_ms),
             marks: head.marks(),
         }
     }
@@ -277,8 +277,7 @@ impl<H: RemovalHook> Store<H> {
 
     #[inline]
     pub(crate) fn handle(&self, head: &Head, entry: Ref, now_ms: u64) -> Handle {
-        let (accessed_ms, hit_before) = (head.accessed_ms(now_ms), head.hit());
-        Handle { entry, generation: self.generation, accessed_ms, hit_before }
+        Handle { entry, generation: self.generation, now_ms, before: head.before() }
     }
 
     #[inline]

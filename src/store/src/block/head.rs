@@ -63,10 +63,10 @@ impl Head {
         (self.0[1] >> FLAGS_SHIFT) as u32
     }
 
-    /// Whether the value was read since it was stored.
+    /// What it says of accesses.
     #[inline]
-    pub(crate) fn hit(&self) -> bool {
-        self.0[1] & HIT != 0
+    pub(crate) fn before(&self) -> Before {
+        Before(self.0[1] as u32)
     }
 
     /// Marks of leases.
@@ -75,20 +75,32 @@ impl Head {
         Marks { stale: self.0[1] & STALE != 0, won: self.0[1] & WON != 0 }
     }
 
-    /// When the entry was last accessed, in ms since the Unix epoch: the second of that access, if it was less than 194
-    /// days ago.
-    #[inline]
-    pub(crate) fn accessed_ms(&self, now_ms: u64) -> u64 {
-        let now_s = now_ms / 1000;
-        let ago_s = now_s.wrapping_sub(self.0[1] >> ACCESS_SHIFT) & ACCESS_MASK;
-        now_s.saturating_sub(ago_s) * 1000
-    }
-
     /// Notes an access.
     #[inline]
     pub(crate) fn access(&self, region: &mut Region, entry: Ref, now_ms: u64) {
         let state = self.0[1] & !(ACCESS_MASK << ACCESS_SHIFT);
         region.set_word(entry + 1, state | second(now_ms) << ACCESS_SHIFT | HIT);
+    }
+}
+
+/// What a header says of accesses: half of its second word. Most who get an entry do not ask, so it is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before(u32);
+
+impl Before {
+    /// Whether the value was read since it was stored.
+    #[inline]
+    pub(crate) fn hit(self) -> bool {
+        u64::from(self.0) & HIT != 0
+    }
+
+    /// When the entry was last accessed, in ms since the Unix epoch: the second of that access, if it was less than 194
+    /// days ago.
+    #[inline]
+    pub(crate) fn accessed_ms(self, now_ms: u64) -> u64 {
+        let now_s = now_ms / 1000;
+        let ago_s = now_s.wrapping_sub(u64::from(self.0) >> ACCESS_SHIFT) & ACCESS_MASK;
+        now_s.saturating_sub(ago_s) * 1000
     }
 }
 

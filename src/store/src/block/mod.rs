@@ -33,7 +33,7 @@ use crate::limits::{PIECE_BYTES_MAX, PIECE_BYTES_MIN, PIECES_PER_SEGMENT};
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
 
-pub(crate) use head::{Frame, Head, Stamp};
+pub(crate) use head::{Before, Frame, Head, Stamp};
 
 /// Bytes of a header.
 const HEADER_BYTES: usize = 4 * GRANULE_BYTES;

@@ -113,7 +113,7 @@ macro_rules! each {
 }
 
 impl Replacement for Policy {
-    #[inline]
+    #[inline(always)]
     fn access(&mut self, region: &mut Region, entry: Ref) {
         each!(self, policy => policy.access(region, entry));
     }

@@ -3,6 +3,7 @@
 //! Both have slots, filled from the first on, and a word with 4 bits of how many are filled and 8 of how many entries
 //! passed the line over. A slot has a tag, a value that is never 0, and how many lines behind its home the entry lies.
 
+use super::equal;
 use crate::prefetch::LINE_BYTES;
 use crate::region::{Line, Ref};
 
@@ -34,12 +35,8 @@ pub(crate) trait Layout {
     /// The word with the two counts.
     const COUNTS: usize;
 
-    /// The slots with this tag, and perhaps some that are not filled, or more if there is one; a bit for each, see
-    /// [`Layout::slot_of`].
-    fn matches(line: &Line, tag: u32) -> u64;
-
-    /// The slot that a bit of [`Layout::matches`] stands for.
-    fn slot_of(bit: u32) -> usize;
+    /// The slots with this tag, and perhaps some that are not filled; slot 0 is the lowest bit.
+    fn matches(line: &Line, tag: u32) -> u32;
 
     /// The value in a slot; 0 if it is not filled.
     fn value(line: &Line, slot: usize) -> u32;
@@ -134,6 +131,13 @@ fn set_word(line: &mut Line, place: usize, word: u64) {
     line[place & 7] = word.to_le_bytes();
 }
 
+/// One of the parts of this length that a line consists of; its words are in little-endian order.
+#[inline]
+fn part<const N: usize>(line: &Line, number: usize) -> [u8; N] {
+    let (parts, _) = line.as_flattened().as_chunks();
+    parts[number % (LINE_BYTES / N)]
+}
+
 /// Sets one of the parts of this length that a line consists of; its words are in little-endian order.
 #[inline]
 fn set_part<const N: usize>(line: &mut Line, number: usize, part: [u8; N]) {
@@ -157,8 +161,6 @@ pub(crate) struct EntryLine;
 const PLACES: usize = 3;
 /// Where displacements begin in the word of counts.
 const ENTRY_DISPLACEMENTS: usize = 32;
-/// The lowest bit of each tag.
-const LANES: u64 = 0x0001_0001_0001_0001;
 
 const _: () = assert!(size_of::<Ref>() == 4, "two places fill a word");
 
@@ -169,25 +171,13 @@ impl Layout for EntryLine {
     const COUNTS: usize = 2;
 
     #[inline]
-    fn matches(line: &Line, tag: u32) -> u64 {
-        let pattern = u64::from(tag) * LANES;
-        // The top bit of each lane that is equal; and of one that differs in its lowest bit alone, if the lane below it
-        // is equal.
-        let equal = |place| {
-            let different = word(line, place) ^ pattern;
-            different.wrapping_sub(LANES) & !different & (LANES << 15)
-        };
-        equal(0) >> 15 | equal(1) >> 14 | (equal(2) & 0xFFFF_FFFF) >> 13
-    }
-
-    #[inline]
-    fn slot_of(bit: u32) -> usize {
-        (bit as usize % 16) * 4 + bit as usize / 16
+    fn matches(line: &Line, tag: u32) -> u32 {
+        equal::of_sixteen(line, tag) & ((1 << Self::SLOTS) - 1)
     }
 
     #[inline]
     fn value(line: &Line, slot: usize) -> u32 {
-        (word(line, PLACES + slot / 2) >> (slot % 2 * 32)) as u32
+        u32::from_le_bytes(part(line, 2 * PLACES + slot))
     }
 
     #[inline]
@@ -257,13 +247,8 @@ impl Layout for GhostLine {
     const COUNTS: usize = 7;
 
     #[inline]
-    fn matches(line: &Line, tag: u32) -> u64 {
-        (0..Self::SLOTS).fold(0, |found, slot| found | u64::from(word(line, slot) as u32 == tag) << slot)
-    }
-
-    #[inline]
-    fn slot_of(bit: u32) -> usize {
-        bit as usize
+    fn matches(line: &Line, tag: u32) -> u32 {
+        equal::of_eight(line, tag) & ((1 << Self::SLOTS) - 1)
     }
 
     #[inline]
@@ -340,7 +325,7 @@ mod tests {
                 let mut bits = L::matches(&line, tag);
                 let mut matching = [false; 16];
                 while bits != 0 {
-                    matching[L::slot_of(bits.trailing_zeros())] = true;
+                    matching[bits.trailing_zeros() as usize] = true;
                     bits &= bits - 1;
                 }
                 let equal: Vec<usize> = (0..L::SLOTS).filter(|&slot| L::tag(&line, slot) == tag).collect();

@@ -26,6 +26,7 @@
 //! [`resize`] says how the number of lines changes.
 
 mod check;
+mod equal;
 mod homes;
 mod line;
 mod lines;
@@ -73,6 +74,19 @@ pub(crate) struct Table<L> {
 pub(crate) struct Crowded {
     /// What has to leave.
     pub(crate) victim: u32,
+}
+
+/// A look-up on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe<'r> {
+    /// The line that it is at, and its number.
+    line: &'r Line,
+    at: usize,
+    tag: u32,
+    /// Slots of the line that are still to be asked about.
+    matches: u32,
+    /// How many lines there are behind it, once that has been asked.
+    lines_left: Option<usize>,
 }
 
 /// An entry on its way from line to line.
@@ -146,38 +160,44 @@ impl<L: Layout> Table<L> {
     /// What is known of the entry with this hash that is the right one: `known` says it of the right value.
     #[inline(always)]
     pub(crate) fn find<T>(&self, region: &Region, hash: u64, known: impl Fn(u32) -> Option<T>) -> Option<T> {
+        let mut probe = self.probe(region, hash);
+        while let Some(value) = self.next(region, &mut probe) {
+            let found = known(value);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// A look-up of this hash that has begun. It and [`Table::next`] are loops without a closure, because one that is
+    /// passed on to a function and called in several places is not compiled into them.
+    #[inline(always)]
+    pub(crate) fn probe<'r>(&self, region: &'r Region, hash: u64) -> Probe<'r> {
         let point = self.homes.point(hash);
         let (home, tag) = (self.homes.home(point), Self::tag(point));
         let line = self.lines.line(region, home);
-        let found = Self::find_in(line, tag, &known);
-        if found.is_some() || passed::<L>(line) == 0 {
-            return found;
-        }
-        self.find_behind(region, home, tag, known)
+        Probe { line, matches: L::matches(line, tag), tag, at: home, lines_left: None }
     }
 
-    /// What [`Table::find`] does behind the home.
-    #[inline(never)]
-    fn find_behind<T>(&self, region: &Region, home: usize, tag: u32, known: impl Fn(u32) -> Option<T>) -> Option<T> {
-        let behind = home + 1..=self.last_of_home(region, home);
-        behind.into_iter().find_map(|at| Self::find_in(self.lines.line(region, at), tag, &known))
-    }
-
-    /// What is known of the value in a line that has this tag and is the right one.
+    /// The next value that a look-up has to ask about.
     #[inline(always)]
-    fn find_in<T>(line: &Line, tag: u32, known: &impl Fn(u32) -> Option<T>) -> Option<T> {
-        let mut bits = L::matches(line, tag);
-        while bits != 0 {
-            let value = L::value(line, L::slot_of(bits.trailing_zeros()));
-            // Slots that are not filled have a tag too.
-            if value != 0
-                && let Some(found) = known(value)
-            {
-                return Some(found);
+    pub(crate) fn next<'r>(&self, region: &'r Region, probe: &mut Probe<'r>) -> Option<u32> {
+        loop {
+            while probe.matches != 0 {
+                let value = L::value(probe.line, probe.matches.trailing_zeros() as usize);
+                probe.matches &= probe.matches - 1;
+                // Slots that are not filled have a tag too.
+                if value != 0 {
+                    return Some(value);
+                }
             }
-            bits &= bits - 1;
+            let lines_left = probe.lines_left.unwrap_or_else(|| passed::<L>(probe.line).div_ceil(L::SLOTS));
+            probe.lines_left = Some(lines_left.checked_sub(1)?);
+            probe.at += 1;
+            probe.line = self.lines.line(region, probe.at);
+            probe.matches = L::matches(probe.line, probe.tag);
         }
-        None
     }
 
     /// Asks the processor for the line where a look-up of this hash begins.
@@ -348,7 +368,7 @@ impl<L: Layout> Table<L> {
     fn locate_in(line: &Line, displacement: usize, tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<usize> {
         let mut bits = L::matches(line, tag);
         while bits != 0 {
-            let place = L::slot_of(bits.trailing_zeros());
+            let place = bits.trailing_zeros() as usize;
             let value = L::value(line, place);
             // Equal tags nearby may belong to another home.
             if value != 0 && L::displacement(line, place) == displacement.min(L::FAR) && is_it(value) {
