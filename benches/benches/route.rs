@@ -134,7 +134,7 @@ fn engine(shard: u16) -> Engine<NoHook> {
         groups: vec![GroupSettings {
             name: DEFAULT_GROUP.into(),
             budget_bytes: BUDGET_BYTES,
-            policy: PolicyKind::TwoQ,
+            policy: PolicyKind::TwoQ.into(),
             ttl_ms: 0,
             ttl_jitter: 0,
             hash_seed: 0,

@@ -76,7 +76,7 @@ impl Shard {
         let settings = GroupSettings {
             name: "default".into(),
             budget_bytes,
-            policy,
+            policy: policy.into(),
             ttl_ms: 0,
             ttl_jitter: 0,
             hash_seed: group_hash("default", 0),

@@ -31,7 +31,7 @@ pub fn objects(policy: PolicyKind, cache_objects: u64, keys: impl IntoIterator<I
         .create_group(GroupSettings {
             name: "objects".into(),
             budget_bytes: cache_objects,
-            policy,
+            policy: policy.into(),
             ttl_ms: 0,
             ttl_jitter: 0,
             hash_seed: 0,

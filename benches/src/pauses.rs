@@ -176,7 +176,7 @@ fn repeat(pass: &Pass, policy: PolicyKind, mut tell: impl FnMut(u64, u64)) -> Re
         .create_group(GroupSettings {
             name: GROUP.into(),
             budget_bytes: memory_bytes,
-            policy,
+            policy: policy.into(),
             ttl_ms: 0,
             ttl_jitter: 0,
             hash_seed: seed,

@@ -212,7 +212,11 @@ fn run_replayed(options: &Options, trace: &str, path: &Path) -> Result<()> {
     let configured = config(&flags)?;
     let group = configured.groups.iter().find(|group| group.name == options.group);
     let group = group.with_context(|| format!("--group {}: the configuration has no such group", options.group))?;
-    let policies = if options.policy.is_empty() { vec![group.policy] } else { options.policy.clone() };
+    let policies = if options.policy.is_empty() {
+        vec![group.policy]
+    } else {
+        options.policy.iter().map(|&policy| policy.into()).collect()
+    };
     for policy in policies {
         let mut config = configured.clone();
         config.groups.iter_mut().filter(|group| group.name == options.group).for_each(|group| group.policy = policy);
@@ -221,7 +225,7 @@ fn run_replayed(options: &Options, trace: &str, path: &Path) -> Result<()> {
         let outcome = stores.replay(&mut requests, options.value_bytes, u64::MAX)?;
         let line = ReplayedLine {
             trace,
-            policy: policy.name(),
+            policy: policy.kind().name(),
             shards: config.shards,
             memory_bytes: config.memory_bytes,
             value_bytes: options.sizes_file.is_none().then_some(options.value_bytes),
@@ -234,8 +238,15 @@ fn run_replayed(options: &Options, trace: &str, path: &Path) -> Result<()> {
         };
         print(options, &line, || {
             format!(
-                "{trace:<12} {policy:<8} {} shards  {} bytes  {} requests  {} hits  {} misses  {} too large  {:.6}",
-                line.shards, line.memory_bytes, line.requests, line.hits, line.misses, line.too_large, line.hit_ratio
+                "{trace:<12} {:<8} {} shards  {} bytes  {} requests  {} hits  {} misses  {} too large  {:.6}",
+                line.policy,
+                line.shards,
+                line.memory_bytes,
+                line.requests,
+                line.hits,
+                line.misses,
+                line.too_large,
+                line.hit_ratio
             )
         });
     }

@@ -82,7 +82,7 @@ fn request(id: u64, command: Command<'_>) -> Request<'_> {
 
 fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
     let node = Node { id: "a".into(), address: "a:1".into(), shards: 1, points: 1024, incarnation: 1 };
-    let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ, Charge::Bytes);
+    let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ.into(), Charge::Bytes);
     let settings = EngineSettings {
         node_id: "a".into(),
         shard: 0,

@@ -30,7 +30,7 @@
 //! let node = Node { id: "a".into(), address: "a:7400".into(), shards: 2, points: 1024, incarnation: 1 };
 //! let topology = Arc::new(Topology::single(node, 0));
 //! let engine = |shard: u8| {
-//!     let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ, Charge::Bytes);
+//!     let (name, policy, charge) = ("default".into(), PolicyKind::TwoQ.into(), Charge::Bytes);
 //!     let group = GroupSettings { name, budget_bytes: 2 << 20, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge };
 //!     let settings = EngineSettings {
 //!         node_id: "a".into(),

@@ -34,7 +34,7 @@ pub(crate) fn of_shard<H: RemovalHook>(
         let counters = store.counters(index);
         GroupStats {
             name: settings.name.clone(),
-            policy: settings.policy.name().to_string(),
+            policy: settings.policy.to_string(),
             entries: counters.entries,
             bytes: counters.bytes,
             budget_bytes: counters.budget_bytes,

@@ -200,7 +200,7 @@ fn announce(config: &Config) {
         .iter()
         .map(|group| {
             let share = Size(group.budget_bytes / u64::from(config.shards));
-            format!("{} ({}, {share} per shard, {})", group.name, Size(group.budget_bytes), group.policy.name())
+            format!("{} ({}, {share} per shard, {})", group.name, Size(group.budget_bytes), group.policy)
         })
         .collect();
     crate::log::line(format_args!(

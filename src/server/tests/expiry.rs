@@ -29,7 +29,15 @@ fn store(policy: PolicyKind, ttl_jitter: u8) -> Store {
     let settings = StoreSettings { shard: 0, value_bytes_max: 1 << 20, memory_bytes, key_hash };
     let mut store = Store::new(settings, NoHook);
     let (name, ttl_ms, charge) = ("default".into(), ttl_ms(), Charge::Bytes);
-    let group = GroupSettings { name, budget_bytes: memory_bytes, policy, ttl_ms, ttl_jitter, hash_seed: 7, charge };
+    let group = GroupSettings {
+        name,
+        budget_bytes: memory_bytes,
+        policy: policy.into(),
+        ttl_ms,
+        ttl_jitter,
+        hash_seed: 7,
+        charge,
+    };
     assert_eq!(store.create_group(group), Ok(GROUP));
     store
 }

@@ -21,7 +21,7 @@
 use crate::block::{self, Shape};
 use crate::limits::{CLEAN_CLASS_MIN, CLEAN_RATIO, DEAD_SHARE_MIN, EVICT_RATIO, FREE_SEGMENTS_LOW, PRESSED_EVICTIONS};
 use crate::list::NONE;
-use crate::memory::Found;
+use crate::memory::{Found, Memory};
 use crate::policy::Replacement;
 use crate::region::{Ref, Use};
 use crate::{GroupIndex, RemovalHook, Store};
@@ -111,13 +111,18 @@ impl<H: RemovalHook> Store<H> {
         }
         self.work.pressed = (chosen, left - 1);
         let group = &mut self.groups[chosen];
-        group.policy.victim(&mut self.memory.region, need.keep, group.budget)
+        let Memory { region, hashes, .. } = &mut self.memory;
+        group.policy.victim(region, hashes, need.keep, group.budget)
     }
 
     /// Evicts an entry for want of memory, and returns the bytes that it had.
     fn evict_one(&mut self, victim: Ref, need: &Need) -> usize {
         let bytes = Shape::at(&self.memory.region, victim).total_bytes(self.memory.region.segment_bytes());
-        self.work.evictions += u64::from(self.evict(victim, need.now_ms));
+        let found = Found::at(&self.memory.region, victim);
+        let group = usize::from(found.head.group(&self.memory.region, victim).0);
+        let evicted = u64::from(self.evict(victim, need.now_ms));
+        self.work.evictions += evicted;
+        self.groups[group].counters.evictions_for_memory += evicted;
         bytes
     }
 

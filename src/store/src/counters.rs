@@ -1,6 +1,6 @@
 //! What a group counts.
 
-/// Counters of one group on one shard, since it was created; the first four are the state at this moment.
+/// Counters of one group on one shard, since it was created; the first four and the last are the state at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupCounters {
     /// Entries held, those among them that have expired and are not yet reclaimed.
@@ -22,10 +22,43 @@ pub struct GroupCounters {
     pub deletes: u64,
     /// Entries removed because the room was needed.
     pub evictions: u64,
+    /// Of these, how many for want of memory, while the group was within its budget.
+    pub evictions_for_memory: u64,
+    /// How long ago evicted entries had been written, in ms, summed up.
+    pub eviction_age_ms: u64,
     /// Entries removed because their time was over.
     pub expirations: u64,
+    /// Entries removed because their group was invalidated.
+    pub invalidations: u64,
+    /// Entries removed by [`crate::Store::void`].
+    pub voids: u64,
+    /// Values replaced by others under the same key.
+    pub replacements: u64,
     /// New entries that the policy remembered from before.
     pub ghost_hits: u64,
+    /// Entries that a former policy of the group still has, which the present one takes over.
+    pub switching: u64,
+}
+
+impl GroupCounters {
+    /// What was counted after `before`, and the present state.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            hits: self.hits - before.hits,
+            misses: self.misses - before.misses,
+            sets: self.sets - before.sets,
+            deletes: self.deletes - before.deletes,
+            evictions: self.evictions - before.evictions,
+            evictions_for_memory: self.evictions_for_memory - before.evictions_for_memory,
+            eviction_age_ms: self.eviction_age_ms - before.eviction_age_ms,
+            expirations: self.expirations - before.expirations,
+            invalidations: self.invalidations - before.invalidations,
+            voids: self.voids - before.voids,
+            replacements: self.replacements - before.replacements,
+            ghost_hits: self.ghost_hits - before.ghost_hits,
+            ..self
+        }
+    }
 }
 
 /// What one call of [`crate::Store::reclaim`] did.

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::limits;
+use crate::{PolicySettings, limits};
 
 /// Why an operation on an entry was not done. Nothing was changed, except that an entry that had expired may be gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +74,18 @@ pub enum GroupError {
         budget: u64,
         /// What the other groups leave, in bytes.
         room: u64,
+    },
+    /// Entries are still on their way from one policy to another.
+    #[error(
+        "group {name:?} still goes to policy {policy}, {entries_left} entries of a shard are left with the former one; try again when it is done"
+    )]
+    Switching {
+        /// The group.
+        name: String,
+        /// The policy that it goes to.
+        policy: PolicySettings,
+        /// Entries that are left.
+        entries_left: u64,
     },
     /// The jitter is above its limit.
     #[error("group {name:?} has a TTL jitter of {jitter} %, the limit is {} %", limits::TTL_JITTER_MAX)]

@@ -1,18 +1,25 @@
 //! One group on this shard: its settings, policy, account and counters.
 
+use alloc::boxed::Box;
+use core::mem;
+
 use crate::limits::{
-    BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, GHOST_BYTES, GROUP_NAME_BYTES_MAX, SHRINK_STEP_BYTES, SHRINK_STEP_OBJECTS,
+    BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, GROUP_NAME_BYTES_MAX, SHRINK_STEP_BYTES, SHRINK_STEP_OBJECTS,
     SHRINK_UNUSED_MAX, TTL_JITTER_MAX,
 };
-use crate::policy::{Policy, Replacement};
+use crate::list::Side;
+use crate::memory::Memory;
+use crate::policy::{Policy, Replacement, Switch};
 use crate::region::Region;
-use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, Reason};
+use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, PolicySettings, Reason, list};
 
 /// A group.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) settings: GroupSettings,
     pub(crate) policy: Policy,
+    /// The tags of the policy, of the new one if there are two.
+    pub(crate) side: Side,
     /// What entries and ghosts may cost at this moment: the budget of the settings, or more while that was lowered and
     /// is not met yet.
     pub(crate) budget: u64,
@@ -22,6 +29,8 @@ pub(crate) struct Group {
     pub(crate) generation: u64,
     /// All counters but `ghost_bytes` and `budget_bytes`, which are derived.
     pub(crate) counters: GroupCounters,
+    /// The counters when the group was given its policy.
+    pub(crate) before: GroupCounters,
 }
 
 impl Group {
@@ -35,8 +44,9 @@ impl Group {
             return Err(GroupError::JitterTooLarge { name: name.clone(), jitter });
         }
         check_budget(name, budget, charge)?;
-        let (policy, counters) = (Policy::new(settings.policy, charge, region), GroupCounters::default());
-        Ok(Self { settings, policy, budget, floor: 0, generation: 0, counters })
+        let policy = Policy::new(settings.policy, Side::Left, charge, region);
+        let counters = GroupCounters::default();
+        Ok(Self { settings, policy, side: Side::Left, budget, floor: 0, generation: 0, counters, before: counters })
     }
 
     /// What the budget takes of the memory, as far as that is known.
@@ -78,10 +88,57 @@ impl Group {
         was_shrinking
     }
 
+    /// Gives the group another policy, which takes over its entries in steps, see [`Group::take_over`].
+    pub(crate) fn set_policy(&mut self, settings: PolicySettings, region: &mut Region) -> Result<(), GroupError> {
+        if settings == self.settings.policy {
+            return Ok(());
+        }
+        let entries_left = self.switching();
+        if entries_left > 0 {
+            let (name, policy) = (self.settings.name.clone(), self.settings.policy);
+            return Err(GroupError::Switching { name, policy, entries_left });
+        }
+        self.finish_switch();
+        let (old_side, side, unit) = (self.side, self.side.other(), self.settings.charge);
+        let old = mem::replace(&mut self.policy, Policy::new(settings, side, unit, region));
+        let new = mem::replace(&mut self.policy, Policy::none());
+        self.policy = Policy::Switch(Box::new(Switch::new(old, old_side, self.counters.entries, new, region)));
+        (self.settings.policy, self.side, self.before) = (settings, side, self.counters);
+        self.finish_switch();
+        Ok(())
+    }
+
+    /// Entries that the former policy still has.
+    pub(crate) fn switching(&self) -> u64 {
+        if let Policy::Switch(switch) = &self.policy { switch.left() } else { 0 }
+    }
+
+    /// The policy takes over one more entry of the former one; whether there was one.
+    pub(crate) fn take_over(&mut self, memory: &mut Memory) -> bool {
+        let Policy::Switch(switch) = &mut self.policy else { return false };
+        let Memory { region, hashes, .. } = memory;
+        let entry = switch.next(region, hashes, self.budget);
+        if let Some(entry) = entry {
+            let (hash, charge) = (hashes.of(region, entry), list::charge(region, entry, self.settings.charge));
+            switch.take_over(region, entry, hash, charge, self.budget);
+        }
+        self.finish_switch();
+        entry.is_some()
+    }
+
+    /// Leaves the former policy behind when it has no entries any more.
+    fn finish_switch(&mut self) {
+        if matches!(&self.policy, Policy::Switch(switch) if switch.left() == 0)
+            && let Policy::Switch(switch) = mem::replace(&mut self.policy, Policy::none())
+        {
+            self.policy = switch.finish();
+        }
+    }
+
     /// What the ghosts cost.
     pub(crate) fn ghost_bytes(&self) -> u64 {
         match self.settings.charge {
-            Charge::Bytes => self.policy.ghosts() * GHOST_BYTES,
+            Charge::Bytes => self.policy.ghost_bytes(),
             Charge::Objects => 0,
         }
     }

@@ -25,7 +25,7 @@
 //! let group = store.create_group(GroupSettings {
 //!     name: "scores".into(),
 //!     budget_bytes: 64 << 20,
-//!     policy: PolicyKind::TwoQ,
+//!     policy: PolicyKind::TwoQ.into(),
 //!     ttl_ms: 0,
 //!     ttl_jitter: 0,
 //!     hash_seed: 7,
@@ -60,6 +60,7 @@ mod log;
 mod memory;
 mod number;
 mod policy;
+mod policy_settings;
 mod prefetch;
 mod region;
 mod removal;
@@ -76,8 +77,9 @@ mod writes;
 pub use counters::{GroupCounters, MemoryCounters, Reclaimed};
 pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Write};
 pub use error::{GroupError, StoreError, VersionAhead};
+pub use policy_settings::{PolicyError, PolicyKind, PolicyParameter, PolicySettings};
 pub use removal::{NoHook, Reason, Removal, RemovalHook};
-pub use settings::{Charge, GroupIndex, GroupSettings, PolicyKind, StoreSettings, UnknownPolicy};
+pub use settings::{Charge, GroupIndex, GroupSettings, StoreSettings};
 pub use shares::{segment_bytes, value_bytes_max};
 pub use store::Store;
 pub use value::Value;

@@ -81,6 +81,8 @@ pub const SHRINK_STEP_BYTES: u64 = 256;
 pub const SHRINK_STEP_OBJECTS: u64 = 2;
 /// What it loses at a time at most where entries and ghosts do not use it, in bytes or objects.
 pub const SHRINK_UNUSED_MAX: u64 = 16 << 10;
+/// Entries that each new one makes a policy take over from the former one of its group.
+pub const SWITCH_ENTRIES: usize = 2;
 /// An eviction counts as so many steps of [`crate::Store::reclaim`]; it takes half a microsecond to one, for cold entries.
 pub const EVICTION_STEPS: usize = 2;
 

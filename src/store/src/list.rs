@@ -1,6 +1,8 @@
 //! Doubly linked lists through the headers of entries, which are linked by their places. An entry is in one list at a
 //! time, and its header says in which.
 
+use core::ops::Range;
+
 use crate::block::{self, Shape};
 use crate::limits::ENTRY_INDEX_BYTES;
 use crate::region::{Ref, Region};
@@ -11,6 +13,49 @@ pub(crate) const NONE: Ref = Ref::MAX;
 
 /// The tag of the list of a policy whose entries move to its head when they are accessed.
 pub(crate) const BY_ACCESS: u8 = 0;
+
+/// Tags of one policy: from 0 up to this.
+pub(crate) const TAGS: u8 = 7;
+
+/// Which tags a policy has. A group that goes from one policy to another has entries of both for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
+}
+
+impl Side {
+    /// The tags of an entry's policy.
+    #[inline]
+    pub(crate) fn of(region: &Region, entry: Ref) -> Self {
+        if block::list(region, entry) < TAGS { Side::Left } else { Side::Right }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        }
+    }
+
+    /// A tag as it is in headers.
+    pub(crate) fn tag(self, tag: u8) -> u8 {
+        assert!(tag < TAGS, "tag {tag} of a policy is none of {TAGS}");
+        match self {
+            Side::Left => tag,
+            Side::Right => TAGS + tag,
+        }
+    }
+
+    /// Whether this tag in a header is that of a list whose entries move when they are accessed.
+    #[inline]
+    pub(crate) fn moves_on_access(list: u8) -> bool {
+        list == BY_ACCESS || list == TAGS + BY_ACCESS
+    }
+}
+
+const _: () = assert!(2 * TAGS <= block::PIECE, "a tag is one of those for entries");
 
 /// What an entry of this shape costs.
 #[inline]
@@ -30,10 +75,12 @@ pub(crate) fn charge(region: &Region, entry: Ref, unit: Charge) -> u32 {
     }
 }
 
-/// One list: new entries at the head, old ones at the tail.
+/// One list: new entries at the head, old ones at the tail. Its entries may be in one of several states, each of which
+/// has a tag; a new one is in state 0.
 #[derive(Debug)]
 pub(crate) struct List {
     tag: u8,
+    states: u8,
     unit: Charge,
     head: Ref,
     tail: Ref,
@@ -43,9 +90,35 @@ pub(crate) struct List {
 
 impl List {
     /// An empty list. The tag tells it from the others of its policy, the unit is that of all charges.
-    pub(crate) fn new(tag: u8, unit: Charge) -> Self {
-        debug_assert!(tag < block::PIECE, "a tag is one of those for entries");
-        Self { tag, unit, head: NONE, tail: NONE, len: 0, charge: 0 }
+    pub(crate) fn new(side: Side, tag: u8, unit: Charge) -> Self {
+        Self::with_states(side, tag..tag + 1, unit)
+    }
+
+    /// An empty list with a tag for each state that its entries may be in.
+    pub(crate) fn with_states(side: Side, tags: Range<u8>, unit: Charge) -> Self {
+        assert!(!tags.is_empty() && tags.end <= TAGS, "{tags:?} are no tags of a list");
+        let (tag, states) = (side.tag(tags.start), tags.end - tags.start);
+        Self { tag, states, unit, head: NONE, tail: NONE, len: 0, charge: 0 }
+    }
+
+    /// Whether an entry, which is in a list, is in this one.
+    #[inline]
+    pub(crate) fn holds(&self, region: &Region, entry: Ref) -> bool {
+        block::list(region, entry).wrapping_sub(self.tag) < self.states
+    }
+
+    /// The state of an entry of this list.
+    #[inline]
+    pub(crate) fn state(&self, region: &Region, entry: Ref) -> u8 {
+        debug_assert!(self.holds(region, entry), "entry {entry} is in another list");
+        block::list(region, entry) - self.tag
+    }
+
+    /// Sets the state of an entry of this list.
+    #[inline]
+    pub(crate) fn set_state(&self, region: &mut Region, entry: Ref, state: u8) {
+        debug_assert!(self.holds(region, entry) && state < self.states, "state {state} of entry {entry}");
+        block::set_list(region, entry, self.tag + state);
     }
 
     /// How many entries it holds.
@@ -83,7 +156,7 @@ impl List {
     /// Takes an entry of this list, of this charge, out of it.
     #[inline]
     pub(crate) fn unlink(&mut self, region: &mut Region, entry: Ref, charge: u32) {
-        debug_assert_eq!(block::list(region, entry), self.tag, "entry {entry} is in another list");
+        debug_assert!(self.holds(region, entry), "entry {entry} is in another list");
         debug_assert_eq!(charge, self.charge_of(region, entry), "entry {entry} costs something else");
         self.charge -= u64::from(charge);
         self.len -= 1;
@@ -106,7 +179,7 @@ impl List {
 
     /// An entry of this list lies at another place from now on, with the links that it had.
     pub(crate) fn moved(&mut self, region: &mut Region, to: Ref) {
-        debug_assert_eq!(block::list(region, to), self.tag, "entry {to} is in another list");
+        debug_assert!(self.holds(region, to), "entry {to} is in another list");
         let (towards_head, towards_tail) = block::links(region, to);
         match towards_head {
             NONE => self.head = to,
@@ -156,7 +229,7 @@ impl List {
         let (mut len, mut charge, mut previous) = (0, 0, NONE);
         for entry in self.iter(region) {
             assert_eq!(block::links(region, entry).0, previous, "entry {entry} of list {} has a broken link", self.tag);
-            assert_eq!(block::list(region, entry), self.tag, "entry {entry} is tagged for another list");
+            assert!(self.holds(region, entry), "entry {entry} is tagged for another list");
             assert!(block::is_live(region, entry), "entry {entry} of list {} is dead", self.tag);
             (len, charge, previous) = (len + 1, charge + u64::from(self.charge_of(region, entry)), entry);
         }
@@ -187,7 +260,8 @@ mod tests {
         for seed in 0..20 {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut region = Region::new(1 << 20);
-            let mut lists = [List::new(0, Charge::Bytes), List::new(1, Charge::Objects)];
+            let mut lists =
+                [List::with_states(Side::Left, 0..7, Charge::Bytes), List::new(Side::Right, 0, Charge::Objects)];
             let mut model = [VecDeque::new(), VecDeque::new()];
             let (mut free, step_granules) = (1_u32, 16);
             for step in 0..2000 {
@@ -210,6 +284,10 @@ mod tests {
                     }
                     (2, Some(place)) => {
                         let entry = model[side].remove(place).unwrap();
+                        assert!(lists[side].holds(&region, entry) && !lists[1 - side].holds(&region, entry));
+                        let state = step as u8 % [7, 1][side];
+                        lists[side].set_state(&mut region, entry, state);
+                        assert_eq!(lists[side].state(&region, entry), state, "seed {seed} step {step}");
                         lists[side].move_to_head(&mut region, entry);
                         model[side].push_front(entry);
                     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
 use crate::index::Index;
 use crate::limits::{PREFETCH_LINES, RESERVE_SEGMENTS};
-use crate::list::{BY_ACCESS, NONE};
+use crate::list::{NONE, Side};
 use crate::log::{Log, Stream};
 use crate::region::{LINE_GRANULES, Ref, Region};
 use crate::settings::StoreSettings;
@@ -137,7 +137,7 @@ impl Memory {
     /// Asks for what an access to an entry will write to beside it.
     #[inline]
     pub(crate) fn prefetch_neighbours(&self, entry: Ref) {
-        if block::list(&self.region, entry) == BY_ACCESS {
+        if Side::moves_on_access(block::list(&self.region, entry)) {
             let (towards_head, towards_tail) = block::links(&self.region, entry);
             self.region.prefetch(towards_head);
             self.region.prefetch(towards_tail);

@@ -50,4 +50,6 @@ pub enum Reason {
     Replaced,
     /// With its group. Noticed like [`Reason::Expired`].
     Invalidated,
+    /// Because what it was made from is not valid any more, see [`crate::Store::void`].
+    Voided,
 }

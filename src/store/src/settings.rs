@@ -1,8 +1,8 @@
 //! What a store and its groups are told when they are created.
 
 use alloc::string::String;
-use core::fmt;
-use core::str::FromStr;
+
+use crate::PolicySettings;
 
 /// Settings of one shard's store.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct GroupSettings {
     /// This shard's share of the group's budget: bytes, or objects under [`Charge::Objects`].
     pub budget_bytes: u64,
     /// Who is evicted.
-    pub policy: PolicyKind,
+    pub policy: PolicySettings,
     /// How long an entry lives whose writer does not say, in ms; 0: for ever.
     pub ttl_ms: u64,
     /// By up to how many percent `ttl_ms` is made longer or shorter for each entry, so that what was written together
@@ -38,63 +38,6 @@ pub struct GroupSettings {
     /// What an entry costs.
     pub charge: Charge,
 }
-
-/// The eviction policies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PolicyKind {
-    /// Least recently used.
-    Lru,
-    /// 2Q, full version (Johnson & Shasha, VLDB 1994).
-    #[default]
-    TwoQ,
-}
-
-impl PolicyKind {
-    /// Every policy.
-    pub const ALL: &'static [PolicyKind] = &[PolicyKind::Lru, PolicyKind::TwoQ];
-
-    /// The name in configuration and statistics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PolicyKind::Lru => "lru",
-            PolicyKind::TwoQ => "two_q",
-        }
-    }
-}
-
-impl fmt::Display for PolicyKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for PolicyKind {
-    type Err = UnknownPolicy;
-
-    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
-        let known = Self::ALL.iter().find(|policy| policy.name() == name);
-        known.copied().ok_or_else(|| UnknownPolicy { name: name.into() })
-    }
-}
-
-/// A name that no policy has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownPolicy {
-    name: String,
-}
-
-impl fmt::Display for UnknownPolicy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "there is no policy {:?}; choose one of", self.name)?;
-        for (place, policy) in PolicyKind::ALL.iter().enumerate() {
-            write!(formatter, "{} {policy}", if place == 0 { "" } else { "," })?;
-        }
-        Ok(())
-    }
-}
-
-impl core::error::Error for UnknownPolicy {}
 
 /// What an entry costs its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -111,18 +54,3 @@ pub enum Charge {
 /// A group of a store; given by [`crate::Store::create_group`], and valid in that store only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupIndex(pub u16);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-
-    #[test]
-    fn policies_are_found_by_name() {
-        for policy in PolicyKind::ALL {
-            assert_eq!(policy.to_string().parse(), Ok(*policy));
-        }
-        let unknown = "2q".parse::<PolicyKind>().unwrap_err();
-        assert_eq!(unknown.to_string(), "there is no policy \"2q\"; choose one of lru, two_q");
-    }
-}

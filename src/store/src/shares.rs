@@ -59,7 +59,7 @@ mod tests {
             let group = GroupSettings {
                 name: "group".into(),
                 budget_bytes,
-                policy: PolicyKind::Lru,
+                policy: PolicyKind::Lru.into(),
                 ttl_ms: 0,
                 ttl_jitter: 0,
                 hash_seed: 0,

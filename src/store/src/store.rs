@@ -175,6 +175,15 @@ impl<H: RemovalHook> Store<H> {
         Ok(())
     }
 
+    /// Removes an entry because what it was made from is not valid any more: the load that stored it was overtaken, or
+    /// its place has gone to another node. Whether there was one.
+    pub fn void(&mut self, key: Key<'_>, now_ms: u64) -> bool {
+        self.end_run();
+        let found = self.find_present(key, now_ms);
+        found.into_iter().for_each(|found| self.remove(found, Reason::Voided));
+        found.is_some()
+    }
+
     /// Sets when an entry expires; this is an access like a get, and the version stays. With a time that has come
     /// already the entry can be read through the handle, and is absent for the next call. A time that is decades ahead
     /// takes a few bytes more, for which room is made like for a write.
@@ -322,7 +331,7 @@ impl<H: RemovalHook> Store<H> {
         }
         head.access(&mut self.memory.region, entry, now_ms);
         let group = &mut self.groups[usize::from(key.group.0)];
-        group.policy.access(&mut self.memory.region, entry);
+        group.policy.access(&mut self.memory.region, entry, key.hash, group.budget);
         group.counters.hits += 1;
         Some(self.handle(&head, entry, now_ms))
     }

@@ -12,8 +12,8 @@ use crate::policy::Replacement;
 use crate::region::{Region, Use};
 use crate::sweep::Step;
 use crate::{
-    Charge, Entry, GroupCounters, GroupError, GroupIndex, GroupSettings, MemoryCounters, Reason, Reclaimed,
-    RemovalHook, Store,
+    Charge, Entry, GroupCounters, GroupError, GroupIndex, GroupSettings, MemoryCounters, PolicySettings, Reason,
+    Reclaimed, RemovalHook, Store,
 };
 
 impl<H: RemovalHook> Store<H> {
@@ -53,6 +53,17 @@ impl<H: RemovalHook> Store<H> {
         self.groups[index].set_budget(budget)
     }
 
+    /// Gives a group another policy and keeps its entries. They go over in bounded steps: each entry that is stored takes
+    /// [`crate::limits::SWITCH_ENTRIES`] with it, and [`Store::reclaim`] goes on where nothing is stored. Meanwhile
+    /// the former policy's entries are the ones that are evicted; what it remembered beside them is forgotten at once.
+    ///
+    /// # Errors
+    /// [`GroupError::Switching`] if the last change is not done yet.
+    pub fn set_policy(&mut self, group: GroupIndex, policy: PolicySettings) -> Result<(), GroupError> {
+        self.end_run();
+        self.groups[usize::from(group.0)].set_policy(policy, &mut self.memory.region)
+    }
+
     /// Whether a budget in bytes and those of all groups but one are within the memory.
     fn check_budgets(&self, but: Option<usize>, name: &str, budget: u64) -> Result<(), GroupError> {
         let others = self.groups.iter().enumerate().filter(|&(index, _)| Some(index) != but);
@@ -80,7 +91,12 @@ impl<H: RemovalHook> Store<H> {
     pub fn counters(&self, group: GroupIndex) -> GroupCounters {
         let group = &self.groups[usize::from(group.0)];
         let (ghost_bytes, budget_bytes) = (group.ghost_bytes(), group.settings.budget_bytes);
-        GroupCounters { ghost_bytes, budget_bytes, ..group.counters }
+        GroupCounters { ghost_bytes, budget_bytes, switching: group.switching(), ..group.counters }
+    }
+
+    /// What a group has counted since it has its present policy.
+    pub fn policy_counters(&self, group: GroupIndex) -> GroupCounters {
+        self.counters(group).since(self.groups[usize::from(group.0)].before)
     }
 
     /// What the memory of this shard is used for.
@@ -158,7 +174,8 @@ impl<H: RemovalHook> Store<H> {
         group.generation
     }
 
-    /// Removes expired and invalidated entries without their being asked for, and evicts where a budget was lowered. It
+    /// Removes expired and invalidated entries without their being asked for, evicts where a budget was lowered, and has
+    /// policies take over entries of former ones. It
     /// takes up to `steps` steps, and goes on there the next time: each looks at one place in memory, or passes over a
     /// segment where nothing can have expired. While nothing at all can have expired it takes none. Towards budgets that
     /// were lowered and are not met it takes about as many more, of which an eviction counts as [`EVICTION_STEPS`].
@@ -188,6 +205,7 @@ impl<H: RemovalHook> Store<H> {
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
         reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
         self.shrink_budgets(&mut reclaimed, now_ms, steps);
+        self.take_over(&mut reclaimed, steps);
         reclaimed
     }
 
@@ -209,6 +227,16 @@ impl<H: RemovalHook> Store<H> {
             reclaimed.shrinking |= self.groups[index].is_shrinking();
         }
         reclaimed.more |= reclaimed.shrinking;
+    }
+
+    /// Has policies take over entries of former ones, `steps` of them at most.
+    fn take_over(&mut self, reclaimed: &mut Reclaimed, mut steps: usize) {
+        for group in &mut self.groups {
+            while steps > 0 && group.take_over(&mut self.memory) {
+                steps -= 1;
+            }
+            reclaimed.more |= group.switching() > 0;
+        }
     }
 
     /// Walks everything, and holds every account against what is there.

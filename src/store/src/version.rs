@@ -8,6 +8,11 @@ const COUNTER_BITS: u32 = 12;
 const MS_SHIFT: u32 = SHARD_BITS + COUNTER_BITS;
 const MS_MAX: u64 = (1 << (u64::BITS - MS_SHIFT)) - 1;
 
+/// When a version was given, in ms since the Unix epoch.
+pub(crate) fn time_ms(version: u64) -> u64 {
+    version >> MS_SHIFT
+}
+
 /// Gives versions.
 #[derive(Debug)]
 pub(crate) struct VersionClock {

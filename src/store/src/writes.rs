@@ -1,12 +1,12 @@
 //! What writes are made of: an entry comes, gets another value, or leaves.
 
 use crate::block::{self, Head, Shape, Stamp};
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{KEY_BYTES_MAX, SWITCH_ENTRIES};
 use crate::list::{self, NONE};
-use crate::memory::{Change, Found};
+use crate::memory::{Change, Found, Memory};
 use crate::policy::{Departure, Replacement};
 use crate::region::Ref;
-use crate::{Condition, GroupIndex, Key, Reason, Removal, RemovalHook, Store, StoreError};
+use crate::{Condition, GroupIndex, Key, Reason, Removal, RemovalHook, Store, StoreError, version};
 
 /// What writes did beside writing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,18 +119,24 @@ impl<H: RemovalHook> Store<H> {
         self.make_log_room(key.group, shape, NONE, stamp.now_ms);
         let entry = self.memory.write(key, shape, value, stamp);
         while let Err(crowded) = self.memory.enter(key.hash, entry) {
-            self.remove(Found::at(&self.memory.region, crowded.victim), Reason::Evicted);
+            self.evict(crowded.victim, stamp.now_ms);
         }
         let group = &mut self.groups[usize::from(key.group.0)];
-        group.policy.insert(&mut self.memory.region, entry, charge);
+        group.policy.insert(&mut self.memory.region, entry, charge, group.budget);
         group.counters.entries += 1;
         group.counters.bytes += u64::from(charge);
+        for _ in 0..SWITCH_ENTRIES {
+            if !group.take_over(&mut self.memory) {
+                break;
+            }
+        }
     }
 
     /// Gives a present entry another value; to the policy, that is an access.
     #[inline]
     pub(crate) fn change(&mut self, key: Key<'_>, found: Found, shape: Shape, change: Change<'_>, stamp: Stamp) {
         self.report(found, Reason::Replaced);
+        self.group_mut(key).counters.replacements += 1;
         let old = found.shape(&self.memory.region);
         let fits = Shape { is_wide: old.is_wide, ..shape } == old && (old.is_wide || !shape.is_wide);
         if let Change::Whole(value) = change
@@ -138,10 +144,11 @@ impl<H: RemovalHook> Store<H> {
         {
             self.memory.overwrite(found, old, value, stamp);
             let group = &mut self.groups[usize::from(key.group.0)];
-            return group.policy.access(&mut self.memory.region, found.entry);
+            return group.policy.access(&mut self.memory.region, found.entry, key.hash, group.budget);
         }
         let entry = self.relocate(key, found.entry, shape, change, stamp);
-        self.groups[usize::from(key.group.0)].policy.access(&mut self.memory.region, entry);
+        let group = &mut self.groups[usize::from(key.group.0)];
+        group.policy.access(&mut self.memory.region, entry, key.hash, group.budget);
         self.recharge(key, entry, [old, shape], stamp.now_ms);
     }
 
@@ -193,7 +200,8 @@ impl<H: RemovalHook> Store<H> {
         let (mut evicted, number) = (0, usize::from(index.0));
         while !self.groups[number].has_room(charge) {
             let group = &mut self.groups[number];
-            match group.policy.victim(&mut self.memory.region, keep, group.budget) {
+            let Memory { region, hashes, .. } = &mut self.memory;
+            match group.policy.victim(region, hashes, keep, group.budget) {
                 Some(victim) => evicted += u64::from(self.evict(victim, now_ms)),
                 None => {
                     let forgotten = group.policy.forget_ghost(&mut self.memory.region);
@@ -213,6 +221,11 @@ impl<H: RemovalHook> Store<H> {
         let found = Found::at(&self.memory.region, victim);
         let group = found.head.group(&self.memory.region, victim);
         let absence = self.absence(group, &found.head, victim, now_ms);
+        if absence.is_none() {
+            let counters = &mut self.groups[usize::from(group.0)].counters;
+            let written_ms = version::time_ms(self.memory.frame.version(&found.head));
+            counters.eviction_age_ms += now_ms.saturating_sub(written_ms);
+        }
         self.remove(found, absence.unwrap_or(Reason::Evicted));
         absence.is_none()
     }
@@ -236,7 +249,9 @@ impl<H: RemovalHook> Store<H> {
         match reason {
             Reason::Evicted => group.counters.evictions += 1,
             Reason::Expired => group.counters.expirations += 1,
-            Reason::Deleted | Reason::Replaced | Reason::Invalidated => {}
+            Reason::Invalidated => group.counters.invalidations += 1,
+            Reason::Voided => group.counters.voids += 1,
+            Reason::Deleted | Reason::Replaced => {}
         }
         group.counters.entries -= 1;
         let charge = list::charge_of(shape, region.segment_bytes(), group.settings.charge);

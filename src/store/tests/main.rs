@@ -10,7 +10,9 @@ mod operation;
 mod plain;
 mod run;
 mod scan;
+mod setup;
 mod shrinking;
+mod switching;
 mod traces;
 mod upkeep;
 
@@ -24,7 +26,7 @@ fn full() -> bool {
 /// Settings of a group without a default TTL.
 fn group(name: &str, policy: PolicyKind, charge: Charge, budget_bytes: u64) -> GroupSettings {
     let (name, ttl_ms, ttl_jitter, hash_seed) = (name.into(), 0, 0, 7);
-    GroupSettings { name, budget_bytes, policy, ttl_ms, ttl_jitter, hash_seed, charge }
+    GroupSettings { name, budget_bytes, policy: policy.into(), ttl_ms, ttl_jitter, hash_seed, charge }
 }
 
 /// Settings of a store with memory for whatever most tests store.

@@ -3,7 +3,8 @@
 use larder_store::{GroupIndex, Reason};
 
 use crate::operation::Operations;
-use crate::run::{Run, Setup};
+use crate::run::Run;
+use crate::setup::Setup;
 
 /// Bytes from which the operations of a run are read: some 5000.
 const RUN_BYTES: usize = 28_000;
@@ -40,7 +41,9 @@ fn random_operations(setup: fn(u64) -> Setup) {
 /// A run in which something never happened would prove nothing about it.
 fn assert_eventful(run: &Run, is_tight: bool) {
     let Run { context, store, groups, .. } = run;
-    for reason in [Reason::Evicted, Reason::Expired, Reason::Deleted, Reason::Replaced, Reason::Invalidated] {
+    for reason in
+        [Reason::Evicted, Reason::Expired, Reason::Deleted, Reason::Replaced, Reason::Invalidated, Reason::Voided]
+    {
         let count: u64 = groups.iter().filter_map(|model| model.removals.get(&reason)).sum();
         assert!(count > 0, "{context}: no entry left as {reason:?}");
     }

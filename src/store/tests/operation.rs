@@ -67,6 +67,12 @@ pub(crate) enum Operation {
     Invalidate {
         group: u8,
     },
+    Void(Place),
+    /// A policy, by its number.
+    SetPolicy {
+        group: u8,
+        policy: u8,
+    },
 }
 
 /// A key of a group, each by its number.
@@ -189,7 +195,9 @@ impl Operations<'_> {
             198..201 => Operation::SetBudget { group: self.group()?, part: self.u8()? },
             201 => Operation::Invalidate { group: self.group()? },
             202 => Operation::Wait { ms: u32::from(self.u16()?) },
-            203.. => Operation::Wait { ms: u32::from(self.u8()? % 60) },
+            203 => Operation::SetPolicy { group: self.group()?, policy: self.u8()? },
+            204..206 => Operation::Void(self.place()?),
+            206.. => Operation::Wait { ms: u32::from(self.u8()? % 60) },
         })
     }
 

@@ -92,6 +92,8 @@ pub(crate) struct ModelGroup {
     pub(crate) entry_bytes_max: u64,
     /// What the budget was before it was lowered and that was met.
     pub(crate) budget_before: u64,
+    /// Whether it had another policy before.
+    pub(crate) was_switched: bool,
     /// Whether memory may be short, so that entries are evicted although their group has room.
     pub(crate) is_tight: bool,
     /// Whether the index may have no room for so many keys of one hash, so that any of these is evicted.
@@ -169,7 +171,9 @@ impl ModelGroup {
         match removal.reason {
             Reason::Invalidated => assert!(invalidated, "{context}: {removal:?}"),
             Reason::Expired => assert!(expired && !invalidated, "{context}: {removal:?}"),
-            Reason::Deleted => assert!(target.is_some_and(|target| target.held.is_none()), "{context}: {removal:?}"),
+            Reason::Deleted | Reason::Voided => {
+                assert!(target.is_some_and(|target| target.held.is_none()), "{context}: {removal:?}")
+            }
             Reason::Replaced => assert!(target.is_some_and(|target| target.held.is_some()), "{context}: {removal:?}"),
             Reason::Evicted => {
                 assert!(!expired && !invalidated && target.is_none(), "{context}: {removal:?}");
@@ -196,12 +200,17 @@ impl ModelGroup {
         }
         assert_eq!(group, usize::from(removal.group.0), "{context}: another group pays");
         assert!(self.is_next(removal), "{context}: another entry was used less recently");
-        let is_exact = self.settings.policy == PolicyKind::Lru;
+        let is_exact = self.is_lru();
         assert!(!is_exact || self.bytes() + added > self.settings.budget_bytes, "{context}: there was room");
     }
 
+    /// Whether the least recently used entry is the one to go, and nothing is remembered.
+    pub(crate) fn is_lru(&self) -> bool {
+        self.settings.policy.kind() == PolicyKind::Lru && !self.was_switched
+    }
+
     fn is_next(&self, removal: &Removed) -> bool {
-        self.settings.policy != PolicyKind::Lru || self.order.last() == Some(&removal.key)
+        !self.is_lru() || self.order.last() == Some(&removal.key)
     }
 }
 

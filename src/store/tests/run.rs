@@ -7,68 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use larder_store::{
-    Charge, Condition, Entry, Expiry, GroupCounters, GroupIndex, GroupSettings, Key, Marks, PolicyKind, Reason, Store,
-    StoreError, StoreSettings, Write,
+    Charge, Condition, Entry, Expiry, GroupCounters, GroupIndex, GroupSettings, Key, Marks, PolicyKind, PolicySettings,
+    Reason, Store, StoreError, StoreSettings, Write,
 };
 
-use crate::operation::{GROUPS, KEYS, Operation, Place, Time, When, Which};
+use crate::operation::{KEYS, Operation, Place, Time, When, Which};
 use crate::plain::{Cause, Held, ModelGroup, Outcome, Recorder};
+use crate::setup::Setup;
 
 const SHARD: u8 = 0x5A;
 const START_MS: u64 = 1_000_000;
-
-/// What a run begins with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
-    pub(crate) memory_bytes: u64,
-    pub(crate) value_bytes_max: usize,
-    /// Memory may be short, so that entries leave although their group has room.
-    pub(crate) is_tight: bool,
-    /// Keys have so many hashes.
-    pub(crate) hashes: u64,
-    pub(crate) groups: [Specification; GROUPS as usize],
-}
-
-/// Policy, charge, budget, TTL in ms and its jitter in percent.
-pub(crate) type Specification = (PolicyKind, Charge, u64, u64, u8);
-
-impl Setup {
-    /// One of all that there are.
-    pub(crate) fn of(choice: u8) -> Self {
-        let seed = u64::from(choice / 4);
-        match choice % 4 {
-            0 => Self::roomy(seed),
-            1 | 2 => Self::tight(seed),
-            _ => Self { hashes: 1 + seed % 2, ..Self::tight(seed) },
-        }
-    }
-
-    /// Budgets are all that rules.
-    pub(crate) fn roomy(seed: u64) -> Self {
-        let groups = [
-            (PolicyKind::Lru, Charge::Bytes, 4096, 0, 0),
-            (PolicyKind::TwoQ, Charge::Bytes, 4096 + 500 * (seed % 8), 0, 0),
-            (PolicyKind::Lru, Charge::Objects, 1 + seed % 16, 300, 0),
-            (PolicyKind::TwoQ, Charge::Objects, 20, 0, 0),
-            (PolicyKind::Lru, Charge::Bytes, 16_000, 500, 10 * (seed % 6) as u8),
-        ];
-        // With odd seeds many keys share a hash.
-        let hashes = if seed.is_multiple_of(2) { u64::MAX } else { 1 + u64::from(KEYS) / 4 };
-        Self { memory_bytes: 4 << 20, value_bytes_max: 6000, is_tight: false, hashes, groups }
-    }
-
-    /// Budgets are as large as memory or larger than it, so that every other write cleans or evicts for want of it.
-    pub(crate) fn tight(seed: u64) -> Self {
-        let mut setup = Self::roomy(seed);
-        for (group, budget) in [(0, 60_000), (1, 60_000), (2, 60), (3, 60), (4, 100_000)] {
-            setup.groups[group].2 = budget;
-        }
-        let memory_bytes = (16 + 2 * (seed % 4)) * (16 << 10);
-        // From time to time values are longer than any entry may be here.
-        let value_bytes_max = if seed % 3 == 2 { 70_000 } else { 30_000 };
-        Self { memory_bytes, value_bytes_max, is_tight: true, ..setup }
-    }
-}
 
 pub(crate) struct Run {
     setup: Setup,
@@ -98,7 +46,8 @@ impl Run {
         let mut groups = Vec::new();
         for (index, (policy, charge, budget_bytes, ttl_ms, ttl_jitter)) in setup.groups.into_iter().enumerate() {
             let (name, hash_seed) = (index.to_string(), hashes);
-            let settings = GroupSettings { name, budget_bytes, policy, ttl_ms, ttl_jitter, hash_seed, charge };
+            let settings =
+                GroupSettings { name, budget_bytes, policy: policy.into(), ttl_ms, ttl_jitter, hash_seed, charge };
             assert_eq!(store.create_group(settings.clone()), Ok(GroupIndex(index as u16)));
             groups.push(ModelGroup {
                 settings,
@@ -106,6 +55,7 @@ impl Run {
                 entry_bytes_max,
                 budget_before: budget_bytes,
                 is_tight,
+                was_switched: false,
                 // Where a few hashes belong to all keys, there is no room in the index for them, and one goes.
                 is_crowded: hashes < u64::from(KEYS) / 4,
                 floor: 0,
@@ -140,6 +90,8 @@ impl Run {
             Operation::Reclaim { steps } => self.reclaim(usize::from(steps)),
             Operation::SetBudget { group, part } => self.set_budget(group, part),
             Operation::Invalidate { group } => self.invalidate(group),
+            Operation::Void(place) => self.void(place),
+            Operation::SetPolicy { group, policy } => self.set_policy(group, policy),
         }
         self.compare();
     }
@@ -419,6 +371,35 @@ impl Run {
         self.settle(&Cause::Read);
     }
 
+    fn void(&mut self, Place { group, key }: Place) {
+        let key = key_bytes(key);
+        let is_present = self.groups[usize::from(group)].present(&key, self.now_ms).is_some();
+        assert_eq!(self.store.void(self.place(group, &key), self.now_ms), is_present, "{}", self.context);
+        match is_present {
+            true => self.settle(&Cause::Write(Outcome { group: usize::from(group), key, held: None })),
+            false => self.settle(&Cause::Read),
+        }
+    }
+
+    /// Another policy, which is refused while the last change is under way.
+    fn set_policy(&mut self, group: u8, number: u8) {
+        // The order of use is known exactly only where the policy was lru throughout.
+        if group == 0 {
+            return;
+        }
+        let policy = PolicySettings::from(PolicyKind::ALL[usize::from(number) % PolicyKind::ALL.len()]);
+        let index = GroupIndex(u16::from(group));
+        let is_under_way = self.store.counters(index).switching > 0;
+        let model = &mut self.groups[usize::from(group)];
+        let changes = policy != model.settings.policy;
+        let set = self.store.set_policy(index, policy);
+        assert_eq!(set.is_err(), changes && is_under_way, "{}: {set:?}", self.context);
+        if changes && set.is_ok() {
+            (model.settings.policy, model.was_switched) = (policy, true);
+        }
+        self.settle(&Cause::Read);
+    }
+
     /// Holds every removal since the last call against the model, and then applies what a write left behind.
     fn settle(&mut self, cause: &Cause) {
         let context = &self.context;
@@ -428,10 +409,16 @@ impl Run {
             model.assert_right(cause, &removal, self.now_ms, context);
             if removal.reason == Reason::Replaced {
                 model.replace(cause, &removal);
+                model.counters.replacements += 1;
                 continue;
             }
             model.counters.evictions += u64::from(removal.reason == Reason::Evicted);
             model.counters.expirations += u64::from(removal.reason == Reason::Expired);
+            model.counters.invalidations += u64::from(removal.reason == Reason::Invalidated);
+            model.counters.voids += u64::from(removal.reason == Reason::Voided);
+            if removal.reason == Reason::Evicted {
+                model.counters.eviction_age_ms += self.now_ms.saturating_sub(removal.version >> 20);
+            }
             model.held.remove(&removal.key);
             model.order.retain(|key| *key != removal.key);
             if let Some(scan) = &mut model.scan {
@@ -452,10 +439,14 @@ impl Run {
             model.counters.entries = model.held.len() as u64;
             model.counters.bytes = model.bytes();
             let counters = self.store.counters(GroupIndex(index as u16));
-            let (mut expected, remembers) = (model.counters, model.settings.policy == PolicyKind::TwoQ);
-            if remembers {
+            let mut expected = model.counters;
+            if !model.is_lru() {
                 (expected.ghost_bytes, expected.ghost_hits) = (counters.ghost_bytes, counters.ghost_hits);
             }
+            if model.is_tight {
+                expected.evictions_for_memory = counters.evictions_for_memory;
+            }
+            expected.switching = counters.switching;
             assert_eq!(counters, expected, "{}", self.context);
             let taken = counters.bytes + counters.ghost_bytes;
             assert!(taken <= model.budget_before, "{}: {counters:?}", self.context);

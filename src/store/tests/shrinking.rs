@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use crate::operation::{Content, GROUPS, KEYS, Length, Operation, Place, Time, When, Which};
-use crate::run::{Run, Setup};
+use crate::run::Run;
+use crate::setup::Setup;
 
 const CASES: u32 = 600;
 const SEED: u64 = 4;
@@ -51,6 +52,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => any::<u8>().prop_map(|steps| Operation::Reclaim { steps }),
         2 => (0..GROUPS, any::<u8>()).prop_map(|(group, part)| Operation::SetBudget { group, part }),
         1 => (0..GROUPS).prop_map(|group| Operation::Invalidate { group }),
+        1 => (0..GROUPS, any::<u8>()).prop_map(|(group, policy)| Operation::SetPolicy { group, policy }),
+        2 => place().prop_map(Operation::Void),
     ];
     prop_oneof![3 => on_one_key, 1 => on_all]
 }

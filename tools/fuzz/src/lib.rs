@@ -11,9 +11,12 @@ mod operation;
 mod plain;
 #[path = "../../../src/store/tests/run.rs"]
 mod run;
+#[path = "../../../src/store/tests/setup.rs"]
+mod setup;
 
 use operation::Operations;
-use run::{Run, Setup};
+use run::Run;
+use setup::Setup;
 
 /// Executes operations on a store and on its model, compares them after each, and returns how many these were. The first
 /// byte chooses settings and memory of the store, from the others operations are read.

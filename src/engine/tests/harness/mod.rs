@@ -81,7 +81,7 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
     let group = |name: &str| GroupSettings {
         name: name.into(),
         budget_bytes: world.budget_bytes * u64::from(world.shards),
-        policy: PolicyKind::Lru,
+        policy: PolicyKind::Lru.into(),
         ttl_ms: 0,
         ttl_jitter: 0,
         hash_seed: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use larder_protocol::limits::GROUP_NAME_BYTES_MAX;
 use larder_ring::DEFAULT_GROUP;
-use larder_store::PolicyKind;
 use larder_store::limits::TTL_JITTER_MAX;
+use larder_store::{PolicyError, PolicyKind, PolicySettings};
 
 use super::error::{ConfigError, Fault};
 use super::file::GivenGroup;
@@ -14,8 +14,6 @@ use super::value::{Milliseconds, Size, size};
 use super::{GroupConfig, GroupSources};
 use crate::limits::TTL_MS_MAX;
 
-/// Policies that are designed and not yet built.
-const POLICIES_UNAVAILABLE: [&str; 7] = ["fifo", "lfu", "lru_k", "arc", "sieve", "s3_fifo", "tiny_lfu"];
 const MEMORY_REMEDY: &str = "write a size such as 256MiB, or a share of the memory such as 25% or 12.5%";
 /// Shares of the memory are counted in thousandths of a percent.
 const SHARE_WHOLE: u64 = 100_000;
@@ -41,7 +39,7 @@ pub(super) struct Groups {
 struct Asked {
     name: String,
     budget: Option<(u64, Text)>,
-    policy: PolicyKind,
+    policy: PolicySettings,
     ttl_ms: u64,
     ttl_jitter: u8,
     sources: GroupSources,
@@ -111,7 +109,7 @@ fn default_group() -> Asked {
         ttl: Source::Default("off"),
         ttl_jitter: Source::Default("off"),
     };
-    let (name, policy) = (DEFAULT_GROUP.to_owned(), PolicyKind::TwoQ);
+    let (name, policy) = (DEFAULT_GROUP.to_owned(), PolicySettings::default());
     Asked { name, budget: None, policy, ttl_ms: 0, ttl_jitter: 0, sources }
 }
 
@@ -202,17 +200,8 @@ fn budget(text: &str, memory_bytes: u64) -> Result<u64, Fault> {
     Ok(u64::try_from(bytes).expect("a share is not larger than the whole"))
 }
 
-fn policy(text: &str) -> Result<PolicyKind, Fault> {
-    if POLICIES_UNAVAILABLE.contains(&text) {
-        let problem = concat!("this policy is not available in this version, ", env!("CARGO_PKG_VERSION"));
-        return Err(Fault::new(problem, policy_remedy()));
-    }
-    text.parse().map_err(|_| Fault::new("there is no such policy", policy_remedy()))
-}
-
-fn policy_remedy() -> String {
-    let names: Vec<&str> = PolicyKind::ALL.iter().map(|policy| policy.name()).collect();
-    format!("choose one of {}", names.join(", "))
+fn policy(text: &str) -> Result<PolicySettings, Fault> {
+    text.parse().map_err(|error: PolicyError| Fault::new(error.problem(), error.remedy()))
 }
 
 fn ttl(text: &str) -> Result<u64, Fault> {
@@ -345,13 +334,13 @@ mod tests {
 
     #[test]
     fn policies_and_times() {
-        assert_eq!(policy("lru").unwrap(), PolicyKind::Lru);
-        assert_eq!(policy("two_q").unwrap(), PolicyKind::TwoQ);
-        for name in POLICIES_UNAVAILABLE {
-            assert!(name.parse::<PolicyKind>().is_err(), "{name} is available by now");
-            assert!(policy(name).unwrap_err().to_string().contains("not available in this version"));
+        for &kind in PolicyKind::ALL {
+            assert_eq!(policy(kind.name()).unwrap(), kind.into());
         }
-        assert_eq!(policy("2q").unwrap_err().to_string(), "there is no such policy: choose one of lru, two_q");
+        assert_eq!(policy("two_q:in=30%").unwrap().to_string(), "two_q:in=30%");
+        let error = |text| policy(text).unwrap_err().to_string();
+        assert!(error("2q").starts_with("there is no policy \"2q\": choose one of "), "{}", error("2q"));
+        assert_eq!(error("two_q:in=0%"), "in=0% of policy two_q is out of range: give one from 1% to 99%");
         assert_eq!(ttl("10m").unwrap(), 600_000);
         assert_eq!(ttl("off").unwrap(), 0);
         assert_eq!(ttl("3650d").unwrap(), TTL_MS_MAX);

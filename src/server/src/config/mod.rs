@@ -27,7 +27,7 @@ use larder_store::{Charge, GroupSettings};
 pub use error::{ConfigError, Warning};
 pub use flags::{Arguments, Command, ServeFlags};
 pub use given::Source;
-pub use larder_store::PolicyKind;
+pub use larder_store::PolicySettings;
 pub use setting::{Names, Setting};
 pub use value::{Cores, Milliseconds, Size};
 
@@ -84,7 +84,7 @@ pub struct GroupConfig {
     /// What it may use of this node's memory, in bytes, over all shards.
     pub budget_bytes: u64,
     /// What is evicted when the budget is used up.
-    pub policy: PolicyKind,
+    pub policy: PolicySettings,
     /// How long an entry lives whose write names no time, in milliseconds; 0: until it is evicted.
     pub ttl_ms: u64,
     /// By up to how many percent that time is made longer or shorter for each entry: 0 to

@@ -41,7 +41,7 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
         let follows = group.name == DEFAULT_GROUP && loaded.config.default_follows;
         let memory = if follows { "# memory" } else { "memory" };
         line(out, memory, &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
-        line(out, "policy", &quoted(group.policy.name()), &sources.policy)?;
+        line(out, "policy", &quoted(&group.policy.to_string()), &sources.policy)?;
         let ttl = if group.ttl_ms == 0 { "off".to_owned() } else { Milliseconds(group.ttl_ms).to_string() };
         line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
         let jitter = if group.ttl_jitter == 0 { "off".to_owned() } else { format!("{}%", group.ttl_jitter) };

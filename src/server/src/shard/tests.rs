@@ -27,7 +27,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
         let group = GroupSettings {
             name: "default".into(),
             budget_bytes: u64::from(shards) * (64 << 20),
-            policy: PolicyKind::Lru,
+            policy: PolicyKind::Lru.into(),
             ttl_ms: 0,
             ttl_jitter: 0,
             hash_seed: 0,

@@ -19,7 +19,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOSTS_YIELDED};
+use crate::limits::{GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOSTS_YIELDED};
 use crate::region::{Region, Use};
 use crate::table::{GhostLine, Table};
 
@@ -58,8 +58,14 @@ impl Ghosts {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// What they take of a budget in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.len * GHOST_BYTES
     }
 
     /// The sum of their charges.
@@ -238,7 +244,7 @@ impl Ghosts {
     }
 
     /// Forgets all ghosts and gives their memory back.
-    fn clear(&mut self, region: &mut Region) {
+    pub(crate) fn clear(&mut self, region: &mut Region) {
         if let Some(table) = self.table.take() {
             table.dissolve(region);
         }

@@ -2,7 +2,8 @@
 //! its rivals; the list is as old.
 
 use super::{Departure, Replacement};
-use crate::list::{BY_ACCESS, List};
+use crate::list::{BY_ACCESS, List, Side};
+use crate::memory::Hashes;
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
@@ -13,14 +14,14 @@ pub(crate) struct Lru {
 }
 
 impl Lru {
-    pub(super) fn new(unit: Charge) -> Self {
-        Self { list: List::new(BY_ACCESS, unit) }
+    pub(super) fn new(side: Side, unit: Charge) -> Self {
+        Self { list: List::new(side, BY_ACCESS, unit) }
     }
 }
 
 impl Replacement for Lru {
     #[inline]
-    fn access(&mut self, region: &mut Region, entry: Ref) {
+    fn access(&mut self, region: &mut Region, entry: Ref, _hash: u64, _budget: u64) {
         self.list.move_to_head(region, entry);
     }
 
@@ -30,11 +31,11 @@ impl Replacement for Lru {
         false
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, _budget: u64) {
         self.list.push_head(region, entry, charge);
     }
 
-    fn victim(&mut self, region: &mut Region, keep: Ref, _budget: u64) -> Option<Ref> {
+    fn victim(&mut self, region: &mut Region, _hashes: &Hashes, keep: Ref, _budget: u64) -> Option<Ref> {
         self.list.oldest_but(region, keep)
     }
 
@@ -50,9 +51,11 @@ impl Replacement for Lru {
         self.list.unlink(region, entry, charge);
     }
 
-    fn ghosts(&self) -> u64 {
+    fn ghost_bytes(&self) -> u64 {
         0
     }
+
+    fn clear_ghosts(&mut self, _region: &mut Region) {}
 
     fn forget_ghost(&mut self, _region: &mut Region) -> bool {
         false

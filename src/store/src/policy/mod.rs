@@ -11,21 +11,27 @@
 //! entry is waiting and whence it comes. An entry that grows is followed by `victim` with the entry to `keep`. A clock
 //! of accesses counts `access` and `insert`: a miss alone says nothing, the write that follows does.
 
+use alloc::boxed::Box;
+
 mod lru;
 #[cfg(test)]
 mod oracle;
+mod switch;
 mod two_q;
 
-use crate::PolicyKind;
+use crate::list::Side;
+use crate::memory::Hashes;
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
+use crate::{PolicyKind, PolicySettings};
 use lru::Lru;
+pub(crate) use switch::Switch;
 use two_q::TwoQ;
 
 /// What every policy can do. Each call takes amortised constant time.
 pub(crate) trait Replacement {
-    /// An entry was read or overwritten.
-    fn access(&mut self, region: &mut Region, entry: Ref);
+    /// An entry, whose key has this hash, was read or overwritten.
+    fn access(&mut self, region: &mut Region, entry: Ref, hash: u64, budget: u64);
 
     /// Asks the processor for what `admit`, or `remove` of a victim, will read of this hash.
     fn prefetch(&self, region: &Region, hash: u64);
@@ -35,11 +41,11 @@ pub(crate) trait Replacement {
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
 
     /// The entry of the key that was admitted last, with this charge; it is in no list.
-    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32);
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, budget: u64);
 
     /// Who is to go next, but for `keep` (or [`crate::list::NONE`]); `None` only if there is nobody else. May move
     /// entries between lists.
-    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref>;
+    fn victim(&mut self, region: &mut Region, hashes: &Hashes, keep: Ref, budget: u64) -> Option<Ref>;
 
     /// An entry costs something else from now on.
     fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32);
@@ -50,8 +56,11 @@ pub(crate) trait Replacement {
     /// An entry of this charge leaves, a victim or any other: takes it out of its list.
     fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64);
 
-    /// How many ghosts there are.
-    fn ghosts(&self) -> u64;
+    /// What it remembers beside its entries, in bytes of the budget.
+    fn ghost_bytes(&self) -> u64;
+
+    /// Forgets all that, in few steps. It is told of no further entry.
+    fn clear_ghosts(&mut self, region: &mut Region);
 
     /// Forgets the oldest ghost, because even an empty group has no room for it; whether there was one.
     fn forget_ghost(&mut self, region: &mut Region) -> bool;
@@ -90,16 +99,28 @@ pub(crate) enum Policy {
     Lru(Lru),
     /// See [`two_q`].
     TwoQ(TwoQ),
+    /// Two of the others: entries go from one to the other, see [`switch`].
+    Switch(Box<Switch>),
 }
 
 impl Policy {
-    /// A policy without entries.
-    pub(crate) fn new(kind: PolicyKind, unit: Charge, region: &Region) -> Self {
-        match kind {
-            PolicyKind::Lru => Policy::Lru(Lru::new(unit)),
-            PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(unit, region)),
+    /// A policy that is about to be replaced by another.
+    pub(crate) fn none() -> Self {
+        Policy::Lru(Lru::new(Side::Left, Charge::Bytes))
+    }
+
+    /// A policy without entries, for those with tags of this side.
+    pub(crate) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
+        match settings.kind() {
+            PolicyKind::Lru => Policy::Lru(Lru::new(side, unit)),
+            PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(settings, side, unit, region)),
         }
     }
+}
+
+/// A share of a budget.
+pub(crate) fn percent_of(percent: u64, budget: u64) -> u64 {
+    (u128::from(budget) * u128::from(percent) / 100) as u64
 }
 
 /// Evaluates a call for whichever policy it is.
@@ -108,14 +129,15 @@ macro_rules! each {
         match $policy {
             Policy::Lru($name) => $call,
             Policy::TwoQ($name) => $call,
+            Policy::Switch($name) => $call,
         }
     };
 }
 
 impl Replacement for Policy {
     #[inline(always)]
-    fn access(&mut self, region: &mut Region, entry: Ref) {
-        each!(self, policy => policy.access(region, entry));
+    fn access(&mut self, region: &mut Region, entry: Ref, hash: u64, budget: u64) {
+        each!(self, policy => policy.access(region, entry, hash, budget));
     }
 
     #[inline]
@@ -127,12 +149,12 @@ impl Replacement for Policy {
         each!(self, policy => policy.admit(region, hash, charge, budget))
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
-        each!(self, policy => policy.insert(region, entry, charge));
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, budget: u64) {
+        each!(self, policy => policy.insert(region, entry, charge, budget));
     }
 
-    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
-        each!(self, policy => policy.victim(region, keep, budget))
+    fn victim(&mut self, region: &mut Region, hashes: &Hashes, keep: Ref, budget: u64) -> Option<Ref> {
+        each!(self, policy => policy.victim(region, hashes, keep, budget))
     }
 
     fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32) {
@@ -147,8 +169,12 @@ impl Replacement for Policy {
         each!(self, policy => policy.remove(region, entry, charge, departure, budget));
     }
 
-    fn ghosts(&self) -> u64 {
-        each!(self, policy => policy.ghosts())
+    fn ghost_bytes(&self) -> u64 {
+        each!(self, policy => policy.ghost_bytes())
+    }
+
+    fn clear_ghosts(&mut self, region: &mut Region) {
+        each!(self, policy => policy.clear_ghosts(region));
     }
 
     fn forget_ghost(&mut self, region: &mut Region) -> bool {

@@ -68,7 +68,7 @@ impl Case {
         let group = store.create_group(GroupSettings {
             name,
             budget_bytes,
-            policy,
+            policy: policy.into(),
             charge,
             ttl_ms: 0,
             ttl_jitter: 0,

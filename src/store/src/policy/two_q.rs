@@ -4,13 +4,15 @@
 //! A new entry goes to `A1in`, a queue in which hits change nothing. Who leaves it for want of room is remembered in
 //! `A1out` by hash alone; a key that comes back while it is remembered goes to `Am`, an LRU list. So one pass over many
 //! keys washes through `A1in` and leaves `Am` alone. The parameters are those of the paper: `A1in` may hold a quarter
-//! of the budget before it pays (Kin), `A1out` remembers as much as half of the budget held (Kout). Where the paper
+//! of the budget before it pays (Kin), `A1out` remembers as much as half of the budget held (Kout), unless set otherwise. Where the paper
 //! counts page slots, charges are counted here.
 
-use super::{Departure, Replacement};
-use crate::block;
+use super::{Departure, Replacement, percent_of};
+use crate::PolicySettings;
 use crate::ghosts::Ghosts;
-use crate::list::{BY_ACCESS, List};
+use crate::list::{BY_ACCESS, List, Side};
+use crate::memory::Hashes;
+use crate::policy_settings::{TWO_Q_IN, TWO_Q_OUT};
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 
@@ -21,6 +23,7 @@ const A1_IN: u8 = 1;
 /// The three queues.
 #[derive(Debug)]
 pub(crate) struct TwoQ {
+    settings: PolicySettings,
     a1_in: List,
     a1_out: Ghosts,
     am: List,
@@ -29,16 +32,26 @@ pub(crate) struct TwoQ {
 }
 
 impl TwoQ {
-    pub(super) fn new(unit: Charge, region: &Region) -> Self {
-        let (a1_in, am) = (List::new(A1_IN, unit), List::new(AM, unit));
-        Self { a1_in, a1_out: Ghosts::new(region), am, admitted_to_am: false }
+    pub(super) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
+        let (a1_in, am) = (List::new(side, A1_IN, unit), List::new(side, AM, unit));
+        Self { settings, a1_in, a1_out: Ghosts::new(region), am, admitted_to_am: false }
+    }
+
+    /// Kin.
+    fn a1_in_charge_max(&self, budget: u64) -> u64 {
+        percent_of(self.settings.value(TWO_Q_IN), budget).max(1)
+    }
+
+    /// Kout.
+    fn a1_out_charge_max(&self, budget: u64) -> u64 {
+        percent_of(self.settings.value(TWO_Q_OUT), budget)
     }
 }
 
 impl Replacement for TwoQ {
     #[inline]
-    fn access(&mut self, region: &mut Region, entry: Ref) {
-        if block::list(region, entry) == AM {
+    fn access(&mut self, region: &mut Region, entry: Ref, _hash: u64, _budget: u64) {
+        if self.am.holds(region, entry) {
             self.am.move_to_head(region, entry);
         }
     }
@@ -53,13 +66,13 @@ impl Replacement for TwoQ {
         self.admitted_to_am
     }
 
-    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32) {
+    fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, _budget: u64) {
         let list = if self.admitted_to_am { &mut self.am } else { &mut self.a1_in };
         list.push_head(region, entry, charge);
     }
 
-    fn victim(&mut self, region: &mut Region, keep: Ref, budget: u64) -> Option<Ref> {
-        let (first, second) = match self.a1_in.charge() > a1_in_charge_max(budget) {
+    fn victim(&mut self, region: &mut Region, _hashes: &Hashes, keep: Ref, budget: u64) -> Option<Ref> {
+        let (first, second) = match self.a1_in.charge() > self.a1_in_charge_max(budget) {
             true => (&self.a1_in, &self.am),
             false => (&self.am, &self.a1_in),
         };
@@ -67,27 +80,32 @@ impl Replacement for TwoQ {
     }
 
     fn recharge(&mut self, region: &Region, entry: Ref, old: u32, new: u32) {
-        let list = if block::list(region, entry) == AM { &mut self.am } else { &mut self.a1_in };
+        let list = if self.am.holds(region, entry) { &mut self.am } else { &mut self.a1_in };
         list.recharge(old, new);
     }
 
     fn moved(&mut self, region: &mut Region, to: Ref) {
-        let list = if block::list(region, to) == AM { &mut self.am } else { &mut self.a1_in };
+        let list = if self.am.holds(region, to) { &mut self.am } else { &mut self.a1_in };
         list.moved(region, to);
     }
 
     fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64) {
-        if block::list(region, entry) == AM {
+        if self.am.holds(region, entry) {
             return self.am.unlink(region, entry, charge);
         }
         self.a1_in.unlink(region, entry, charge);
         if let Departure::Evicted { hash } = departure {
-            self.a1_out.remember(region, hash, charge, a1_out_charge_max(budget));
+            let limit = self.a1_out_charge_max(budget);
+            self.a1_out.remember(region, hash, charge, limit);
         }
     }
 
-    fn ghosts(&self) -> u64 {
-        self.a1_out.len()
+    fn ghost_bytes(&self) -> u64 {
+        self.a1_out.bytes()
+    }
+
+    fn clear_ghosts(&mut self, region: &mut Region) {
+        self.a1_out.clear(region);
     }
 
     fn forget_ghost(&mut self, region: &mut Region) -> bool {
@@ -99,27 +117,17 @@ impl Replacement for TwoQ {
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {
-        while self.a1_out.charge() > a1_out_charge_max(budget) {
+        while self.a1_out.charge() > self.a1_out_charge_max(budget) {
             self.a1_out.forget_oldest(region);
         }
     }
 
     fn validate(&self, region: &Region, budget: u64) -> (u64, u64) {
         self.a1_in.validate(region);
-        self.a1_out.validate(region, a1_out_charge_max(budget));
+        self.a1_out.validate(region, self.a1_out_charge_max(budget));
         self.am.validate(region);
         (u64::from(self.a1_in.len() + self.am.len()), self.a1_in.charge() + self.am.charge())
     }
-}
-
-/// Kin.
-fn a1_in_charge_max(budget: u64) -> u64 {
-    (budget / 4).max(1)
-}
-
-/// Kout.
-fn a1_out_charge_max(budget: u64) -> u64 {
-    budget / 2
 }
 
 #[cfg(test)]
