@@ -143,6 +143,9 @@ pub const GHOST_HAND_LINES: usize = 2;
 pub const GHOSTS_YIELDED: usize = 64;
 /// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
 pub const GHOST_REST: u32 = 64;
+/// Entries that one search for a victim passes over at most because they were read. The next one goes although it was.
+/// Each was paid by the hit before, so the mean is below one; this bounds the worst case, at some 100 ns each.
+pub const SECOND_CHANCES_MAX: usize = 4 << 10;
 /// Bits of what a ghost remembers of its entry's charge.
 pub const GHOST_CHARGE_BITS: u32 = 27;
 

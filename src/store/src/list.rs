@@ -143,6 +143,35 @@ impl List {
         (oldest != NONE).then_some(oldest)
     }
 
+    /// The oldest entry, or [`NONE`].
+    #[inline]
+    pub(crate) fn tail(&self) -> Ref {
+        self.tail
+    }
+
+    /// The entry that is next to one of this list, and younger; [`NONE`]: it is the youngest.
+    #[inline]
+    pub(crate) fn towards_head(&self, region: &Region, entry: Ref) -> Ref {
+        debug_assert!(self.holds(region, entry), "entry {entry} is in another list");
+        block::links(region, entry).0
+    }
+
+    /// This entry; the oldest instead of none or of one that is to stay. `None`: there is no other.
+    pub(crate) fn next_but(&self, region: &Region, entry: Ref, keep: Ref) -> Option<Ref> {
+        if entry == NONE || entry == keep {
+            return self.oldest_but(region, keep);
+        }
+        Some(entry)
+    }
+
+    /// Where an entry of this list was that lies at another place now, before [`List::moved`] is told.
+    pub(crate) fn place_before(&self, region: &Region, to: Ref) -> Ref {
+        match block::links(region, to).0 {
+            NONE => self.head,
+            other => block::links(region, other).1,
+        }
+    }
+
     /// Adds an entry of this charge that is in no list.
     #[inline]
     pub(crate) fn push_head(&mut self, region: &mut Region, entry: Ref, charge: u32) {

@@ -10,11 +10,17 @@ use core::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PolicyKind {
+    /// First in, first out.
+    Fifo,
     /// Least recently used.
     Lru,
     /// 2Q, full version (Johnson & Shasha, VLDB 1994).
     #[default]
     TwoQ,
+    /// SIEVE (Zhang et al., NSDI 2024).
+    Sieve,
+    /// S3-FIFO (Yang et al., SOSP 2023).
+    S3Fifo,
 }
 
 /// A parameter of a policy: a whole number.
@@ -55,27 +61,54 @@ const TWO_Q: &[PolicyParameter] = &[
     percent("out", [0, 100], 50, "of the budget: what entries that are remembered may have cost (Kout)"),
 ];
 
+/// Share of the small queue of S3-FIFO.
+pub(crate) const S3_FIFO_SMALL: usize = 0;
+/// Share that its ghosts may have cost.
+pub(crate) const S3_FIFO_GHOST: usize = 1;
+/// Hits that lead to its main queue.
+pub(crate) const S3_FIFO_THRESHOLD: usize = 2;
+/// The most that the latter may be: each is a tag of an entry.
+pub(crate) const S3_FIFO_THRESHOLD_MAX: u16 = 2;
+
+const S3_FIFO: &[PolicyParameter] = &[
+    percent("small", [1, 99], 10, "of the budget that new entries may take before they have to go"),
+    percent("ghost", [0, 100], 90, "of the budget: what entries that are remembered may have cost"),
+    PolicyParameter {
+        name: "threshold",
+        is_percent: false,
+        min: 1,
+        max: S3_FIFO_THRESHOLD_MAX,
+        default: 2,
+        meaning: "hits of a new entry that let it stay",
+    },
+];
+
 const fn percent(name: &'static str, [min, max]: [u16; 2], default: u16, meaning: &'static str) -> PolicyParameter {
     PolicyParameter { name, is_percent: true, min, max, default, meaning }
 }
 
 impl PolicyKind {
     /// Every policy.
-    pub const ALL: &'static [PolicyKind] = &[PolicyKind::Lru, PolicyKind::TwoQ];
+    pub const ALL: &'static [PolicyKind] = 
+        &[PolicyKind::Fifo, PolicyKind::Lru, PolicyKind::TwoQ, PolicyKind::Sieve, PolicyKind::S3Fifo];
 
     /// The name in configuration and statistics.
     pub const fn name(self) -> &'static str {
         match self {
+            PolicyKind::Fifo => "fifo",
             PolicyKind::Lru => "lru",
             PolicyKind::TwoQ => "two_q",
+            PolicyKind::Sieve => "sieve",
+            PolicyKind::S3Fifo => "s3_fifo",
         }
     }
 
     /// What can be set, in the order in which it is written.
     pub const fn parameters(self) -> &'static [PolicyParameter] {
         match self {
-            PolicyKind::Lru => &[],
+            PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Sieve => &[],
             PolicyKind::TwoQ => TWO_Q,
+            PolicyKind::S3Fifo => S3_FIFO,
         }
     }
 }

@@ -13,9 +13,12 @@
 
 use alloc::boxed::Box;
 
+mod fifo;
 mod lru;
 #[cfg(test)]
 mod oracle;
+mod s3_fifo;
+mod sieve;
 mod switch;
 mod two_q;
 
@@ -24,7 +27,10 @@ use crate::memory::Hashes;
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 use crate::{PolicyKind, PolicySettings};
+use fifo::Fifo;
 use lru::Lru;
+use s3_fifo::S3Fifo;
+use sieve::Sieve;
 pub(crate) use switch::Switch;
 use two_q::TwoQ;
 
@@ -95,10 +101,16 @@ pub(crate) enum Departure {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there are few groups, and a box would be one more place to look at")]
 pub(crate) enum Policy {
+    /// See [`fifo`].
+    Fifo(Fifo),
     /// See [`lru`].
     Lru(Lru),
     /// See [`two_q`].
     TwoQ(TwoQ),
+    /// See [`sieve`].
+    Sieve(Sieve),
+    /// See [`s3_fifo`].
+    S3Fifo(S3Fifo),
     /// Two of the others: entries go from one to the other, see [`switch`].
     Switch(Box<Switch>),
 }
@@ -112,8 +124,11 @@ impl Policy {
     /// A policy without entries, for those with tags of this side.
     pub(crate) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
         match settings.kind() {
+            PolicyKind::Fifo => Policy::Fifo(Fifo::new(side, unit)),
             PolicyKind::Lru => Policy::Lru(Lru::new(side, unit)),
             PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(settings, side, unit, region)),
+            PolicyKind::Sieve => Policy::Sieve(Sieve::new(side, unit)),
+            PolicyKind::S3Fifo => Policy::S3Fifo(S3Fifo::new(settings, side, unit, region)),
         }
     }
 }
@@ -127,8 +142,11 @@ pub(crate) fn percent_of(percent: u64, budget: u64) -> u64 {
 macro_rules! each {
     ($policy:expr, $name:ident => $call:expr) => {
         match $policy {
+            Policy::Fifo($name) => $call,
             Policy::Lru($name) => $call,
             Policy::TwoQ($name) => $call,
+            Policy::Sieve($name) => $call,
+            Policy::S3Fifo($name) => $call,
             Policy::Switch($name) => $call,
         }
     };
