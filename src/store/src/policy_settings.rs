@@ -17,6 +17,8 @@ pub enum PolicyKind {
     /// 2Q, full version (Johnson & Shasha, VLDB 1994).
     #[default]
     TwoQ,
+    /// ARC (Megiddo & Modha, FAST 2003).
+    Arc,
     /// SIEVE (Zhang et al., NSDI 2024).
     Sieve,
     /// S3-FIFO (Yang et al., SOSP 2023).
@@ -89,8 +91,8 @@ const fn percent(name: &'static str, [min, max]: [u16; 2], default: u16, meaning
 
 impl PolicyKind {
     /// Every policy.
-    pub const ALL: &'static [PolicyKind] = 
-        &[PolicyKind::Fifo, PolicyKind::Lru, PolicyKind::TwoQ, PolicyKind::Sieve, PolicyKind::S3Fifo];
+    pub const ALL: &'static [PolicyKind] =
+        &[PolicyKind::Fifo, PolicyKind::Lru, PolicyKind::TwoQ, PolicyKind::Arc, PolicyKind::Sieve, PolicyKind::S3Fifo];
 
     /// The name in configuration and statistics.
     pub const fn name(self) -> &'static str {
@@ -98,6 +100,7 @@ impl PolicyKind {
             PolicyKind::Fifo => "fifo",
             PolicyKind::Lru => "lru",
             PolicyKind::TwoQ => "two_q",
+            PolicyKind::Arc => "arc",
             PolicyKind::Sieve => "sieve",
             PolicyKind::S3Fifo => "s3_fifo",
         }
@@ -106,7 +109,7 @@ impl PolicyKind {
     /// What can be set, in the order in which it is written.
     pub const fn parameters(self) -> &'static [PolicyParameter] {
         match self {
-            PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Sieve => &[],
+            PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Arc | PolicyKind::Sieve => &[],
             PolicyKind::TwoQ => TWO_Q,
             PolicyKind::S3Fifo => S3_FIFO,
         }

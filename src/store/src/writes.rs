@@ -147,9 +147,11 @@ impl<H: RemovalHook> Store<H> {
             return group.policy.access(&mut self.memory.region, found.entry, key.hash, group.budget);
         }
         let entry = self.relocate(key, found.entry, shape, change, stamp);
+        // In this order, because an access may take the entry, and its charge, to another list.
+        let charge = self.recharge(key, entry, [old, shape]);
         let group = &mut self.groups[usize::from(key.group.0)];
         group.policy.access(&mut self.memory.region, entry, key.hash, group.budget);
-        self.recharge(key, entry, [old, shape], stamp.now_ms);
+        self.settle(key, entry, charge, stamp.now_ms);
     }
 
     /// Makes the header of an entry able to say that it expires decades from now.
@@ -169,7 +171,8 @@ impl<H: RemovalHook> Store<H> {
         let entry = self.relocate(key, found.entry, shape, Change::Append(&[]), stamp);
         block::set_marks(&mut self.memory.region, entry, head.marks());
         Head::at(&self.memory.region, entry).access(&mut self.memory.region, entry, now_ms);
-        Ok(self.recharge(key, entry, [old, shape], now_ms))
+        let charge = self.recharge(key, entry, [old, shape]);
+        Ok(self.settle(key, entry, charge, now_ms))
     }
 
     /// Writes an entry anew, in another shape, and returns its new place.
@@ -180,13 +183,22 @@ impl<H: RemovalHook> Store<H> {
         entry
     }
 
-    /// Settles that an entry costs something else, and returns its place.
-    fn recharge(&mut self, key: Key<'_>, entry: Ref, shapes: [Shape; 2], now_ms: u64) -> Ref {
+    /// Takes account of an entry that costs something else from now on: what, if it does.
+    fn recharge(&mut self, key: Key<'_>, entry: Ref, shapes: [Shape; 2]) -> Option<u32> {
         let [old, charge] = shapes.map(|shape| self.charge(key, shape));
-        if charge != old {
+        if charge == old {
+            return None;
+        }
+        let group = &mut self.groups[usize::from(key.group.0)];
+        group.policy.recharge(&self.memory.region, entry, old, charge);
+        group.counters.bytes = group.counters.bytes - u64::from(old) + u64::from(charge);
+        Some(charge)
+    }
+
+    /// Makes room for what an entry costs from now on, and returns its place.
+    fn settle(&mut self, key: Key<'_>, entry: Ref, charge: Option<u32>, now_ms: u64) -> Ref {
+        if let Some(charge) = charge {
             let group = &mut self.groups[usize::from(key.group.0)];
-            group.policy.recharge(&self.memory.region, entry, old, charge);
-            group.counters.bytes = group.counters.bytes - u64::from(old) + u64::from(charge);
             let shrunk = group.shrink_by(u64::from(charge));
             self.make_room(key.group, 0, entry, now_ms, shrunk);
         }

@@ -31,6 +31,26 @@ fn two_q_misses_as_often_as_the_reference() {
     replay_all(PolicyKind::TwoQ, "2Q", "full;Kin=0.25C;Kout=0.50C");
 }
 
+#[test]
+fn fifo_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::Fifo, "FIFO", "");
+}
+
+#[test]
+fn sieve_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::Sieve, "SIEVE", "");
+}
+
+#[test]
+fn s3_fifo_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::S3Fifo, "S3-FIFO", "S=0.1;ghost=0.9;thr=2;freq reset");
+}
+
+#[test]
+fn arc_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::Arc, "ARC", "");
+}
+
 fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
     let Some(folder) = std::env::var_os("LARDER_TRACES").map(PathBuf::from) else {
         eprintln!("skipped: LARDER_TRACES does not name a folder with traces");
@@ -46,9 +66,20 @@ fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
         }
         let keys = keys(&folder, &trace);
         for (objects, expected) in runs {
-            assert_eq!(misses(policy, objects, &keys), expected, "{trace} with {policy} and {objects} objects");
-            eprintln!("{trace} {policy} {objects}: {expected} misses, as the reference");
+            let (misses, most) = (misses(policy, objects, &keys), tolerance(policy, keys.len()));
+            let differs = misses.abs_diff(expected);
+            assert!(differs <= most, "{trace} with {policy} and {objects} objects: {misses}, not {expected}");
+            eprintln!("{trace} {policy} {objects}: {misses} misses, {differs} from the reference");
         }
+    }
+}
+
+/// How far the misses of so many requests may be from the reference: not at all, but for policies whose search for a
+/// victim is cut short ([`larder_store::limits::SECOND_CHANCES_MAX`]), 0.01 points.
+fn tolerance(policy: PolicyKind, requests: usize) -> u64 {
+    match policy {
+        PolicyKind::Sieve | PolicyKind::S3Fifo => requests as u64 / 10_000,
+        _ => 0,
     }
 }
 

@@ -13,6 +13,7 @@
 
 use alloc::boxed::Box;
 
+mod arc;
 mod fifo;
 mod lru;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::memory::Hashes;
 use crate::region::{Ref, Region};
 use crate::settings::Charge;
 use crate::{PolicyKind, PolicySettings};
+use arc::Arc;
 use fifo::Fifo;
 use lru::Lru;
 use s3_fifo::S3Fifo;
@@ -107,6 +109,8 @@ pub(crate) enum Policy {
     Lru(Lru),
     /// See [`two_q`].
     TwoQ(TwoQ),
+    /// See [`arc`].
+    Arc(Arc),
     /// See [`sieve`].
     Sieve(Sieve),
     /// See [`s3_fifo`].
@@ -127,6 +131,7 @@ impl Policy {
             PolicyKind::Fifo => Policy::Fifo(Fifo::new(side, unit)),
             PolicyKind::Lru => Policy::Lru(Lru::new(side, unit)),
             PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(settings, side, unit, region)),
+            PolicyKind::Arc => Policy::Arc(Arc::new(side, unit, region)),
             PolicyKind::Sieve => Policy::Sieve(Sieve::new(side, unit)),
             PolicyKind::S3Fifo => Policy::S3Fifo(S3Fifo::new(settings, side, unit, region)),
         }
@@ -145,6 +150,7 @@ macro_rules! each {
             Policy::Fifo($name) => $call,
             Policy::Lru($name) => $call,
             Policy::TwoQ($name) => $call,
+            Policy::Arc($name) => $call,
             Policy::Sieve($name) => $call,
             Policy::S3Fifo($name) => $call,
             Policy::Switch($name) => $call,
