@@ -473,7 +473,7 @@ impl Shared {
                 }];
                 self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes }))
             }
-            Command::Hello { .. } | Command::NotOffered { .. } => {
+            Command::Watch | Command::Hello { .. } | Command::NotOffered { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))
             }
         }
