@@ -2,11 +2,12 @@
 //!
 //! Cases with a distribution in their name get 1 M items of 16 + 64 bytes, beside `quick_cache` without its locks, in two
 //! forms: `boxed` owns keys and values of any length, as a server must; `inline` has arrays of these very lengths in its
-//! table. Each get hashes the key and copies the value.
+//! table. Each get hashes the key and copies the value. The hook of the store is that of a server, to which nobody listens.
 
 use std::process::ExitCode;
 
 use larder_benches::harness::{case, run};
+use larder_engine::Watchers;
 use larder_ring::{group_hash, key_hash};
 use larder_store::{
     Charge, Condition, Expiry, GroupIndex, GroupSettings, Key, PolicyKind, Store, StoreSettings, Write,
@@ -56,7 +57,7 @@ impl Numbers {
 }
 
 struct Shard {
-    store: Store,
+    store: Store<Watchers>,
     group: GroupIndex,
     group_hash: u64,
     numbers: Numbers,
@@ -71,7 +72,7 @@ impl Shard {
                 memory_bytes: budget_bytes,
                 key_hash: |seed, key| key_hash(key, seed),
             },
-            larder_store::NoHook,
+            Watchers::new(),
         );
         let settings = GroupSettings {
             name: "default".into(),

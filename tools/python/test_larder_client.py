@@ -134,12 +134,29 @@ class LarderClientTest(unittest.TestCase):
 
     def test_what_is_not_offered_or_not_there_leaves_the_connection_usable(self):
         pb = self.pb
-        self.assert_status(pb.NOT_SUPPORTED, watch=pb.Watch())
+        self.assert_status(pb.NOT_SUPPORTED, lease_get=pb.LeaseGet(key=b"k"))
         self.assert_status(pb.NOT_SUPPORTED)
         self.client.group = 0x1234
         self.assert_status(pb.NO_SUCH_GROUP, get=pb.Get(key=b"k"))
         self.client.group = 0
         self.assertIsNone(self.client.get(key("nowhere")))
+
+    def test_a_watch_tells_what_leaves_the_shard_of_its_connection(self):
+        watched = self.client.send(watch=self.pb.Watch())
+        begun = self.client.receive()
+        self.assertEqual((begun.id, begun.WhichOneof("result")), (watched, "removals"))
+        self.assertEqual((len(begun.removals.removals), begun.removals.missed), (0, 0))
+        # So many that this shard has one of them, however many there are.
+        names, asked, removed = {key(f"watched {index}") for index in range(100)}, set(), []
+        for name in names:
+            asked.add(self.client.send(set=self.pb.Set(key=name, value=b"value")))
+            asked.add(self.client.send(delete=self.pb.Delete(key=name)))
+        while asked or not removed:
+            response = self.client.receive()
+            asked.discard(response.id)
+            removed += [entry for entry in response.removals.removals if entry.key in names]
+        for entry in removed:
+            self.assertEqual((entry.reason, entry.bytes), (self.pb.DELETED, len(entry.key) + 5))
 
     def test_malformed_messages_leave_the_connection_usable(self):
         for message, request_id, status in [

@@ -177,7 +177,7 @@ impl Client {
         group_hash(self.group_name(), view.topology.cluster_seed())
     }
 
-    fn wire_group(&self, view: &View) -> u64 {
+    pub(crate) fn wire_group(&self, view: &View) -> u64 {
         if self.group_name() == DEFAULT_GROUP { 0 } else { self.group_hash(view) }
     }
 }

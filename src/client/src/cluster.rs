@@ -41,6 +41,15 @@ pub(crate) struct View {
     nodes: Vec<Arc<Node>>,
 }
 
+/// A shard, and where its node is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardAddress {
+    /// The id of the node.
+    pub(crate) node: Arc<str>,
+    pub(crate) address: String,
+    pub(crate) shard: u16,
+}
+
 impl Cluster {
     /// Connects to the first of the addresses that answers.
     pub(crate) async fn connect(settings: Settings) -> Result<Arc<Cluster>, Error> {
@@ -220,6 +229,17 @@ impl View {
     /// A shard of this node that costs no further connection.
     pub(crate) fn place_on(&self, node: NodeIndex) -> Place {
         Place { node, shard: self.nodes[usize::from(node.0)].first_shard() }
+    }
+
+    /// Every shard of every node.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardAddress> {
+        self.nodes.iter().zip(self.topology.nodes()).flat_map(|(node, record)| {
+            let id: Arc<str> = record.id.as_str().into();
+            (0..record.shards).map(move |shard| {
+                let (node, address) = (id.clone(), node.address().to_owned());
+                ShardAddress { node, address, shard }
+            })
+        })
     }
 
     fn validate(&self) {

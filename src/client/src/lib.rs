@@ -44,7 +44,7 @@ mod routing;
 mod server;
 
 pub use builder::Builder;
-pub use client::{Client, Scan, ScanOptions};
+pub use client::{Client, Removals, Removed, Scan, ScanOptions, Watch};
 pub use entry::{DeleteOutcome, Entry, IncrementOptions, Number, SetOptions, SetOutcome, expires_after};
 pub use error::Error;
 pub use policies::RetryPolicy;
@@ -54,5 +54,5 @@ pub use bytes::Bytes;
 pub use larder_protocol::native::generated::{
     AlteredGroup, GroupChange, GroupStats, MemoryStats, ShardStats, StatsResult as Stats,
 };
-pub use larder_protocol::{Condition, Expiry, Status, Write};
+pub use larder_protocol::{Condition, Expiry, RemovalReason, Status, Write};
 pub use larder_ring::{Node, Topology};

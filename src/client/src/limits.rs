@@ -40,6 +40,13 @@ pub const BATCH_KEYS_MAX: usize = 1 << 20;
 /// Frames of one batch that are under way at the same time.
 pub const BATCH_FRAMES_AT_ONCE: usize = 64;
 
+/// Answers of a watch that wait for its reader, beside the one that each connection holds. While so many do, nothing is read.
+pub const WATCH_BATCHES_MAX: usize = 8;
+/// Shards that a watch connects to at the same time.
+pub const WATCH_CONNECTS_AT_ONCE: usize = 16;
+/// Between two connects of a watch to a shard that had no room for the connection.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
+
 /// From the start of a connect to the answer of Hello, unless set.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// One attempt of a call, unless set.

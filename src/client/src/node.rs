@@ -70,6 +70,11 @@ impl Node {
         self.endpoints.iter().filter_map(OnceLock::get).find_map(Endpoint::current)
     }
 
+    /// Where its connections go.
+    pub(crate) fn address(&self) -> &str {
+        &self.dialled
+    }
+
     /// The shard whose connection is there from the beginning.
     pub(crate) fn first_shard(&self) -> u16 {
         self.map.first

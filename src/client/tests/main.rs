@@ -13,6 +13,7 @@ mod real;
 mod reconnect;
 mod retries;
 mod shards;
+mod watch;
 
 use std::time::Duration;
 

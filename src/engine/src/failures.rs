@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use larder_protocol::{Failure, Status};
 use larder_store::StoreError;
 
-use crate::limits::RETRY_AFTER_MS;
+use crate::limits::{RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
 
 static EXISTS: Failure = Failure::new(Status::Exists, "the key is there");
 static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
@@ -19,6 +19,11 @@ pub(crate) static OVERLOADED: Failure = Failure {
     status: Status::Overloaded,
     message: Cow::Borrowed("too much waits between the shard that was asked and the key's; not executed, try again"),
     retry_after_ms: RETRY_AFTER_MS,
+};
+pub(crate) static WATCHERS: Failure = Failure {
+    status: Status::Overloaded,
+    message: Cow::Borrowed("this shard has 16 watchers, as many as may be; end one of them, or try again"),
+    retry_after_ms: WATCH_RETRY_AFTER_MS,
 };
 pub(crate) static DEADLINE_EXCEEDED: Failure =
     Failure::new(Status::DeadlineExceeded, "no answer in time; harmless to repeat");

@@ -2,7 +2,8 @@
 //!
 //! An [`Engine`] belongs to one shard and is a synchronous state machine. [`Engine::submit`] answers at once what is
 //! executed here, and gives a [`Ticket`] for what another shard of the node has to do. What it wants from the world is
-//! polled: batches for other shards ([`Engine::next_batch`]), a time to be woken at ([`Engine::next_wake_ms`]). What the
+//! polled: batches for other shards ([`Engine::next_batch`]), a time to be woken at ([`Engine::next_wake_ms`]), what left
+//! for those who watch ([`Engine::removals`], with [`Watchers`] as the hook of the store). What the
 //! world has for it is passed in: [`Engine::receive`] and [`Engine::wake`], which hand out the answers to tickets, and
 //! [`Engine::set_topology`]. So the same code runs in a server and in a seeded simulation.
 //!
@@ -89,9 +90,11 @@ mod scatter;
 mod slab;
 mod stats;
 mod waiting;
+mod watchers;
 
 pub use engine::{Backlog, Engine, EngineSettings, Submission};
 pub use error::EngineError;
 pub use mesh::{Lane, Outgoing};
 pub use stats::Counters;
 pub use waiting::Ticket;
+pub use watchers::{WatcherId, Watchers};

@@ -53,6 +53,11 @@ pub const SCAN_KEY_BYTES: usize = 256 << 10;
 /// Most changes of groups that other shards have asked the administrator for and that not all shards have applied; more
 /// are refused with OVERLOADED.
 pub const ALTERATIONS_MAX: usize = 64;
+/// Most watchers of one shard; more are refused with OVERLOADED. Each has its buffer reserved: 352 KiB of addresses, of
+/// which memory is taken for what waits at most.
+pub const WATCHERS_MAX: usize = 16;
+/// When who was refused because of [`WATCHERS_MAX`] should come back, in ms.
+pub const WATCH_RETRY_AFTER_MS: u32 = 1_000;
 /// When a client that was refused with OVERLOADED should come back, in ms: some turns of a busy shard.
 pub const RETRY_AFTER_MS: u32 = 5;
 /// Most empty batch buffers that are kept for reuse, [`BATCH_BYTES`] each.
@@ -79,6 +84,7 @@ const _: () = assert!(
         <= SCAN_BYTES_MAX,
     "the keys of a step fit into an answer, those that lie together with the last included"
 );
+const _: () = assert!(WATCHERS_MAX == 16, "who is refused is told this number, and so does the protocol");
 const _: () = assert!(ALTERATIONS_MAX < LANE_CREDITS, "the administrator can ask for all of them");
 const _: () = assert!(LANE_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other shard");
 const _: () = assert!(WAITING_MAX >= LANE_CREDITS, "a lane's credits can be used up");

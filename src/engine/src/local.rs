@@ -325,6 +325,10 @@ impl<H: RemovalHook> Local<H> {
                 Status::NotSupported,
                 format_args!("this version does not offer {operation}; see the operations in larder.proto"),
             ),
+            Command::Watch => self.fail(
+                Status::NotSupported,
+                format_args!("a watch is told of what leaves the shard of its own connection; it cannot be passed on"),
+            ),
             Command::Hello { .. } => panic!("Hello is answered by whoever owns the connection, not by an engine"),
             _ => unreachable!("{command:?} has an owner"),
         }

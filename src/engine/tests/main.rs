@@ -12,3 +12,4 @@ mod overload;
 mod refusals;
 mod scan;
 mod scatter;
+mod watch;

@@ -98,6 +98,9 @@ pub enum Command<'a> {
     Stats,
     /// The ring as this node knows it.
     Topology,
+    /// The entries of the group that leave this shard, as they leave. Answered by whoever owns the connection, not by an
+    /// engine: it is told again and again.
+    Watch,
     /// First words of a connection. Answered by whoever owns the connection, not by an engine.
     Hello {
         /// The client's name for itself; UTF-8, at most [`crate::limits::CLIENT_NAME_BYTES_MAX`] bytes.
@@ -140,6 +143,7 @@ impl Command<'_> {
             | Command::AlterGroup(_)
             | Command::Stats
             | Command::Topology
+            | Command::Watch
             | Command::Hello { .. }
             | Command::NotOffered { .. } => true,
         }

@@ -16,6 +16,7 @@ mod ahead;
 mod command;
 pub mod limits;
 pub mod native;
+mod removals;
 mod reply;
 mod size;
 
@@ -23,5 +24,6 @@ pub use ahead::Ahead;
 pub use command::{
     Command, Condition, Expiry, GroupAlteration, Keys, Request, ScanStep, Span, Write, WriteSpan, Writes,
 };
+pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
 pub use reply::{Entries, Entry, Failure, Found, Outcomes, Pieces, Reply, Status, Value};
 pub use size::Size;

@@ -30,6 +30,10 @@ pub const PATTERN_BYTES_MAX: usize = 255;
 pub const CURSOR_BYTES_MAX: usize = 64;
 /// Longest result of a scan, in bytes. A decoder allocates at most some 32 times as much for one.
 pub const SCAN_BYTES_MAX: usize = 16 << 20;
+/// Most entries that left in one answer to a watch; as many wait for a client at most.
+pub const REMOVALS_MAX: usize = 4 << 10;
+/// Most bytes of their keys.
+pub const REMOVALS_KEY_BYTES_MAX: usize = 256 << 10;
 /// Longest message of a failure, in bytes; a longer one is cut.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 1 << 10;
 /// Places of keys that a decoder's scratch keeps room for between requests; above it, memory is given back.
@@ -38,6 +42,11 @@ pub const SCRATCH_KEYS_KEPT: usize = 1 << 10;
 const _: () = assert!(FAILURE_MESSAGE_BYTES_MAX + 64 <= FRAME_OVERHEAD_BYTES_MAX, "a failure fits in the overhead");
 const _: () = assert!(COLD_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a cold result fits in a frame");
 const _: () = assert!(SCAN_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX <= FRAME_BYTES_MAX, "a page of keys fits in a frame");
+const _: () = assert!(REMOVALS_KEY_BYTES_MAX >= KEY_BYTES_MAX, "every removal can be told of");
+const _: () = assert!(
+    REMOVALS_KEY_BYTES_MAX + REMOVALS_MAX * 24 + RESULT_ENVELOPE_BYTES_MAX <= COLD_BYTES_MAX,
+    "removals with the largest numbers are within what a client accepts"
+);
 const _: () = assert!(SCRATCH_KEYS_KEPT <= KEYS_MAX, "no more is kept than can be used");
 const _: () = assert!(
     RESULT_ENVELOPE_BYTES_MAX + VALUE_BYTES_MAX + 64 + 4 * KEYS_MAX <= FRAME_BYTES_MAX,

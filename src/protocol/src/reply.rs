@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use larder_ring::Topology;
 
+use crate::Removals;
 use crate::native::generated::{AlteredGroup, ScanResult, StatsResult};
 
 /// The answer to one [`crate::Command`].
@@ -43,6 +44,8 @@ pub enum Reply<'a> {
     Scan(&'a ScanResult),
     /// The group was changed.
     Altered(&'a AlteredGroup),
+    /// Entries that left.
+    Removals(Removals<'a>),
     /// Counters.
     Stats(&'a StatsResult),
     /// The ring.

@@ -225,6 +225,12 @@ fn altered_group() -> impl Strategy<Value = pb::AlteredGroup> {
     (any::<String>(), vec(change, 0..3)).prop_map(|(node, changes)| pb::AlteredGroup { node, changes })
 }
 
+fn removals() -> impl Strategy<Value = pb::Removals> {
+    let reason = prop_oneof![9 => 0..7i32, 1 => any::<i32>()];
+    let removed = (bytes(), reason, number()).prop_map(|(key, reason, bytes)| pb::Removed { key, reason, bytes });
+    (vec(removed, 0..8), number()).prop_map(|(removals, missed)| pb::Removals { removals, missed })
+}
+
 fn result() -> impl Strategy<Value = Outcome> {
     let outcome = (status(), number()).prop_map(|(status, version)| pb::Outcome { status, version });
     prop_oneof![
@@ -239,6 +245,7 @@ fn result() -> impl Strategy<Value = Outcome> {
         topology().prop_map(Outcome::Topology),
         (short_bytes(), vec(bytes(), 0..8)).prop_map(|(cursor, keys)| Outcome::Scan(pb::ScanResult { cursor, keys })),
         altered_group().prop_map(Outcome::AlteredGroup),
+        removals().prop_map(Outcome::Removals),
     ]
 }
 

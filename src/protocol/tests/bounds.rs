@@ -3,13 +3,14 @@
 use std::iter;
 
 use larder_protocol::limits::{
-    COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, KEYS_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX,
+    COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, REMOVALS_KEY_BYTES_MAX,
+    REMOVALS_MAX, SCAN_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
-    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, Reply, Request, ScanStep, Span, Status,
-    WriteSpan, Writes,
+    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, RemovalReason, Removals, RemovedSpan, Reply,
+    Request, ScanStep, Span, Status, WriteSpan, Writes,
 };
 use prost::Message;
 
@@ -92,10 +93,29 @@ fn every_reply_is_reserved_once_and_exactly() {
         Reply::Stats(&pb::StatsResult::default()),
         Reply::Scan(&pb::ScanResult { cursor: vec![1; 10], keys: vec![vec![2; 300], Vec::new()] }),
         Reply::Altered(&pb::AlteredGroup { changes: vec![pb::GroupChange::default()], ..Default::default() }),
+        Reply::Removals(Removals::new(b"key", &[removed(0, 3, RemovalReason::Evicted, 9); 3], u64::MAX)),
     ] {
         frame_of(&reply);
     }
     frame_of(&Reply::Outcomes(&Results(vec![Ok(1), Err(Status::Exists), Ok(0)])));
+}
+
+fn removed(start: u32, len: u32, reason: RemovalReason, bytes: u64) -> RemovedSpan {
+    RemovedSpan { key: Span { start, len }, reason, bytes }
+}
+
+#[test]
+fn the_most_removals_are_within_what_a_client_accepts() {
+    let keys = vec![b'k'; REMOVALS_KEY_BYTES_MAX];
+    let len = (REMOVALS_KEY_BYTES_MAX / REMOVALS_MAX) as u32;
+    let spans: Vec<_> =
+        (0..REMOVALS_MAX as u32).map(|at| removed(at * len, len, RemovalReason::Voided, u64::MAX)).collect();
+    let frame = frame_of(&Reply::Removals(Removals::new(&keys, &spans, u64::MAX)));
+    let response = decode_response(&frame[4..]).expect("a response");
+    let Body::Removals(removals) = response.body else { panic!("{response:?}") };
+    assert_eq!((removals.removals.len(), removals.missed), (REMOVALS_MAX, u64::MAX));
+    let (spans, longest) = ([removed(0, KEY_BYTES_MAX as u32, RemovalReason::Evicted, 1)], &keys[..KEY_BYTES_MAX]);
+    frame_of(&Reply::Removals(Removals::new(longest, &spans, 0)));
 }
 
 #[test]
@@ -187,7 +207,8 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),
         Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX) }),
         Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0) }),
-        Command::NotOffered { operation: "watch" },
+        Command::Watch,
+        Command::NotOffered { operation: "lease_get" },
     ] {
         let (id, epoch, group, timeout_ms) = (u64::MAX, u64::MAX, u64::MAX, u32::MAX);
         let request = Request { id, epoch, group, timeout_ms, forwarded: true, command };

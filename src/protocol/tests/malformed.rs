@@ -50,7 +50,6 @@ fn an_operation_that_is_not_offered_is_known_by_its_name() {
     for (operation, name) in [
         (Operation::LeaseGet(pb::LeaseGet { key: b"k".to_vec() }), "lease_get"),
         (Operation::LeaseSet(pb::LeaseSet::default()), "lease_set"),
-        (Operation::Watch(pb::Watch {}), "watch"),
     ] {
         let message = with(7, operation);
         let request = decode_request(&message, &mut scratch).expect("a known operation");

@@ -7,8 +7,8 @@ use larder_protocol::native::{
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Outcomes, Pieces, Reply, Request,
-    ScanStep, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Outcomes, Pieces, RemovalReason,
+    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
@@ -204,6 +204,7 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         }
         Command::Stats => Operation::Stats(pb::StatsQuery {}),
         Command::Topology => Operation::Topology(pb::TopologyQuery {}),
+        Command::Watch => Operation::Watch(pb::Watch {}),
         Command::Hello { client, protocol, credentials, shard } => Operation::Hello(pb::Hello {
             protocol,
             client: client.to_owned(),
@@ -212,7 +213,6 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         }),
         Command::NotOffered { operation: "lease_get" } => Operation::LeaseGet(pb::LeaseGet::default()),
         Command::NotOffered { operation: "lease_set" } => Operation::LeaseSet(pb::LeaseSet::default()),
-        Command::NotOffered { operation: "watch" } => Operation::Watch(pb::Watch::default()),
         Command::NotOffered { operation } => panic!("the protocol has no operation {operation}"),
     };
     pb::Request {
@@ -278,6 +278,7 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
         Body::Topology(topology) => Some(Outcome::Topology((**topology).clone())),
         Body::Scan(scan) => Some(Outcome::Scan((**scan).clone())),
         Body::Altered(altered) => Some(Outcome::AlteredGroup((**altered).clone())),
+        Body::Removals(removals) => Some(Outcome::Removals((**removals).clone())),
         other => panic!("a body that this test does not know: {other:?}"),
     };
     pb::Response {
@@ -369,6 +370,10 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
         (_, Body::Scan(scan)) => encode(Reply::Scan(scan)),
         (_, Body::Altered(altered)) => encode(Reply::Altered(altered)),
+        (_, Body::Removals(removals)) => {
+            let keys = removals.removals.iter().flat_map(|removed| removed.key.clone()).collect::<Vec<u8>>();
+            encode(Reply::Removals(Removals::new(&keys, &spans_of(removals)?, removals.missed)));
+        }
         (_, Body::Topology(topology)) => {
             encode(Reply::Topology(&larder_ring::Topology::try_from(&**topology).ok()?));
         }
@@ -376,6 +381,18 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         _ => return None,
     }
     Some(out)
+}
+
+/// Where removals have their keys if these lie one behind the other; `None` if one has a reason that there is not.
+fn spans_of(removals: &pb::Removals) -> Option<Vec<RemovedSpan>> {
+    let mut start = 0;
+    let spans = removals.removals.iter().map(|removed| {
+        let key = Span { start, len: removed.key.len() as u32 };
+        start += key.len;
+        let reason = RemovalReason::from_number(removed.reason);
+        (reason as i32 == removed.reason).then_some(RemovedSpan { key, reason, bytes: removed.bytes })
+    });
+    spans.collect()
 }
 
 /// Encodes an answer into an empty buffer, and into one with room, which gets the same.

@@ -76,6 +76,10 @@ pub const OUTPUT_BYTES_PAUSE: usize = 256 << 10;
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// What such a client is told to wait, in milliseconds.
 pub const OUTPUT_RETRY_AFTER_MS: u32 = 100;
+/// A watch whose connection has this many bytes to be sent is told nothing more until some are. So such a connection holds
+/// this and one more answer, and what leaves meanwhile is kept by its watcher, as far as that has room. Together they take
+/// what leaves within a turn, in which nothing is sent.
+pub const WATCH_OUTPUT_BYTES_MAX: usize = 512 << 10;
 /// A frame is never limited below this, however small the values of this server are, so that a batch of small entries
 /// fits.
 pub const FRAME_BYTES_MAX_LEAST: usize = 1 << 20;
@@ -163,7 +167,7 @@ pub const STALL_MS: u64 = 10_000;
 /// How often the sidecar looks for signs of life, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 1_000;
 
-const _: () = assert!(OUTPUT_BYTES_PAUSE < OUTPUT_BYTES_MAX);
+const _: () = assert!(OUTPUT_BYTES_PAUSE < OUTPUT_BYTES_MAX && WATCH_OUTPUT_BYTES_MAX < OUTPUT_BYTES_MAX);
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT_MAX && OUTPUT_BYTES_PAUSE <= BUFFER_BYTES_KEPT_MAX);
 const _: () = assert!(LINGER_STOPPING_MS < STOP_RESERVE_MS && EXIT_TURNS_MAX as u64 <= STOP_RESERVE_MS);
 const _: () = assert!(HALF_SENT_TIMEOUT_MS_DEFAULT <= SILENCE_MS_MAX);

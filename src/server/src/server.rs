@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineError, EngineSettings};
+use larder_engine::{Engine, EngineError, EngineSettings, Watchers};
 use larder_membership::{Local, MembershipError, Source, Topology};
-use larder_store::NoHook;
 use tokio::sync::mpsc;
 
 use crate::clock::{Clock, ClockError};
@@ -172,7 +171,7 @@ fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64
         shards: config.shards,
         value_bytes_max: config.value_bytes_max as usize,
     };
-    Ok(Reactor::new(Engine::new(settings, topology, NoHook)?, port, welcome))
+    Ok(Reactor::new(Engine::new(settings, topology, Watchers::new())?, port, welcome))
 }
 
 /// What this process tells the ring about itself.

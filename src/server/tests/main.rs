@@ -12,3 +12,4 @@ mod requests;
 mod silence;
 mod support;
 mod wall_clock;
+mod watch;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder_protocol::native::generated::{HelloResult, StatsResult};
+use larder_protocol::native::generated::{HelloResult, Removals, StatsResult};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, Status, Write as Entry};
 pub(crate) use larder_testkit::Server;
@@ -55,6 +55,7 @@ pub(crate) enum Result {
     Number(i64),
     Hello(Box<HelloResult>),
     Stats(Box<StatsResult>),
+    Removals(Box<Removals>),
     Other,
 }
 
@@ -191,6 +192,7 @@ impl Answer {
             Body::Number { value, .. } => Result::Number(value),
             Body::Hello(hello) => Result::Hello(hello),
             Body::Stats(stats) => Result::Stats(stats),
+            Body::Removals(removals) => Result::Removals(removals),
             _ => Result::Other,
         };
         Self {

@@ -2,10 +2,17 @@
 
 use crate::GroupIndex;
 
-/// Told of every entry that leaves the store, exactly once, while its key can still be read.
+/// Told of every entry that leaves the store, exactly once, while its key can still be read. What is not listened to costs
+/// a look at [`RemovalHook::listens`].
 pub trait RemovalHook {
-    /// Whether anybody listens. With `false`, nothing is computed for the hook.
+    /// Whether anybody ever listens. With `false`, nothing is compiled for the hook.
     const ENABLED: bool = true;
+
+    /// Whether anybody listens at this time. If not, nothing is computed for the hook, and it is not told.
+    #[inline]
+    fn listens(&self) -> bool {
+        true
+    }
 
     /// An entry left.
     fn removed(&mut self, removal: Removal<'_>);

@@ -274,9 +274,14 @@ impl<H: RemovalHook> Store<H> {
 
     #[inline]
     fn report(&mut self, found: Found, reason: Reason) {
-        if !H::ENABLED {
-            return;
+        if H::ENABLED && self.hook.listens() {
+            self.tell(found, reason);
         }
+    }
+
+    /// Not inlined, so that a store to which nobody listens has none of this in its way.
+    #[cold]
+    fn tell(&mut self, found: Found, reason: Reason) {
         let region = &self.memory.region;
         let shape = found.shape(region);
         let bytes = (shape.key_bytes + shape.value_bytes) as u64;

@@ -25,12 +25,13 @@ Examples:
   larder-cli incr hits 5 --initial 0
   larder-cli scan --pattern 'user:*'
   larder-cli group alter scores --memory 64MiB
+  larder-cli watch scores
 
 Output:
   `get` writes the bytes of the value and nothing else; only a terminal gets a line end behind them. Lists are one
   line per key: key, tab, value, with control and non-UTF-8 bytes written as \\n, \\t, \\\\ or \\xHH.
-  With --json there is one JSON object on one line of standard output, for errors too (but not for a command line that
-  is not understood). A key or value that is not UTF-8 is in base64, and key_encoding or value_encoding says \"base64\"
+  With --json there is one JSON object on one line of standard output (of `watch` one for each entry), for errors too
+  (but not for a command line that is not understood). A key or value that is not UTF-8 is in base64, and key_encoding or value_encoding says \"base64\"
   instead of \"utf-8\". Versions, digests and seeds are strings, because many JSON readers round 64-bit numbers.
 
 Keys and values that begin with a hyphen go behind `--`: larder-cli set -- -key -value";
@@ -124,6 +125,15 @@ pub(crate) enum Command {
         /// About how many keys a server looks at for one answer, up to 1000
         #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
+    },
+    /// Show what leaves a group, one line for each entry, as it leaves: the reason, the bytes of key and value, the key
+    ///
+    /// Reasons are evicted, expired, deleted, replaced, invalidated and voided. The servers wait for nobody: what this
+    /// program does not read in time is counted on a line of its own, behind `missed`. It goes on until a server ends.
+    Watch {
+        /// The group
+        #[arg(value_name = "GROUP")]
+        name: String,
     },
     /// Show groups, or change one while the servers run
     #[command(subcommand)]
@@ -228,6 +238,7 @@ mod tests {
         assert!(parse("del k --if-version 0").is_err());
         assert!(parse("mget").is_err());
         assert!(parse("scan --count 0").is_err());
+        assert!(parse("watch").is_err());
         assert!(parse("group alter scores").is_err());
         assert!(parse("group alter scores --memory 64M").is_err());
         assert!(parse("group alter --memory 64MiB").is_err());

@@ -10,6 +10,7 @@ use crate::arguments::{Command, GroupCommand, SetArguments, TouchExpiry, WriteOp
 use crate::input::{bytes, value};
 use crate::report::{Report, Unusable};
 use crate::scan;
+use crate::watch;
 
 /// A command with all its input at hand, so that nothing is sent when a part of it is not usable.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) enum Prepared {
     Touch { key: OsString, expiry: Expiry },
     Increment { key: OsString, delta: i64, options: IncrementOptions },
     Scan(ScanOptions),
+    Watch(String),
     Groups,
     AlterGroup { name: String, memory_bytes: u64 },
     Stats,
@@ -54,6 +56,7 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
             let pattern = pattern.unwrap_or_default();
             Prepared::Scan(ScanOptions::new().pattern(bytes(&pattern)).count(count))
         }
+        Command::Watch { name } => Prepared::Watch(name),
         Command::Group(GroupCommand::List) => Prepared::Groups,
         Command::Group(GroupCommand::Alter { name, memory }) => Prepared::AlterGroup { name, memory_bytes: memory },
         Command::Stats => Prepared::Stats,
@@ -61,7 +64,7 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
     })
 }
 
-/// Does it. Keys of a scan that are not for a JSON object are written as they come.
+/// Does it. Keys of a scan that are not for a JSON object, and what is watched, are written as they come.
 pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyhow::Result<Report> {
     Ok(match command {
         Prepared::Get(key) => {
@@ -104,6 +107,10 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
         Prepared::Scan(options) if json => Report::Keys(scan::collect(client, options).await?),
         Prepared::Scan(options) => {
             scan::print(client, options).await?;
+            Report::Written
+        }
+        Prepared::Watch(name) => {
+            watch::print(client, &name, json).await?;
             Report::Written
         }
         Prepared::Groups => Report::Groups(client.stats().await?),

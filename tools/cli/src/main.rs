@@ -14,6 +14,7 @@ mod scan;
 mod size;
 mod stats;
 mod text;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -118,7 +118,7 @@ impl Report {
     /// Results to standard output; for people, what is missing or failed to standard error.
     pub(crate) fn print(&self, json: bool) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if json {
+        if json && !matches!(self, Report::Written) {
             writeln!(out, "{}", self.to_json())?;
         } else {
             self.print_text(&mut out)?;

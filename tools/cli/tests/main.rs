@@ -4,6 +4,7 @@ mod commands;
 mod exits;
 mod groups;
 mod json;
+mod watch;
 
 use std::io::Write;
 use std::path::Path;

@@ -4,6 +4,7 @@ mod batch;
 mod node;
 mod scan;
 mod single;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::error::Error;
 
 pub use scan::{Scan, ScanOptions};
+pub use watch::{Removals, Removed, Watch};
 
 /// A client of one group. Clones and the clients of other groups share all connections, and are cheap to make.
 ///

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_protocol::native::generated::{AlteredGroup, HelloResult, ScanResult, StatsResult, TopologyResult};
+use larder_protocol::native::generated::{
+    AlteredGroup, HelloResult, Removals, ScanResult, StatsResult, TopologyResult,
+};
 use larder_protocol::native::{Body, Response};
 use larder_protocol::{Status, native};
 
@@ -34,6 +36,7 @@ pub(crate) enum Payload {
     Topology(Box<TopologyResult>),
     Scan(Box<ScanResult>),
     Altered(Box<AlteredGroup>),
+    Removals(Box<Removals>),
 }
 
 impl Payload {
@@ -52,6 +55,7 @@ impl Payload {
             Payload::Topology(_) => "a topology",
             Payload::Scan(_) => "keys of a scan",
             Payload::Altered(_) => "a changed group",
+            Payload::Removals(_) => "removals",
         }
     }
 }
@@ -76,6 +80,7 @@ impl Answer {
             Body::Topology(topology) => Payload::Topology(topology),
             Body::Scan(scan) => Payload::Scan(scan),
             Body::Altered(altered) => Payload::Altered(altered),
+            Body::Removals(removals) => Payload::Removals(removals),
             _ => return Err("a result that this client does not know"),
         };
         Ok((id, Answer { epoch, status, message: message.to_owned(), retry_after_ms, payload }))

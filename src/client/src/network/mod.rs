@@ -7,8 +7,10 @@ mod handshake;
 mod link;
 mod outbox;
 mod pump;
+mod subscription;
 
 pub(crate) use answer::{Answer, Payload};
 pub(crate) use endpoint::{Endpoint, EndpointSettings, Observer};
 pub(crate) use handshake::{ConnectSettings, Established, Greeting, HandshakeError, establish};
 pub(crate) use link::{Attempt, Link};
+pub(crate) use subscription::Subscription;

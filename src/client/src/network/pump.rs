@@ -69,7 +69,7 @@ async fn read(link: &Link, mut socket: OwnedReadHalf, mut buffer: BytesMut) -> S
 
 /// Room for the rest of a frame that has begun, but never more than doubles what has really come: a length is only a
 /// claim.
-fn room_wanted(buffer: &[u8]) -> usize {
+pub(super) fn room_wanted(buffer: &[u8]) -> usize {
     let missing = match buffer.first_chunk::<FRAME_PREFIX_BYTES>() {
         Some(prefix) => (u32::from_be_bytes(*prefix) as usize + FRAME_PREFIX_BYTES).saturating_sub(buffer.len()),
         None => 0,

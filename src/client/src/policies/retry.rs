@@ -72,6 +72,7 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Invalidate => "invalidate",
         Command::Scan(_) => "scan",
         Command::AlterGroup(_) => "alter_group",
+        Command::Watch => "watch",
         Command::Stats => "stats",
         Command::Topology => "topology",
         Command::Hello { .. } => "hello",

@@ -42,6 +42,7 @@ fn describe<'a>(command: &Command<'a>) -> (&'static str, &'a [u8], usize) {
         Command::Increment { key, .. } => ("increment", key, 1),
         Command::Append { key, .. } | Command::Prepend { key, .. } => ("append", key, 1),
         Command::Topology => ("topology", &[], 0),
+        Command::Watch => ("watch", &[], 0),
         Command::Scan(ScanStep { cursor, .. }) => ("scan", cursor, 0),
         Command::AlterGroup(GroupAlteration { name, .. }) => ("alter_group", name.as_bytes(), 0),
         _ => ("other", &[], 0),

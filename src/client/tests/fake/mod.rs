@@ -12,8 +12,8 @@ use std::time::Duration;
 use larder_protocol::native::generated::{self as pb, Group, GroupStats, HelloResult, Limits, StatsResult};
 use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::{
-    Command, Condition, Entries, Expiry, Failure, Found, GroupAlteration, Outcomes, Reply, Request, ScanStep, Status,
-    Value, Write,
+    Command, Condition, Entries, Expiry, Failure, Found, GroupAlteration, Outcomes, RemovalReason, Removals,
+    RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use larder_ring::{Node, Topology, group_hash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -472,6 +472,13 @@ impl Shared {
                     ..Default::default()
                 }];
                 self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes }))
+            }
+            Command::Watch => {
+                let key = b"user:17";
+                let place = Span { start: 0, len: key.len() as u32 };
+                let evicted = RemovedSpan { key: place, reason: RemovalReason::Evicted, bytes: 10 };
+                let begun = self.answer(id, &Reply::Removals(Removals::new(&[], &[], 0)));
+                [begun, self.answer(id, &Reply::Removals(Removals::new(key, &[evicted], 3)))].concat()
             }
             Command::Hello { .. } | Command::NotOffered { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))

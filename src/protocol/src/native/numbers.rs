@@ -34,8 +34,7 @@ pub(super) mod operation {
     pub(in crate::native) const ALTER_GROUP: u32 = 25;
 
     /// Operations that are known and not offered, by their names.
-    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 3] =
-        [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set"), (WATCH, "watch")];
+    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 2] = [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set")];
 }
 
 /// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append` and of the messages with keys; the numbers of the fields
@@ -106,6 +105,15 @@ pub(super) mod result {
     pub(in crate::native) const INVALIDATED: u32 = 14;
     pub(in crate::native) const SCAN: u32 = 15;
     pub(in crate::native) const ALTERED_GROUP: u32 = 16;
+    pub(in crate::native) const REMOVALS: u32 = 40;
+}
+
+/// Fields of `Removals`, whose elements are [`item::ELEMENT`], and of `Removed`.
+pub(super) mod removals {
+    pub(in crate::native) const MISSED: u32 = 2;
+    pub(in crate::native) const KEY: u32 = 1;
+    pub(in crate::native) const REASON: u32 = 2;
+    pub(in crate::native) const BYTES: u32 = 3;
 }
 
 /// Fields of `Entry`.

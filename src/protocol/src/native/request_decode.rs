@@ -126,6 +126,7 @@ impl<'a> Draft<'a> {
             operation::INVALIDATE => Command::Invalidate,
             operation::SCAN => self.scan.finish()?,
             operation::ALTER_GROUP => self.alter_group.finish()?,
+            operation::WATCH => Command::Watch,
             operation::STATS => Command::Stats,
             operation::TOPOLOGY => Command::Topology,
             operation::HELLO => self.hello.finish()?,

@@ -79,6 +79,7 @@ fn body(command: &Command<'_>) -> (u32, usize) {
         }
         Command::Stats => (operation::STATS, 0),
         Command::Topology => (operation::TOPOLOGY, 0),
+        Command::Watch => (operation::WATCH, 0),
         Command::Hello { client, protocol, credentials, shard } => {
             let len = size::uint(hello::PROTOCOL, u64::from(protocol))
                 + size::bytes(hello::CLIENT, client.len())
@@ -148,7 +149,7 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 writer.present(alter_group::MEMORY_BYTES, bytes);
             }
         }
-        Command::Invalidate | Command::Stats | Command::Topology | Command::NotOffered { .. } => {}
+        Command::Invalidate | Command::Stats | Command::Topology | Command::Watch | Command::NotOffered { .. } => {}
     }
 }
 

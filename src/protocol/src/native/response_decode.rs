@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use prost::Message;
 
 use super::Malformed;
-use super::generated::{AlteredGroup, HelloResult, ScanResult, StatsResult, TopologyResult};
+use super::generated::{AlteredGroup, HelloResult, Removals, ScanResult, StatsResult, TopologyResult};
 use super::numbers::{outcome, response, result};
 use super::reader::{Fault, Reader, Wire};
 use super::views::{Elements, EntriesView, EntryDraft, OutcomesView, check_elements, known_status};
@@ -68,11 +68,13 @@ pub enum Body<'a> {
     Scan(Box<ScanResult>),
     /// The group was changed.
     Altered(Box<AlteredGroup>),
+    /// Entries that left.
+    Removals(Box<Removals>),
 }
 
 /// Decodes one message, as [`super::frame`] gives it. Allocates for the results that prost decodes alone: the keys of a
-/// scan, which are at most [`SCAN_BYTES_MAX`] long, and Hello, statistics, topology and changes of groups, which are at
-/// most [`COLD_BYTES_MAX`] long. Fields are merged as protobuf has it.
+/// scan, which are at most [`SCAN_BYTES_MAX`] long, and Hello, statistics, topology, changes of groups and removals, which
+/// are at most [`COLD_BYTES_MAX`] long. Fields are merged as protobuf has it.
 ///
 /// # Errors
 /// [`Malformed`], with the id of the request where it could be read, and [`Status::NotSupported`] if the message has a
@@ -94,7 +96,7 @@ fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
             response::STATUS => status = reader.uint32(wire)?,
             response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
             response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
-            result::ENTRY..=result::ALTERED_GROUP => {
+            result::ENTRY..=result::ALTERED_GROUP | result::REMOVALS => {
                 if draft.number != number {
                     draft = Draft { number, start, ..Draft::default() };
                 }
@@ -134,6 +136,7 @@ enum Cold {
     Topology(Box<TopologyResult>),
     Scan(Box<ScanResult>),
     Altered(Box<AlteredGroup>),
+    Removals(Box<Removals>),
 }
 
 impl<'a> Draft<'a> {
@@ -172,6 +175,7 @@ impl<'a> Draft<'a> {
                 result::STATS => Cold::Stats(Box::default()),
                 result::SCAN => Cold::Scan(Box::default()),
                 result::ALTERED_GROUP => Cold::Altered(Box::default()),
+                result::REMOVALS => Cold::Removals(Box::default()),
                 _ => Cold::Topology(Box::default()),
             };
         }
@@ -182,6 +186,7 @@ impl<'a> Draft<'a> {
             Cold::Topology(topology) => topology.merge(bytes),
             Cold::Scan(scan) => scan.merge(bytes),
             Cold::Altered(altered) => altered.merge(bytes),
+            Cold::Removals(removals) => removals.merge(bytes),
         }
         .map_err(|_| Fault::bad("a result is no valid message"))
     }
@@ -206,6 +211,7 @@ impl<'a> Draft<'a> {
                 Cold::Topology(topology) => Body::Topology(topology),
                 Cold::Scan(scan) => Body::Scan(scan),
                 Cold::Altered(altered) => Body::Altered(altered),
+                Cold::Removals(removals) => Body::Removals(removals),
             },
         })
     }

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use prost::Message;
 
 use super::generated::{HelloResult, TopologyResult};
-use super::numbers::{entry, item, outcome, response, result};
+use super::numbers::{entry, item, outcome, removals, response, result};
 use super::piece::Piece;
 use super::writer::{Writer, size, zigzag};
 use crate::limits::{
     COLD_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, RESULT_ENVELOPE_BYTES_MAX,
     SCAN_BYTES_MAX,
 };
+use crate::removals::{Removals, Removed};
 use crate::reply::{Entries, Failure, Found, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
@@ -49,6 +50,7 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
         }
         Reply::Scan(keys) => put_cold(out, envelope, result::SCAN, SCAN_BYTES_MAX, keys),
         Reply::Altered(altered) => put_cold(out, envelope, result::ALTERED_GROUP, COLD_BYTES_MAX, altered),
+        Reply::Removals(removals) => put_removals(out, envelope, &removals),
         Reply::Stats(stats) => put_cold(out, envelope, result::STATS, COLD_BYTES_MAX, stats),
         Reply::Topology(topology) => {
             put_cold(out, envelope, result::TOPOLOGY, COLD_BYTES_MAX, &TopologyResult::from(topology));
@@ -224,6 +226,25 @@ fn put_outcomes(out: &mut Vec<u8>, envelope: Envelope<'_>, outcomes: &dyn Outcom
         writer.uint(outcome::STATUS, status as u64);
         writer.fixed64(outcome::VERSION, version);
     }
+}
+
+fn put_removals(out: &mut Vec<u8>, envelope: Envelope<'_>, batch: &Removals<'_>) {
+    let sized = batch.iter().map(|removed| size::message(item::ELEMENT, removed_bytes(&removed)));
+    let len = sized.sum::<usize>() + size::uint(removals::MISSED, batch.missed());
+    let mut writer = envelope.begin(out, result::REMOVALS, len);
+    for removed in batch.iter() {
+        writer.message(item::ELEMENT, removed_bytes(&removed));
+        writer.bytes(removals::KEY, removed.key);
+        writer.uint(removals::REASON, removed.reason as u64);
+        writer.uint(removals::BYTES, removed.bytes);
+    }
+    writer.uint(removals::MISSED, batch.missed());
+}
+
+fn removed_bytes(removed: &Removed<'_>) -> usize {
+    size::bytes(removals::KEY, removed.key.len())
+        + size::uint(removals::REASON, removed.reason as u64)
+        + size::uint(removals::BYTES, removed.bytes)
 }
 
 /// A result that prost encodes.

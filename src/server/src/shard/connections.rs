@@ -39,6 +39,8 @@ pub(super) struct Connection {
     /// Requests that other shards are at, in a list through the waiters.
     pub(super) pending: u32,
     pub(super) first_waiter: u32,
+    /// How many watches it has.
+    pub(super) watches: u32,
     /// No more bytes will come: the peer has said so, or the server stops. What has come is answered.
     pub(super) ended: bool,
     /// Nothing behind what was processed can be trusted. What was asked before is answered.
@@ -57,6 +59,7 @@ impl Connection {
             sending: 0,
             pending: 0,
             first_waiter: NO_WAITER,
+            watches: 0,
             ended: false,
             broken: false,
             listed: false,
@@ -103,7 +106,7 @@ impl Connection {
     }
 
     fn validate(&self) {
-        let is_untouched = self.pending == 0 && self.backlog() == 0 && !self.broken;
+        let is_untouched = self.pending == 0 && self.watches == 0 && self.backlog() == 0 && !self.broken;
         assert!(self.home == Home::Here || is_untouched, "what has begun to be served stays");
         assert!(!self.broken || self.input.is_empty(), "a broken connection keeps no input");
         assert_eq!(self.pending == 0, self.first_waiter == NO_WAITER, "what is pending is in the list of waiters");
@@ -148,6 +151,14 @@ impl Connections {
         let slot = &mut self.slots[id.index as usize];
         assert_eq!(slot.generation, id.generation, "the connection is gone");
         slot.connection.as_mut().expect("of this generation")
+    }
+
+    /// # Panics
+    /// If it was removed.
+    pub(super) fn get(&self, id: ConnectionId) -> &Connection {
+        let slot = &self.slots[id.index as usize];
+        assert_eq!(slot.generation, id.generation, "the connection is gone");
+        slot.connection.as_ref().expect("of this generation")
     }
 
     pub(super) fn len(&self) -> usize {

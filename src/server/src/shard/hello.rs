@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use larder_engine::Engine;
+use larder_engine::{Engine, Watchers};
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, PIPELINE_MAX};
 use larder_protocol::native::generated::{Group, HelloResult, Limits, TopologyResult};
 use larder_protocol::native::{PROTOCOL, RequestLimits, encode_hello, encode_response};
 use larder_protocol::{Failure, Reply, Status};
-use larder_store::NoHook;
 
 use crate::limits::FRAME_BYTES_MAX_LEAST;
 
@@ -42,7 +41,7 @@ impl Welcome {
         &self,
         output: &mut Vec<u8>,
         id: u64,
-        engine: &Engine<NoHook>,
+        engine: &Engine<Watchers>,
         protocol: u32,
         wanted_shard: Option<u32>,
     ) {
@@ -73,7 +72,7 @@ impl Welcome {
         Some(Failure { status, message: Cow::Owned(message), retry_after_ms: 0 })
     }
 
-    fn result(&self, engine: &Engine<NoHook>) -> HelloResult {
+    fn result(&self, engine: &Engine<Watchers>) -> HelloResult {
         HelloResult {
             protocol: PROTOCOL,
             server: self.server.clone(),

@@ -27,6 +27,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod watches;
 
 pub use control::{Admission, Control, ControlLane, News, Report, Reporter};
 pub use dialect::Dialect;

@@ -3,10 +3,9 @@
 //! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
-use larder_engine::{Backlog, Engine, Ticket};
+use larder_engine::{Backlog, Engine, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
-use larder_store::NoHook;
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
@@ -14,6 +13,7 @@ use super::dialect::Dialect;
 use super::hello::Welcome;
 use super::requests::Parts;
 use super::waiters::Waiters;
+use super::watches::Watches;
 use crate::limits::{HOLD_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::mesh::Port;
 
@@ -29,11 +29,12 @@ static CLIENT_DOES_NOT_READ: Failure = Failure {
 /// The connections of one shard, its engine, and its ends of the mesh.
 #[derive(Debug)]
 pub struct Reactor {
-    engine: Engine<NoHook>,
+    engine: Engine<Watchers>,
     port: Port,
     welcome: Welcome,
     connections: Connections,
     waiters: Waiters,
+    watches: Watches,
     scratch: Scratch,
     /// Memory for requests that are decoded ahead; empty between two calls.
     ahead: Ahead<'static>,
@@ -75,7 +76,7 @@ impl Parcel {
 
 impl Reactor {
     /// A shard without connections.
-    pub fn new(engine: Engine<NoHook>, port: Port, welcome: Welcome) -> Self {
+    pub fn new(engine: Engine<Watchers>, port: Port, welcome: Welcome) -> Self {
         let scratch = Scratch::new(welcome.request_limits());
         Self {
             engine,
@@ -83,6 +84,7 @@ impl Reactor {
             welcome,
             connections: Connections::default(),
             waiters: Waiters::default(),
+            watches: Watches::default(),
             scratch,
             ahead: Ahead::default(),
             buffers: Buffers::default(),
@@ -160,6 +162,8 @@ impl Reactor {
             connection.keep_input(bytes);
             self.resume(id, now_ms);
         }
+        // Not once a turn: a turn has many reads, and those who watch have little room.
+        self.tell_watches();
     }
 
     /// No more bytes will come from this connection: it is finished once everything is answered and sent.
@@ -203,9 +207,10 @@ impl Reactor {
         !connection.input.is_empty() && connection.wants_input()
     }
 
-    /// Whether a request of this connection is at another shard.
+    /// Whether a request of this connection is at another shard, or is answered for as long as it lasts.
     pub fn is_pending(&mut self, id: ConnectionId) -> bool {
-        self.connections.at(id).pending > 0
+        let connection = self.connections.at(id);
+        connection.pending > 0 || connection.watches > 0
     }
 
     /// Whether bytes from this connection are of use now. If not: leave them in the socket, which slows the client.
@@ -226,10 +231,12 @@ impl Reactor {
 
     /// Whether [`Reactor::turn`] has something to do.
     pub fn needs_turn(&self) -> bool {
-        self.unsent || self.port.door().is_marked()
+        let is_told = !self.listed.is_empty();
+        self.unsent || is_told || self.port.door().is_marked() || self.watches.has_news(&self.engine, &self.connections)
     }
 
-    /// Takes in what other shards sent, lets deadlines pass, collects what is complete, and sends what is to go.
+    /// Takes in what other shards sent, lets deadlines pass, collects what is complete, sends what is to go, and tells
+    /// those who watch.
     pub fn turn(&mut self, now_ms: u64) -> Turn {
         let Self { engine, port, connections, waiters, buffers, listed, .. } = self;
         let mut worked = core::mem::take(&mut self.unsent);
@@ -248,6 +255,7 @@ impl Reactor {
             self.resume_listed(now_ms);
             self.send();
         }
+        self.tell_watches();
         Turn { worked, control }
     }
 
@@ -286,6 +294,7 @@ impl Reactor {
         self.engine.validate();
         self.port.validate();
         self.connections.validate();
+        self.watches.validate(&self.engine, &self.connections);
         let ids: Vec<_> = self.connections.ids().collect();
         let mut pending = 0;
         for id in ids {
@@ -301,6 +310,9 @@ impl Reactor {
         let mut connection = self.connections.remove(id);
         while let Some(waiter) = self.waiters.take_first(&mut connection) {
             self.engine.cancel(waiter.ticket);
+        }
+        if connection.watches > 0 {
+            self.watches.end_all(&mut self.engine, id);
         }
         self.listed.retain(|listed| *listed != id);
         self.buffers.give(core::mem::take(&mut connection.output));
@@ -330,8 +342,8 @@ impl Reactor {
 
     /// Executes the requests at the beginning of `bytes` while the connection is not paused; returns their bytes.
     fn process(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) -> usize {
-        let Self { engine, welcome, waiters, scratch, unsent, .. } = self;
-        let mut parts = Parts { engine, welcome, waiters, scratch, unsent };
+        let Self { engine, welcome, waiters, watches, scratch, unsent, .. } = self;
+        let mut parts = Parts { engine, welcome, waiters, watches, scratch, unsent };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);
         if connection.output.capacity() == 0 {
@@ -343,6 +355,13 @@ impl Reactor {
             self.buffers.give(core::mem::take(&mut connection.output));
         }
         consumed
+    }
+
+    /// Tells those who watch and read what has left.
+    #[inline]
+    fn tell_watches(&mut self) {
+        let Self { engine, connections, watches, buffers, listed, .. } = self;
+        watches.tell(engine, connections, buffers, listed);
     }
 
     /// Connections that got answers may have requests that waited for that.

@@ -1,22 +1,23 @@
 //! From the bytes of a connection to its answers: decodes requests, has the engine execute them, and encodes what it
 //! says or remembers who waits.
 
-use larder_engine::{Engine, Submission};
+use larder_engine::{Engine, Submission, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Command, Reply, Request};
-use larder_store::NoHook;
 
 use super::connections::{Connection, ConnectionId, Home};
 use super::dialect::Step;
 use super::hello::Welcome;
 use super::waiters::Waiters;
+use super::watches::Watches;
 use crate::limits::AHEAD_MAX;
 
 /// What one engine and one connection need at the same time.
 pub(super) struct Parts<'r> {
-    pub(super) engine: &'r mut Engine<NoHook>,
+    pub(super) engine: &'r mut Engine<Watchers>,
     pub(super) welcome: &'r Welcome,
     pub(super) waiters: &'r mut Waiters,
+    pub(super) watches: &'r mut Watches,
     pub(super) scratch: &'r mut Scratch,
     pub(super) unsent: &'r mut bool,
 }
@@ -91,6 +92,10 @@ impl Parts<'_> {
                             taken
                         }
                     }
+                } else if let Command::Watch = request.command {
+                    *home = Home::Here;
+                    self.watches.begin(self.engine, (id, connection), request.id, request.group);
+                    taken
                 } else {
                     *home = Home::Here;
                     self.submit(id, connection, &request, epoch, now_ms);

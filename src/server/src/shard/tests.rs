@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineSettings};
+use larder_engine::{Engine, EngineSettings, Watchers};
 use larder_protocol::limits::{FRAME_BYTES_MAX, PIPELINE_MAX};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Request, Status, Write};
 use larder_ring::{Node, Topology};
-use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
+use larder_store::{Charge, GroupSettings, PolicyKind};
 
 use super::{ConnectionId, Dialect, Reactor, Welcome};
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_BYTES_PAUSE};
@@ -51,7 +51,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             shards,
             value_bytes_max: VALUE_BYTES_MAX,
         };
-        Reactor::new(Engine::new(settings, topology.clone(), NoHook).expect("an engine"), port, welcome)
+        Reactor::new(Engine::new(settings, topology.clone(), Watchers::new()).expect("an engine"), port, welcome)
     };
     ports.into_iter().map(make).collect()
 }

@@ -81,7 +81,7 @@ pub struct Response {
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
-    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 40")]
     pub result: ::core::option::Option<response::Result>,
 }
 /// Nested message and enum types in `Response`.
@@ -110,6 +110,8 @@ pub mod response {
         Scan(super::ScanResult),
         #[prost(message, tag = "16")]
         AlteredGroup(super::AlteredGroup),
+        #[prost(message, tag = "40")]
+        Removals(super::Removals),
     }
 }
 // ---- Operations on one key --------------------------------------------------------------------------------------
@@ -302,7 +304,17 @@ pub struct AlterGroup {
     #[prost(uint64, optional, tag = "2")]
     pub memory_bytes: ::core::option::Option<u64>,
 }
-/// Removal events of a group, as they happen. Answered NOT_SUPPORTED by this version.
+/// The entries that leave a group on the shard that serves this connection, as they leave. Answer: `removals`, again and
+/// again, with the id of this request, until the connection ends: to end a watch is to close its connection. The first
+/// answer comes at once and has none: what leaves after it is told of. `timeout_ms` does not count. Who wants to know of
+/// the whole group has a connection to each shard of each node (`Hello.shard`), and looks at `HelloResult.shard`.
+///
+/// Each entry that leaves is in exactly one answer or is counted in exactly one `Removals.missed`. Answers are in the
+/// order in which the entries left. An expired or invalidated entry leaves when that is noticed, which may be later.
+///
+/// A watch slows nobody: for a client that does not read, up to 4,096 entries with up to 256 KiB of keys wait, and what
+/// leaves after that is counted, until the client has read. A shard has at most 16 watches; another one is answered
+/// OVERLOADED. NO_SUCH_GROUP if there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Watch {
 }
@@ -393,6 +405,27 @@ pub struct ScanResult {
     pub cursor: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// An entry that left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Removed {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "RemovalReason", tag = "2")]
+    pub reason: i32,
+    /// Of its key and value together.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+/// At most 4,096 entries with 256 KiB of keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Removals {
+    /// In the order in which they left.
+    #[prost(message, repeated, tag = "1")]
+    pub removals: ::prost::alloc::vec::Vec<Removed>,
+    /// How many left after these and before those of the next answer, and are in none.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlteredGroup {
@@ -707,6 +740,54 @@ impl Condition {
             "ABSENT" => Some(Self::Absent),
             "PRESENT" => Some(Self::Present),
             "VERSION" => Some(Self::Version),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RemovalReason {
+    /// Servers do not send it. Clients take a reason that they do not know for it.
+    UnknownReason = 0,
+    /// The group, or the memory of the shard, needed the room.
+    Evicted = 1,
+    /// Its time was over.
+    Expired = 2,
+    /// By a delete, or by a write whose expiry was in the past.
+    Deleted = 3,
+    /// By a new value under the same key: a set, an increment, bytes added.
+    Replaced = 4,
+    /// With its group.
+    Invalidated = 5,
+    /// What it was made from is not valid any more.
+    Voided = 6,
+}
+impl RemovalReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::UnknownReason => "UNKNOWN_REASON",
+            Self::Evicted => "EVICTED",
+            Self::Expired => "EXPIRED",
+            Self::Deleted => "DELETED",
+            Self::Replaced => "REPLACED",
+            Self::Invalidated => "INVALIDATED",
+            Self::Voided => "VOIDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UNKNOWN_REASON" => Some(Self::UnknownReason),
+            "EVICTED" => Some(Self::Evicted),
+            "EXPIRED" => Some(Self::Expired),
+            "DELETED" => Some(Self::Deleted),
+            "REPLACED" => Some(Self::Replaced),
+            "INVALIDATED" => Some(Self::Invalidated),
+            "VOIDED" => Some(Self::Voided),
             _ => None,
         }
     }
