@@ -89,11 +89,14 @@ impl Replacement for S3Fifo {
 
     fn victim(&mut self, region: &mut Region, _hashes: &Hashes, keep: Ref, budget: u64) -> Option<Ref> {
         let small_charge_max = self.small_charge_max(budget);
+        // Once the small queue pays, it goes on until somebody leaves it.
+        let mut small_pays = self.small.charge() >= small_charge_max;
         for step in 1.. {
             let (small, main) = (self.small.oldest_but(region, keep), self.main.oldest_but(region, keep));
             let is_last = step == SECOND_CHANCES_MAX;
             match (small, main) {
-                (Some(entry), other) if self.small.charge() >= small_charge_max || other.is_none() => {
+                (Some(entry), other) if small_pays || other.is_none() => {
+                    small_pays = true;
                     if self.small.state(region, entry) < self.threshold() || is_last {
                         return Some(entry);
                     }
@@ -195,17 +198,20 @@ mod tests {
         fn reclaim(&mut self, needed: u64, keep: Option<u64>, account: Account) {
             let held =
                 |naive: &Naive| charge(&naive.small) + charge(&naive.main) + naive.ghosts.len() as u64 * account.ghost;
+            let mut small_pays = false;
             while held(self) + needed > account.budget {
                 let oldest = |queue: &[Entry]| queue.iter().rposition(|entry| Some(entry.key) != keep);
                 let (from_small, from_main) = (oldest(&self.small), oldest(&self.main));
-                let small_pays = charge(&self.small) >= (account.budget / 10).max(1);
+                small_pays |= charge(&self.small) >= (account.budget / 10).max(1);
                 match (from_small, from_main) {
                     (Some(place), other) if small_pays || other.is_none() => {
+                        small_pays = true;
                         let entry = self.small.remove(place);
                         if entry.count >= 2 {
                             self.main.insert(0, Entry { count: 0, ..entry });
                             continue;
                         }
+                        small_pays = false;
                         let ghosts_max = account.budget * 9 / 10;
                         if entry.charge <= ghosts_max {
                             self.ghosts.insert(0, entry);
