@@ -71,7 +71,7 @@ fn wrong_options_and_files_are_named() {
         (&["--traces", "no-such-dir", "--objects"], "no-such-dir"),
         (&["--traces", traces, "--trace", "none", "--objects"], "none.keys.zst"),
         (&["--traces", traces, "--trace", "broken", "--objects"], "broken.keys.zst"),
-        (&["--traces", traces, "--policy", "best", "--objects"], "choose one of lru"),
+        (&["--traces", traces, "--policy", "best", "--objects"], "choose one of fifo, lru"),
         (&["--traces", traces, "--replayed", "--shards", "2"], "--memory"),
         (
             &["--traces", traces, "--trace", "a", "--replayed", "--shards", "2", "--memory", "16MiB", "--group", "x"],
@@ -94,12 +94,16 @@ fn captured_traces_miss_as_published() {
         std::fs::read_to_string(&reference).unwrap_or_else(|error| panic!("{}: {error}", reference.display()));
     let traces = folder.to_str().unwrap();
     let found = lines(&hit_ratio(&["--traces", traces, "--trace", "mooncake,webclient", "--objects", "--json"]));
-    assert_eq!(found.len(), 2 * 2 * 5);
+    assert_eq!(found.len(), 2 * larder_store::PolicyKind::ALL.len() * 5);
     for line in found {
         let text = |field: &str| line[field].as_str().unwrap();
         let policy = match text("policy") {
+            "fifo" => "FIFO,",
             "lru" => "LRU,",
             "two_q" => "2Q,full;Kin=0.25C;Kout=0.50C",
+            "arc" => "ARC,",
+            "sieve" => "SIEVE,",
+            "s3_fifo" => "S3-FIFO,S=0.1;ghost=0.9;thr=2;freq reset",
             other => panic!("there is no reference for {other}"),
         };
         let start = format!("{},{policy},{},", text("trace"), line["cache_objects"]);

@@ -95,7 +95,7 @@ fn what_cannot_be_measured_is_named() {
         (&["--memory", "lots"], "lots"),
         (&["--memory", "1500000B"], "whole MiB"),
         (&["--memory", "16MiB", "--quick"], "less than 1MiB"),
-        (&["--policy", "best"], "choose one of lru"),
+        (&["--policy", "best"], "choose one of fifo, lru"),
         (&["--sections", "grow"], "grow"),
         (&["--larder", "/no/such/larder"], "/no/such/larder"),
     ] {

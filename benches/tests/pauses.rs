@@ -34,7 +34,7 @@ fn wrong_options_are_named() {
     for (arguments, expected) in [
         (&["--repeats", "0"][..], "--repeats 0"),
         (&["--passes", "empty"], "--passes empty"),
-        (&["--policy", "best"], "choose one of lru"),
+        (&["--policy", "best"], "choose one of fifo, lru"),
     ] {
         let output = pauses(arguments);
         assert!(!output.status.success());
