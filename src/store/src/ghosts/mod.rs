@@ -5,7 +5,9 @@
 //! number of the cell. Forgetting the oldest ghost takes its cell alone; the slot, which cannot be found from there, is
 //! stale from then on: its number is before that of the first cell, so that nothing has to be read to know it. A hand
 //! goes over the table, some lines for each ghost that is remembered, and removes stale slots, and a slot is used again
-//! if the same hash comes back before. A ghost that is taken was found through its slot, which goes with it.
+//! if the same hash comes back before. A ghost that is taken was found through its slot, which goes with it. Where the
+//! hand comes next there are stale slots of a whole turn, where it was there are none; so the table keeps the room that
+//! its fullest part needs ([`Turn`]).
 //!
 //! That is its home and 32 bits, 39 bits of the hash or more; another [`CHECK_BITS`] are in the cell. A hash that agrees
 //! in all of these is taken for the ghost: with a million ghosts that happens to one in 10 million strangers at the very
@@ -38,8 +40,19 @@ pub(crate) struct Ghosts {
     charge: u64,
     /// The next line of the table from which stale slots are removed.
     hand: usize,
+    turn: Turn,
     /// So many entries are not remembered, see [`Ghosts::yield_oldest`].
     rest: u32,
+}
+
+/// Most slots that the table had since the hand was last at any line: of those that lie there now, all that are older
+/// than this were among them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// In the turn that is under way.
+    most: usize,
+    /// In the one before.
+    most_before: usize,
 }
 
 /// What a table of ghosts has of one hash.
@@ -54,7 +67,7 @@ struct Alike {
 impl Ghosts {
     /// No ghosts; takes nothing from the region yet.
     pub(crate) fn new(region: &Region) -> Self {
-        Self { table: None, ring: Ring::new(region), len: 0, charge: 0, hand: 0, rest: 0 }
+        Self { table: None, ring: Ring::new(region), len: 0, charge: 0, hand: 0, turn: Turn::default(), rest: 0 }
     }
 
     /// How many there are.
@@ -214,8 +227,13 @@ impl Ghosts {
     fn sweep(&mut self, region: &mut Region) {
         let Some(table) = &mut self.table else { return };
         let (head, age_max) = (self.ring.head() as u32, self.ring.span());
+        self.turn.most = self.turn.most.max(table.len());
         for _ in 0..GHOST_HAND_LINES {
-            self.hand = if self.hand < table.lines_end() { self.hand } else { 0 };
+            if self.hand >= table.lines_end() {
+                self.hand = 0;
+                self.turn = Turn { most: table.len(), most_before: self.turn.most };
+            }
+            table.keep_room(self.turn.most.max(self.turn.most_before));
             table.retain_in(region, self.hand, &unknown, |value| u64::from(head.wrapping_sub(value)) <= age_max);
             self.hand += 1;
         }
@@ -250,6 +268,7 @@ impl Ghosts {
         }
         self.ring.clear(region);
         (self.len, self.charge, self.hand) = (0, 0, 0);
+        self.turn = Turn::default();
     }
 
     /// Without ghosts there is to be no memory either.

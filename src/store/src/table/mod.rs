@@ -62,6 +62,8 @@ pub(crate) struct Table<L> {
     /// It never has less lines than this, the spare ones included.
     lines_min: usize,
     len: usize,
+    /// It does not shrink to fewer lines than so many entries need, see [`Table::keep_room`].
+    room: usize,
     /// How many entries were moved from one slot to another.
     moved: u64,
     /// Points and values of the line that is being swept; kept for its memory.
@@ -138,7 +140,7 @@ impl<L: Layout> Table<L> {
         lines.wipe(region, lines_min, usize::MAX);
         let homes = Homes::new(L::TAG_BITS + (lines_min - Self::SPARE).ilog2(), lines_min - Self::SPARE);
         let (resize, swept) = (Resize::Steady, Vec::new());
-        Some(Self { lines, homes, resize, lines_min, len: 0, moved: 0, swept, layout: PhantomData })
+        Some(Self { lines, homes, resize, lines_min, len: 0, room: 0, moved: 0, swept, layout: PhantomData })
     }
 
     /// Gives all memory back.
@@ -150,6 +152,14 @@ impl<L: Layout> Table<L> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// From now on it does not shrink to fewer lines than so many entries need. Half of the lines for half of the entries
+    /// are too few if those all have their homes in one half: who takes entries out in the order of their lines has to
+    /// say how many there were.
+    #[inline]
+    pub(crate) fn keep_room(&mut self, entries: usize) {
+        self.room = entries;
     }
 
     /// How many entries were moved from one slot to another since the beginning.

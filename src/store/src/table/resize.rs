@@ -97,14 +97,14 @@ impl<L: Layout> Table<L> {
     }
 
     /// Whether so many entries are more than this share of the slots of so many homes.
-    fn is_above(&self, percent: usize, homes: usize) -> bool {
-        self.len * 100 > percent * L::SLOTS * homes
+    fn is_above(entries: usize, percent: usize, homes: usize) -> bool {
+        entries * 100 > percent * L::SLOTS * homes
     }
 
     fn begin(&mut self) {
         let (lines, segment_lines) = (self.lines_end(), self.lines.of_segments(1));
         let segments = lines / segment_lines;
-        if self.is_above(LOAD_GROW_PERCENT, self.home_lines()) {
+        if Self::is_above(self.len, LOAD_GROW_PERCENT, self.home_lines()) {
             let to = match segments {
                 0 => (2 * lines).min(segment_lines),
                 _ => (segments + segments.div_ceil(GROW_SHARE)) * segment_lines,
@@ -117,7 +117,7 @@ impl<L: Layout> Table<L> {
             };
             let to = to.max(self.lines_min);
             let fewer = to - Self::SPARE;
-            if !self.is_above(LOAD_SHRINK_PERCENT, fewer) {
+            if !Self::is_above(self.len.max(self.room), LOAD_SHRINK_PERCENT, fewer) {
                 self.homes = Homes { split: 0, lower: fewer as u64, ..self.homes };
                 self.resize = Resize::Shrinking { next: 0, to };
             }
@@ -125,7 +125,7 @@ impl<L: Layout> Table<L> {
     }
 
     fn gather(&mut self, region: &mut Region, from: usize, to: usize) {
-        if !self.is_above(LOAD_SHRINK_PERCENT, self.home_lines()) {
+        if !Self::is_above(self.len, LOAD_SHRINK_PERCENT, self.home_lines()) {
             // It waited for a segment until it needed none any more.
             self.lines.shrink(region, from);
             self.resize = Resize::Steady;
