@@ -147,9 +147,9 @@ fn wrong_files_are_refused_with_the_line() {
         ("[[group]]\nname = 'a'\nmemory = '1k'", 3, ["memory of group \"a\" = \"1k\"", "write 1KiB"]),
         ("[[group]]\nname = 'a'\nmemory = '101%'", 3, ["it is more than 100%", "such as 25%"]),
         (
-            "[[group]]\nname = 'a'\nmemory = '1MiB'\npolicy = 'arc'",
+            "[[group]]\nname = 'a'\nmemory = '1MiB'\npolicy = 'best'",
             4,
-            ["policy of group \"a\"", "choose one of lru, two_q"],
+            ["policy of group \"a\"", "choose one of fifo, lru, two_q"],
         ),
         ("[[group]]\nname = 'a'\nmemory = '1MiB'\nttl = '10'", 4, ["ttl of group \"a\"", "such as 500ms or 10m"]),
         (
