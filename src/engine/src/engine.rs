@@ -20,7 +20,9 @@ use crate::groups::Groups;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
+use crate::peers::Peers;
 use crate::records;
+use crate::scatter::Scatter;
 use crate::waiting::{Awaited, Late, Waiting};
 use crate::{Counters, EngineError, Ticket};
 
@@ -80,8 +82,10 @@ pub struct Engine<H: RemovalHook = NoHook> {
     /// The keys of the part that is being sent.
     pub(crate) key_spans: Vec<Span>,
     pub(crate) write_spans: Vec<WriteSpan>,
-    /// How many keys each shard has of the request that is being scattered, and where they begin in its order.
-    pub(crate) shard_keys: Vec<u32>,
+    pub(crate) scatter: Scatter,
+    pub(crate) peers: Peers,
+    /// The greatest epoch that another node has named.
+    pub(crate) newest_epoch: u64,
     /// Tickets of requests from other shards.
     pub(crate) on_behalf: Vec<OnBehalf>,
     /// What was gathered and answered at once last; its reply may still be looked at.
@@ -121,14 +125,15 @@ impl<H: RemovalHook> Engine<H> {
             let budget_bytes = budgets.share(group.budget_bytes);
             hashes.push((name, store.create_group(GroupSettings { hash_seed: hash, budget_bytes, ..group })?, hash));
         }
-        let local = Local {
+        let mut local = Local {
             store,
             groups: Groups::new(hashes.into_iter())?,
             budgets,
-            topology,
+            topology: Arc::clone(&topology),
             node: Some(node),
             shard,
             shards,
+            first_targets: Vec::new(),
             counters: Counters::default(),
             node_id,
             server,
@@ -136,6 +141,9 @@ impl<H: RemovalHook> Engine<H> {
             placed: Vec::new(),
             last: Last::default(),
         };
+        let mut peers = Peers::new(key_hash(local.node_id.as_bytes(), u64::from(shard)));
+        peers.set_topology(&topology, Some(node));
+        local.set_topology(topology);
         Ok(Self {
             local,
             mesh: Mesh::new(shards),
@@ -143,7 +151,9 @@ impl<H: RemovalHook> Engine<H> {
             decoder: Scratch::new(limits),
             key_spans: Vec::new(),
             write_spans: Vec::new(),
-            shard_keys: Vec::new(),
+            scatter: Scatter::default(),
+            peers,
+            newest_epoch: 0,
             on_behalf: Vec::new(),
             answered_now: None,
             timeout_ms_default,
@@ -180,7 +190,7 @@ impl<H: RemovalHook> Engine<H> {
     #[inline]
     pub fn submit(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
         if request.forwarded {
-            return Submission::Done(self.local.execute(request, now_ms));
+            return self.submit_forwarded(request, now_ms);
         }
         match Subject::of(&request.command) {
             Subject::Key(key) => {
@@ -191,7 +201,7 @@ impl<H: RemovalHook> Engine<H> {
                 match self.local.route(hash) {
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
-                    Route::Node(_) => Submission::Done(self.local.wrong_owner(hash)),
+                    Route::Node(place) => self.forward(place, request, hash, now_ms),
                 }
             }
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
@@ -224,7 +234,8 @@ impl<H: RemovalHook> Engine<H> {
 
     /// When [`Engine::wake`] is to be called at the latest, in ms since the Unix epoch.
     pub fn next_wake_ms(&self) -> Option<u64> {
-        self.waiting.next_deadline_ms()
+        let (late, due) = (self.waiting.next_deadline_ms(), self.peers.next_due_ms());
+        late.into_iter().chain(due).min()
     }
 
     /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
@@ -243,6 +254,9 @@ impl<H: RemovalHook> Engine<H> {
                     answer(ticket, &Reply::Failed(late));
                 }
             }
+        }
+        if self.peers.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.wake_peers(now_ms, &mut answer);
         }
     }
 
@@ -268,8 +282,8 @@ impl<H: RemovalHook> Engine<H> {
             let (node_id, epoch, shards) = (local.node_id.clone(), topology.epoch(), local.shards);
             return Err(EngineError::OtherShards { node_id, epoch, claimed, shards });
         }
-        local.node = node;
-        local.topology = topology;
+        self.peers.set_topology(&topology, node);
+        local.set_topology(topology);
         Ok(())
     }
 
@@ -329,9 +343,9 @@ impl<H: RemovalHook> Engine<H> {
         self.local.store.hook_mut()
     }
 
-    /// How many requests were passed on to other shards and are not answered; those whose ticket is no more count.
+    /// How many requests other shards and nodes have not answered; those whose ticket is no more count.
     pub fn unanswered(&self) -> usize {
-        self.mesh.unanswered()
+        self.mesh.unanswered() + self.peers.unanswered()
     }
 
     /// Walks everything.
@@ -347,8 +361,12 @@ impl<H: RemovalHook> Engine<H> {
         self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
         // By ticket, because parts outlive tickets that are cancelled or too late.
         let mut parts = BTreeMap::new();
-        for part in self.mesh.parts() {
-            *parts.entry((part.ticket.index(), part.ticket.generation())).or_insert(0) += 1;
+        self.peers.validate(&self.waiting);
+        let forwarded = self.peers.requests();
+        let forwarded =
+            forwarded.flat_map(|request| [request.ticket].into_iter().chain(request.others.iter().copied()));
+        for ticket in self.mesh.parts().map(|part| part.ticket).chain(forwarded) {
+            *parts.entry((ticket.index(), ticket.generation())).or_insert(0) += 1;
         }
         for ticket in self.waiting.tickets() {
             if let Some(missing) = self.waiting.missing(ticket) {

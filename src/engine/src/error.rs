@@ -85,3 +85,20 @@ pub(crate) enum BatchError {
     #[error("the reply with id {id:#x} does not fit its request: {reason}")]
     Mismatch { id: u64, reason: &'static str },
 }
+
+/// What is wrong with a response from another node. Its connection is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct LinkError(#[from] BatchError);
+
+impl LinkError {
+    pub(crate) fn mismatch(id: u64, reason: &'static str) -> Self {
+        Self(BatchError::Mismatch { id, reason })
+    }
+}
+
+impl From<Malformed> for LinkError {
+    fn from(malformed: Malformed) -> Self {
+        Self(malformed.into())
+    }
+}

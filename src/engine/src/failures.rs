@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use larder_protocol::{Failure, Status};
 use larder_store::StoreError;
 
-use crate::limits::{RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
+use crate::limits::{LINK_BACKOFF_MS_MIN, RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
 
 static EXISTS: Failure = Failure::new(Status::Exists, "the key is there");
 static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
@@ -24,6 +24,33 @@ pub(crate) static WATCHERS: Failure = Failure {
     status: Status::Overloaded,
     message: Cow::Borrowed("this shard has 16 watchers, as many as may be; end one of them, or try again"),
     retry_after_ms: WATCH_RETRY_AFTER_MS,
+};
+pub(crate) static PEER_OVERLOADED: Failure = Failure {
+    status: Status::Overloaded,
+    message: Cow::Borrowed("too much waits between the node that was asked and the key's; not executed, try again"),
+    retry_after_ms: RETRY_AFTER_MS,
+};
+pub(crate) static UNREACHABLE: Failure = Failure {
+    status: Status::Unavailable,
+    message: Cow::Borrowed(
+        "the node of the key cannot be reached; harmless to repeat, it is in the topology until its \
+        registration ends",
+    ),
+    retry_after_ms: LINK_BACKOFF_MS_MIN as u32,
+};
+pub(crate) static LOST: Failure = Failure::new(
+    Status::OutcomeUnknown,
+    "the node of the key is gone; it may have executed this: read before repeating",
+);
+pub(crate) static BEHIND: Failure = Failure {
+    status: Status::OwnerUnsure,
+    message: Cow::Borrowed("this node does not know the ring yet by which it was asked; not executed, try again"),
+    retry_after_ms: RETRY_AFTER_MS,
+};
+pub(crate) static UNPROVEN: Failure = Failure {
+    status: Status::OwnerUnsure,
+    message: Cow::Borrowed("this node cannot prove that it owns the key; not executed, try again"),
+    retry_after_ms: RETRY_AFTER_MS,
 };
 pub(crate) static DEADLINE_EXCEEDED: Failure =
     Failure::new(Status::DeadlineExceeded, "no answer in time; harmless to repeat");
@@ -54,6 +81,7 @@ pub(crate) fn ready_made(status: Status, message: &str) -> Option<&'static Failu
         Status::NotANumber => &NOT_A_NUMBER,
         Status::OutOfRange => &OUT_OF_RANGE,
         Status::Overloaded => &OVERLOADED,
+        Status::OwnerUnsure => &UNPROVEN,
         _ => return None,
     };
     (failure.message == message).then_some(failure)

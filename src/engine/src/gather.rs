@@ -47,6 +47,29 @@ impl Gather {
         self.order[place as usize] as usize
     }
 
+    /// Lays down which keys are at the places from the beginning of `before` on, or at all places: by their numbers there.
+    pub(crate) fn arrange(&mut self, before: Option<Range<u32>>, indices: &[u32]) {
+        let Some(before) = before else { return self.order.extend_from_slice(indices) };
+        let positions: Vec<u32> = indices.iter().map(|index| self.order[(before.start + index) as usize]).collect();
+        self.order[before.start as usize..][..positions.len()].copy_from_slice(&positions);
+    }
+
+    /// Whether nothing is known of a key yet.
+    pub(crate) fn is_waiting(&self, position: usize) -> bool {
+        matches!(self.slots[position], Slot::Waiting { .. })
+    }
+
+    /// Whoever has these places of the order is gone, and may have executed what was sent.
+    pub(crate) fn lose(&mut self, order: Range<u32>, was_sent: bool) {
+        for place in order {
+            let position = self.position(place);
+            if let Slot::Waiting { idempotent } = self.slots[position] {
+                let is_harmless = idempotent || !was_sent;
+                self.fail(position, if is_harmless { Status::Unavailable } else { Status::OutcomeUnknown });
+            }
+        }
+    }
+
     pub(crate) fn fail(&mut self, position: usize, status: Status) {
         self.slots[position] = Slot::Failed(status);
     }

@@ -35,6 +35,30 @@ pub const BATCH_HEADER_BYTES: usize = 8;
 /// they are bounded by the credits and bytes of their requests (at most 24 bytes for each, or 13 per key of several). A get_and_touch
 /// cannot be taken back once executed, so its value passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
+/// Most requests of one shard that one shard of another node has not answered; more are refused with OVERLOADED.
+pub const LINK_CREDITS: usize = 4 << 10;
+/// Most bytes of unanswered requests per link. A single request above it passes when nothing else is unanswered.
+pub const LINK_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of requests of one shard that other nodes have not answered, over all links.
+pub const PEERS_BYTES_MAX: usize = 64 << 20;
+/// How long a link that was lost refuses requests at once, in ms: from half of this, twice as long after each failure,
+/// up to [`LINK_BACKOFF_MS_MAX`].
+pub const LINK_BACKOFF_MS_MIN: u64 = 20;
+/// See [`LINK_BACKOFF_MS_MIN`].
+pub const LINK_BACKOFF_MS_MAX: u64 = 1_000;
+/// A link that answers nothing for so long although it was asked is given up, in ms.
+pub const LINK_SILENCE_MS: u64 = 3_000;
+/// How often links are looked at for that, in ms.
+pub const LINK_CHECK_MS: u64 = LINK_SILENCE_MS / 4;
+/// After how many ms a request is tried again that its owner refused because it is not sure, or before it knows the ring
+/// by which it is the owner.
+pub const TRY_AGAIN_MS: u64 = 5;
+/// How often a request is sent to another owner because the one before was none.
+pub const REROUTES_MAX: u32 = 1;
+/// Requests that are routed again in one call of `wake`.
+pub const ROUTED_AGAIN_MAX: usize = 1 << 10;
+/// Most empty buffers for frames that are kept for reuse, up to [`KEPT_BYTES_MAX`] each.
+pub const FRAMES_KEPT_MAX: usize = 256;
 /// Most requests of one shard that wait for others; more are refused with OVERLOADED.
 pub const WAITING_MAX: usize = 64 << 10;
 /// Most bytes of values that unfinished get_many requests of one shard hold. A key whose value does not fit is
@@ -85,6 +109,8 @@ const _: () = assert!(
     "the keys of a step fit into an answer, those that lie together with the last included"
 );
 const _: () = assert!(WATCHERS_MAX == 16, "who is refused is told this number, and so does the protocol");
+const _: () = assert!(PEERS_BYTES_MAX >= LINK_BYTES_MAX && WAITING_MAX >= LINK_CREDITS);
+const _: () = assert!(LINK_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other node");
 const _: () = assert!(ALTERATIONS_MAX < LANE_CREDITS, "the administrator can ask for all of them");
 const _: () = assert!(LANE_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other shard");
 const _: () = assert!(WAITING_MAX >= LANE_CREDITS, "a lane's credits can be used up");

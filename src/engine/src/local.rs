@@ -10,7 +10,7 @@ use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::{
     Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
 };
-use larder_ring::{NodeIndex, Topology, key_hash};
+use larder_ring::{NodeIndex, Place, Topology, key_hash};
 use larder_store::{Handle, Key, RemovalHook, Store, StoreError};
 
 use crate::Counters;
@@ -29,7 +29,7 @@ pub(crate) enum Route {
     /// To another shard of this node.
     Shard(u16),
     /// To another node.
-    Node(NodeIndex),
+    Node(Place),
 }
 
 /// A key of a multi-key request, placed.
@@ -49,6 +49,8 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) node: Option<NodeIndex>,
     pub(crate) shard: u16,
     pub(crate) shards: u16,
+    /// Who may have keys, by number: the shards of this node, and from these numbers on those of each node.
+    pub(crate) first_targets: Vec<usize>,
     pub(crate) counters: Counters,
     pub(crate) node_id: String,
     pub(crate) server: String,
@@ -87,12 +89,24 @@ impl Default for Last {
 }
 
 impl<H: RemovalHook> Local<H> {
+    /// Routes by this topology from now on.
+    pub(crate) fn set_topology(&mut self, topology: Arc<Topology>) {
+        self.node = topology.index_of(&self.node_id);
+        self.first_targets.clear();
+        let mut first = usize::from(self.shards);
+        for node in topology.nodes() {
+            self.first_targets.push(first);
+            first += usize::from(node.shards);
+        }
+        self.topology = topology;
+    }
+
     /// Where a key belongs.
     #[inline]
     pub(crate) fn route(&self, hash: u64) -> Route {
         let place = self.topology.place(hash);
         if Some(place.node) != self.node {
-            Route::Node(place.node)
+            Route::Node(place)
         } else if place.shard == self.shard {
             Route::Here
         } else {
@@ -100,14 +114,14 @@ impl<H: RemovalHook> Local<H> {
         }
     }
 
-    /// Finds out where each key belongs; says whether other shards of this node have some.
+    /// Finds out where each key belongs; says whether other shards or nodes have some.
     pub(crate) fn place(&mut self, many: &Many<'_>, group: Group) -> bool {
         self.placed.clear();
         let mut others = false;
         for position in 0..many.len() {
             let hash = key_hash(many.key(position), group.hash);
             let route = self.route(hash);
-            others |= matches!(route, Route::Shard(_));
+            others |= route != Route::Here;
             self.placed.push(Placed { hash, route });
         }
         others

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 use core::mem;
+use core::ops::Range;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::{Body, Response, decode_request, decode_response, encode_response};
@@ -182,7 +183,7 @@ impl<H: RemovalHook> Engine<H> {
                 return self.take_answer(ticket, id, &reply, answer);
             }
             Awaited::Keys(gather) => {
-                let overloaded = fill(gather, gathers, part, &response).map_err(mismatch)?;
+                let overloaded = fill(gather, gathers, &part.order, &response, |_| false).map_err(mismatch)?;
                 self.local.counters.overloaded += overloaded;
                 gather.missing -= 1;
             }
@@ -227,9 +228,12 @@ impl<H: RemovalHook> Engine<H> {
 
 /// The reply that another shard's response to a request that it alone has to execute is; `None`: it can be none.
 /// `failure` is a place for one that has to be made.
-fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<Reply<'a>> {
+pub(crate) fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<Reply<'a>> {
     match (response.status, &response.body) {
         (Status::Ok, Body::None) => Some(Reply::Done),
+        (Status::Ok, Body::Entry(entry)) => Some(Reply::Entry((*entry).into())),
+        (Status::Ok, &Body::Stored { version }) => Some(Reply::Stored { version }),
+        (Status::NotFound, Body::None) => Some(Reply::Miss),
         (Status::Ok, &Body::Number { value, version }) => Some(Reply::Number { value, version }),
         (Status::Ok, Body::Scan(scan)) => Some(Reply::Scan(scan)),
         (Status::Ok, Body::Altered(altered)) => Some(Reply::Altered(altered)),
@@ -245,26 +249,44 @@ fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<
     }
 }
 
-/// Takes the results of one part into a gather; how many of them had to be refused for want of room.
-fn fill(gather: &mut Gather, gathers: &mut Gathers, part: &Part, response: &Response<'_>) -> Result<u64, &'static str> {
+/// Takes the results of one part into a gather; how many of them had to be refused for want of room. Keys that wait on
+/// although they were refused are those for which `waits` says so.
+pub(crate) fn fill(
+    gather: &mut Gather,
+    gathers: &mut Gathers,
+    order: &Range<u32>,
+    response: &Response<'_>,
+    mut waits: impl FnMut(Status) -> bool,
+) -> Result<u64, &'static str> {
     let mut overloaded = 0;
+    let mut fail = |gather: &mut Gather, place: u32, status: Status| {
+        let position = gather.position(place);
+        if gather.is_waiting(position) && !waits(status) {
+            gather.fail(position, status);
+        }
+    };
     match &response.body {
-        Body::Entries(entries) if gather.reads && entries.len() == part.order.len() => {
-            for (place, found) in part.order.clone().zip(entries.iter()) {
-                let position = gather.position(place);
+        Body::Entries(entries) if gather.reads && entries.len() == order.len() => {
+            for (place, found) in order.clone().zip(entries.iter()) {
                 match found {
-                    Ok(found) => overloaded += u64::from(gathers.found(gather, position, found.into())),
-                    Err(status) => gather.fail(position, status),
+                    Ok(found) => {
+                        let position = gather.position(place);
+                        overloaded += u64::from(gathers.found(gather, position, found.into()));
+                    }
+                    Err(status) => fail(gather, place, status),
                 }
             }
         }
-        Body::Outcomes(outcomes) if !gather.reads && outcomes.len() == part.order.len() => {
-            for (place, outcome) in part.order.clone().zip(outcomes.iter()) {
-                gather.change(gather.position(place), outcome);
+        Body::Outcomes(outcomes) if !gather.reads && outcomes.len() == order.len() => {
+            for (place, outcome) in order.clone().zip(outcomes.iter()) {
+                match outcome {
+                    Ok(_) => gather.change(gather.position(place), outcome),
+                    Err(status) => fail(gather, place, status),
+                }
             }
         }
         Body::None if !matches!(response.status, Status::Ok | Status::NotFound) => {
-            gather.fail_all(part.order.clone(), response.status);
+            order.clone().for_each(|place| fail(gather, place, response.status));
         }
         _ => return Err("it does not answer the keys of its part"),
     }

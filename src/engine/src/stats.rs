@@ -12,6 +12,8 @@ pub struct Counters {
     pub requests: u64,
     /// Of those, the ones that another shard passed on.
     pub cross_core: u64,
+    /// Requests, or parts of multi-key requests, that this shard sent to other nodes.
+    pub forwarded: u64,
     /// Requests, or parts of multi-key requests, that this shard refused with OVERLOADED.
     pub overloaded: u64,
     /// Requests that this shard had passed on and that ran out of time.

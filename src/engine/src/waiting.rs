@@ -1,6 +1,7 @@
 //! Who waits for other shards, and until when.
 
 use alloc::boxed::Box;
+use core::mem;
 
 use larder_protocol::native::generated::{AlteredGroup, StatsResult};
 
@@ -105,6 +106,20 @@ impl Waiting {
     pub(crate) fn await_instead(&mut self, ticket: Ticket, awaited: Awaited) {
         let (what, ..) = self.awaited(ticket).expect("the ticket was just given");
         *what = awaited;
+    }
+
+    /// The gather that the ticket waits for, to be given back with [`Waiting::await_instead`]; `None`: the ticket's time
+    /// was up, or it was cancelled.
+    pub(crate) fn take_gather(&mut self, ticket: Ticket) -> Option<Box<Gather>> {
+        match mem::replace(&mut self.waiters.value_mut(ticket.0)?.what, Awaited::Reply) {
+            Awaited::Keys(gather) => Some(gather),
+            other => unreachable!("{ticket:?} waits for {other:?}, not for keys"),
+        }
+    }
+
+    /// Whether asking again for what the ticket waits for does no harm.
+    pub(crate) fn is_idempotent(&self, ticket: Ticket) -> bool {
+        self.waiters.value(ticket.0).is_none_or(|waiter| waiter.idempotent)
     }
 
     /// Takes back a ticket, to be answered with what was awaited; `None`: its time was up, or it was cancelled.

@@ -4,6 +4,7 @@ mod ahead;
 mod allocations;
 mod alter;
 mod deadlines;
+mod forwarding;
 mod harness;
 mod history;
 mod lanes;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use larder_engine::{Engine, EngineError};
 use larder_protocol::{Command, Expiry, Request, Status};
-use larder_ring::{Node, Topology, group_hash};
+use larder_ring::{Node, Place, Topology, group_hash};
 use larder_store::NoHook;
 
-use crate::harness::{Batch, NODE, OwnedReply, World, WorldSettings, alone, set, settings};
+use crate::harness::{Batch, NODE, OwnedReply, START_MS, World, WorldSettings, alone, set, settings};
 
 fn request(command: Command<'_>) -> Request<'_> {
     Request { id: 7, epoch: 0, group: 0, timeout_ms: 0, forwarded: false, command }
@@ -51,54 +51,41 @@ fn the_default_group_has_two_names_and_groups_are_apart() {
     assert_eq!(groups, [("default", group_hash("default", 0)), ("scores", group_hash("scores", 0))]);
 }
 
+/// A request of another node goes on to the shard that has the key, but never to a third node.
 #[test]
-fn a_forwarded_request_is_never_passed_on() {
-    let mut world = World::new(3, WorldSettings::default());
-    let (own, far) = (world.key_of(0, "own"), world.key_of(1, "far"));
-    let forwarded = |command| Request { forwarded: true, ..request(command) };
-    let (status, message) = failure(world.submit_request(0, forwarded(set(&far, b"v"))).unwrap());
+fn a_forwarded_request_is_never_forwarded() {
+    let two = Arc::new(Topology::new(0, 5, vec![node(NODE, 2), node("other", 3)]).unwrap());
+    let mut world = World::new(3, WorldSettings { shards: 2, ..WorldSettings::default() });
+    let forwarded = |command| Request { forwarded: true, epoch: 5, ..request(command) };
+    let behind = failure(world.submit_request(0, forwarded(set(b"k", b"v"))).unwrap());
+    assert_eq!(behind.0, Status::OwnerUnsure, "it knows the ring of epoch 1");
+    for engine in &mut world.engines {
+        engine.set_topology(Arc::clone(&two)).unwrap();
+    }
+    let (theirs, own, far) = (key_in(&two, ("other", 0)), key_in(&two, (NODE, 0)), key_in(&two, (NODE, 1)));
+    let (status, message) = failure(world.submit_request(0, forwarded(set(&theirs, b"v"))).unwrap());
     assert_eq!(status, Status::WrongOwner);
-    assert!(message.contains("shard 1") && message.contains(NODE) && message.contains("127.0.0.1:7400"), "{message}");
+    assert!(message.contains("\"other\"") && message.contains("other.example:7400"), "{message}");
     assert!(matches!(world.submit_request(0, forwarded(set(&own, b"v"))), Ok(OwnedReply::Stored(_))));
-    let batch = Batch::of_keys([&far, &own]);
-    let reply = world.submit_request(0, forwarded(batch.delete())).unwrap();
-    assert_eq!(reply, OwnedReply::Outcomes(vec![Err(Status::WrongOwner), Ok(0)]));
+    let crossing = world.submit_request(0, forwarded(set(&far, b"v"))).unwrap_err();
+    assert!(matches!(world.wait(0, crossing), OwnedReply::Stored(_)));
+    let batch = Batch::of_keys([&theirs, &own, &far]);
+    let deleted = world.submit_request(0, forwarded(batch.delete())).unwrap_err();
+    assert_eq!(world.wait(0, deleted), OwnedReply::Outcomes(vec![Err(Status::WrongOwner), Ok(0), Ok(0)]));
     let stats = match world.submit_request(0, forwarded(Command::Stats)).unwrap() {
         OwnedReply::Stats(stats) => stats,
         other => panic!("{other:?}"),
     };
     assert_eq!(stats.shards.len(), 1, "of the shard that was asked");
-    assert_eq!(world.engines[0].next_batch(), None);
+    assert_eq!(world.engines[0].next_link_output(START_MS), None);
 }
 
-#[test]
-fn keys_of_another_node_are_refused_with_its_address() {
-    let two = Arc::new(Topology::new(0, 5, vec![node(NODE, 2), node("other", 3)]).unwrap());
-    let mut world = World::new(4, WorldSettings { shards: 2, ..WorldSettings::default() });
-    for engine in &mut world.engines {
-        engine.set_topology(Arc::clone(&two)).unwrap();
-    }
-    assert_eq!(world.engines[0].epoch(), 5);
+/// The first key whose owner is this shard.
+fn key_in(topology: &Topology, (node, shard): (&str, u16)) -> Vec<u8> {
+    let node = topology.index_of(node).unwrap();
     let hash = |key: &[u8]| larder_ring::key_hash(key, group_hash("default", 0));
-    let keys: Vec<_> = (0..200).map(|number| format!("key {number}").into_bytes()).collect();
-    let is_ours = |key: &[u8]| Some(two.owner(hash(key))) == two.index_of(NODE);
-    let (ours, theirs): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| is_ours(key));
-    assert!(ours.len() > 50 && theirs.len() > 50);
-    let (status, message) = failure(world.ask(0, Command::Get { key: &theirs[0] }));
-    assert_eq!(status, Status::WrongOwner);
-    assert!(message.contains("\"other\"") && message.contains("other.example:7400"), "{message}");
-    match world.ask(0, Batch::of_values(keys.iter().map(|key| (key, "v"))).set()) {
-        OwnedReply::Outcomes(outcomes) => {
-            for (key, outcome) in keys.iter().zip(outcomes) {
-                assert_eq!(outcome.map(|_| ()), if is_ours(key) { Ok(()) } else { Err(Status::WrongOwner) });
-            }
-        }
-        other => panic!("{other:?}"),
-    }
-    let without = Arc::new(Topology::new(0, 6, vec![node("other", 3)]).unwrap());
-    world.engines[0].set_topology(without).unwrap();
-    assert_eq!(failure(world.ask(0, Command::Get { key: &ours[0] })).0, Status::WrongOwner, "we are in it no more");
-    world.validate();
+    let mut keys = (0..).map(|number| format!("key {number}").into_bytes());
+    keys.find(|key| topology.place(hash(key)) == Place { node, shard }).unwrap()
 }
 
 #[test]

@@ -61,12 +61,28 @@ impl Source {
         Source::fixed(listed.iter().enumerate().map(member).collect(), &id, cluster_seed)
     }
 
-    /// The topology to start with.
-    pub fn initial(&self) -> Arc<Topology> {
+    /// A node has said how many shards it has: the topology with that, if it is news. Of one that is in no list, or
+    /// cannot have so many, nothing is heard.
+    pub fn heard(&mut self, id: &str, shards: u32) -> Option<Arc<Topology>> {
+        let shards = u16::try_from(shards).ok()?;
+        let index = self.topology.index_of(id).filter(|index| *index != self.own)?;
+        let mut nodes = self.topology.nodes().to_vec();
+        let node = &mut nodes[usize::from(index.0)];
+        if core::mem::replace(&mut node.shards, shards) == shards {
+            return None;
+        }
+        let topology = Topology::new(self.topology.cluster_seed(), EPOCH, nodes).ok()?;
+        debug_assert_eq!(topology.digest(), self.topology.digest(), "shards are no matter of the ring");
+        self.topology = Arc::new(topology);
+        Some(self.current())
+    }
+
+    /// The topology of now: the one to start with, until a node was heard of.
+    pub fn current(&self) -> Arc<Topology> {
         Arc::clone(&self.topology)
     }
 
-    /// This node in [`Source::initial`].
+    /// This node in [`Source::current`].
     pub fn own(&self) -> NodeIndex {
         self.own
     }

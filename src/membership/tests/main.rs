@@ -14,7 +14,7 @@ fn refused(local: Local, entries: &[&str]) -> MembershipError {
 #[test]
 fn single_node_is_its_address_unless_told_otherwise() {
     let source = Source::single(local(None, "127.0.0.1:7400"), 5).expect("possible");
-    let topology = source.initial();
+    let topology = source.current();
     topology.validate();
     assert_eq!((topology.epoch(), topology.cluster_seed(), topology.nodes().len()), (1, 5, 1));
     let own = topology.node(source.own());
@@ -22,7 +22,7 @@ fn single_node_is_its_address_unless_told_otherwise() {
 
     let told = Local { points: Some(512), ..local(Some("a"), "127.0.0.1:7400") };
     let source = Source::single(told, 5).expect("possible");
-    let own = source.initial().node(source.own()).clone();
+    let own = source.current().node(source.own()).clone();
     assert_eq!((own.id.as_str(), own.address.as_str(), own.points), ("a", "127.0.0.1:7400", 512));
 }
 
@@ -44,7 +44,7 @@ fn node_finds_itself_by_id_or_address() {
         (Local { points: Some(512), ..local(Some("c"), "h3:7400") }, "c", 512),
     ] {
         let source = Source::list(local.clone(), &entries, 7).expect("possible");
-        let topology = source.initial();
+        let topology = source.current();
         topology.validate();
         let own = topology.node(source.own());
         assert_eq!((own.id.as_str(), own.points), (id, points), "{local:?}");
@@ -62,12 +62,12 @@ fn all_nodes_of_a_list_have_one_ring() {
         let seed = random.u64(..);
         let mut entries: Vec<String> =
             (0..random.usize(1..12)).map(|index| format!("n{index}=h{index}:7400*{}", random.u32(1..5))).collect();
-        let first = Source::list(local(Some("n0"), "h0:7400"), &entries, seed).expect("possible").initial();
+        let first = Source::list(local(Some("n0"), "h0:7400"), &entries, seed).expect("possible").current();
         for index in 0..entries.len() {
             random.shuffle(&mut entries);
             let id = format!("n{index}");
             let source = Source::list(local(Some(&id), &format!("h{index}:7400")), &entries, seed).expect("possible");
-            let topology = source.initial();
+            let topology = source.current();
             assert_eq!(topology.node(source.own()).id, id, "round {round}");
             assert_eq!(
                 (topology.epoch(), topology.digest()),
@@ -121,4 +121,17 @@ fn list_that_is_no_list() {
     let error = refused(local(None, "h:1"), &["h:1", "h:1*2"]);
     let expected = "peers: entries \"h:1\" and \"h:1*2\" have the same id \"h:1\": give each node an id of its own";
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_peer_says_how_many_shards_it_has() {
+    let mut source = Source::list(local(Some("a"), "h1:7400"), &["a=h1:7400", "b=h2:7400"], 0).unwrap();
+    let before = source.current();
+    assert_eq!(source.heard("b", 1), None, "that is what was assumed");
+    assert_eq!(source.heard("a", 9), None, "of itself a node knows better");
+    assert_eq!((source.heard("c", 2), source.heard("b", 70_000), source.heard("b", 0)), (None, None, None));
+    let after = source.heard("b", 4).unwrap();
+    let b = after.index_of("b").unwrap();
+    assert_eq!((after.node(b).shards, after.epoch(), after.digest()), (4, before.epoch(), before.digest()));
+    assert_eq!(source.heard("b", 4), None);
 }

@@ -254,7 +254,7 @@ statuses! {
     WrongOwner = 13,
     /// Cannot prove that it is the owner; not executed.
     OwnerUnsure = 14,
-    /// Stopping, or something needed is missing; not executed.
+    /// Stopping, or something needed is missing; not executed, or harmless to repeat.
     Unavailable = 15,
     /// Credentials missing or wrong.
     Unauthenticated = 16,

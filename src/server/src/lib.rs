@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod dialer;
 pub mod limits;
 pub mod listen;
 pub mod log;

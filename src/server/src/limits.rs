@@ -88,7 +88,15 @@ pub const BUFFERS_KEPT: usize = 64;
 /// See [`BUFFERS_KEPT`].
 pub const BUFFER_BYTES_KEPT_MAX: usize = 512 << 10;
 /// Control messages that can wait for one shard.
-pub const CONTROLS_MAX: usize = 16;
+pub const CONTROLS_MAX: usize = 64;
+/// After how long an order that finds no room is given again.
+pub const CONTROL_RETRY_MS: u64 = 1;
+/// Connections to other nodes that wait to be made; further ones fail at once and are tried again later.
+pub const DIALS_WAITING_MAX: usize = 1 << 10;
+/// Connections to other nodes that are being made at the same time; the others wait.
+pub const DIALS_AT_ONCE_MAX: usize = 128;
+/// How long making one may take, in ms, Hello included.
+pub const DIAL_TIMEOUT_MS: u64 = 1_000;
 /// Reports of one shard that can wait for the sidecar: each kind comes at most once.
 pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// Turns of a busy shard for which answers of a connection wait for those that other shards are at.

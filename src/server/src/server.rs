@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::{Clock, ClockError};
 use crate::config::{Config, Cores, Size};
+use crate::dialer::Dialer;
 use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
 use crate::listen::{ListenError, listen};
 use crate::mesh::{Port, mesh};
@@ -113,18 +114,23 @@ fn start(
     listeners: Vec<TcpListener>,
     signals: Signals,
 ) -> Result<(Crew, Sidecar), ServeError> {
-    let topology = Source::single(local(config), config.cluster_seed)?.initial();
+    let source = match config.peers.as_slice() {
+        [] => Source::single(local(config), config.cluster_seed)?,
+        peers => Source::list(local(config), peers, config.cluster_seed)?,
+    };
+    let topology = source.current();
     let ports = mesh(config.shards, LANE_BATCHES_MAX).map_err(system("open the doors of the shards"))?;
     let (sender, reports) = mpsc::channel(REPORTS_PER_SHARD_MAX * usize::from(config.shards));
     let admission = Arc::new(Admission::new(config.connections_max));
     let handover = Handover::new(ports[0].doors().clone());
     let has_own_core = usize::from(config.shards) <= config.cores.len();
-    let (mut plans, mut controls, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
-    for (port, listener) in ports.into_iter().zip(listeners) {
+    let doors = ports[0].doors();
+    let controls: Vec<_> = (0..config.shards).map(|shard| ControlLane::new(shard, Arc::clone(doors))).collect();
+    let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), source, controls.clone());
+    let (mut plans, mut heartbeats) = (Vec::new(), Vec::new());
+    for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {
         let shard = port.shard();
-        let lane = ControlLane::new(shard, port.doors().clone());
         let heartbeat = Arc::default();
-        controls.push(Arc::clone(&lane));
         heartbeats.push(Arc::clone(&heartbeat));
         plans.push(Plan {
             reactor: reactor(config, port, topology.clone(), clock.now_ms())?,
@@ -132,8 +138,9 @@ fn start(
             clock,
             admission: admission.clone(),
             handover: handover.clone(),
-            controls: lane,
+            controls: Arc::clone(&controls[usize::from(shard)]),
             reporter: Reporter::new(shard, sender.clone()),
+            dials,
             turns: heartbeat,
             has_own_core,
             patience: Patience { idle: config.idle_timeout, half_sent: config.half_sent_timeout },
@@ -147,6 +154,8 @@ fn start(
             .map_err(|why| ServeError::System { step: "start the executor of a shard", why })?;
         executors.push(executor);
     }
+    // It ends with the runtime.
+    tokio::spawn(dialer.run());
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
     Ok((Crew { executors, admission }, sidecar))
 }

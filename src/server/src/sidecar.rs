@@ -152,14 +152,14 @@ impl Sidecar {
         let begun = Instant::now();
         let reserve = Duration::from_millis(STOP_RESERVE_MS).min(self.stop_timeout / 2);
         let shards = self.shards.len();
-        self.order(Control::Stop);
+        self.order(|| Control::Stop);
         // When the time is up, what is left is cut off by the order to exit.
         let drained = count(&mut self.reports, shards, |news| matches!(news, News::Drained));
         or_signal(&mut self.signals, timeout_at(begun + self.stop_timeout - reserve, drained))
             .await
             .unwrap_or(Ok(0))?;
 
-        self.order(Control::Exit);
+        self.order(|| Control::Exit);
         let mut cut_off = 0;
         let mut exited = 0;
         let exiting = count(&mut self.reports, shards, |news| {
@@ -175,9 +175,9 @@ impl Sidecar {
         }
     }
 
-    fn order(&self, control: Control) {
+    fn order(&self, control: impl Fn() -> Control) {
         for (shard, lane) in self.shards.iter().enumerate() {
-            if !lane.send(control) {
+            if lane.send(control()).is_err() {
                 crate::log::line(format_args!("shard {shard} takes no orders: its control lane is full"));
             }
         }

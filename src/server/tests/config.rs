@@ -110,7 +110,10 @@ fn wrong_flags_are_refused_with_name_value_source_and_remedy() {
         (&["--memcache", "127.0.0.1:7411"], ["(from --memcache)", "leave it out, or write off"]),
         (&["--http", "127.0.0.1:7480"], ["(from --http)", "leave it out, or write off"]),
         (&["--etcd", "http://127.0.0.1:2379"], ["(from --etcd)", "leave it out"]),
-        (&["--peers", "10.0.0.1:7400,10.0.0.2:7400"], ["(from --peers)", "leave it out"]),
+        (
+            &["--peers", "10.0.0.1:7400,10.0.0.2:7400"],
+            ["(from --peers): this node is not among them", "add \"127.0.0.1:7400\""],
+        ),
         (
             &["--config", "/nowhere/larder.toml"],
             ["/nowhere/larder.toml (from --config): No such file", "name a readable"],
@@ -136,7 +139,7 @@ fn wrong_files_are_refused_with_the_line() {
         ("memory = 1.5", 1, ["a number with a fraction cannot be its value", "whole number"]),
         ("[listen]\nresp = \"0.0.0.0:7479\"", 2, ["not available in this version", "leave it out"]),
         ("[cluster]\netcd = [\"http://10.0.0.1:2379\"]", 2, ["not available in this version", "leave it out"]),
-        ("[cluster]\npeers = [\"a:1\"]", 2, ["not available in this version", "leave it out"]),
+        ("[cluster]\npeers = [\"a\"]", 2, ["cluster.peers = \"a\"", "write [id=]host:port[*weight] for each node"]),
         (
             "[[group]]\nname = 'a'\nmemory = 1000000\n[group.origin]\nkind = 'http'",
             4,

@@ -1,6 +1,7 @@
 //! The engines of one node in one thread, with virtual time: batches travel with seeded delays, in order within a lane
 //! and in any order across lanes, and shards may stall. Everything follows from the seed.
 
+mod cluster;
 mod owned;
 mod requests;
 
@@ -14,6 +15,7 @@ use larder_ring::{Node, Topology, group_hash, key_hash, shard};
 use larder_store::limits::MEMORY_BYTES_MIN;
 use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 
+pub(crate) use cluster::{Cluster, ring};
 pub(crate) use owned::{OwnedEntry, OwnedReply};
 pub(crate) use requests::{Batch, set, set_if};
 

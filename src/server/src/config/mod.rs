@@ -40,6 +40,8 @@ pub struct Config {
     pub node_id: String,
     /// The name of the cluster.
     pub cluster: String,
+    /// The members of the cluster, as `[id=]host:port[*weight]`, this node among them; empty: it is alone.
+    pub peers: Vec<String>,
     /// The seed of all hashes; the same on every node of a cluster.
     pub cluster_seed: u64,
     /// The cores that executors are pinned to, in ascending order, without repetition, at least one. Shard `i` runs on

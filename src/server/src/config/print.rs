@@ -65,7 +65,9 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         // Integers of TOML have 63 bits.
         Setting::Seed if i64::try_from(config.cluster_seed).is_err() => quoted(&config.cluster_seed.to_string()),
         Setting::Seed => config.cluster_seed.to_string(),
-        Setting::Etcd | Setting::Peers => return None,
+        Setting::Etcd => return None,
+        Setting::Peers if config.peers.is_empty() => return None,
+        Setting::Peers => toml::Value::from(config.peers.clone()).to_string(),
         Setting::ValueMax => quoted(&Size(u64::from(config.value_bytes_max)).to_string()),
         Setting::ConnectionsMax => config.connections_max.to_string(),
         Setting::RequestTimeout => quoted(&Milliseconds(u64::from(config.request_timeout_ms)).to_string()),

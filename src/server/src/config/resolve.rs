@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use larder_protocol::limits::{VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
-use larder_ring::{Node, SHARDS_MAX, StaticListError, StaticNode};
+use larder_ring::{Node, SHARDS_MAX, StaticListError, StaticNode, parse_static_list};
 
 use super::error::{ConfigError, Fault, Warning};
 use super::given::{Given, Source, Text};
@@ -42,7 +42,10 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     let listen = listen(given, insecure, &mut warnings)?;
     let advertise = given.parse(Setting::Advertise, advertise)?;
     let address = || advertise.clone().unwrap_or_else(|| listen.to_string());
-    let node_id = given.parse(Setting::NodeId, node_id)?.unwrap_or_else(address);
+    let peers = given.parse(Setting::Peers, peers)?.unwrap_or_default();
+    let node_id = given.parse(Setting::NodeId, node_id)?;
+    let node_id = node_id.or_else(|| id_in(&peers, &address())).unwrap_or_else(address);
+    check_is_in(given, &peers, &node_id, &address())?;
     let cluster = given.parse(Setting::Cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned());
     let cluster_seed = given.parse(Setting::Seed, number_of_any_base)?.unwrap_or(0);
 
@@ -58,6 +61,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     let config = Config {
         node_id,
         cluster,
+        peers,
         cluster_seed,
         cores,
         shards,
@@ -226,6 +230,36 @@ fn node_id(text: &str) -> Result<String, Fault> {
             Err(Fault::new("it cannot be the name of a node", remedy))
         }
     }
+}
+
+fn peers(text: &str) -> Result<Vec<String>, Fault> {
+    let entries: Vec<String> = text.split(',').map(|entry| entry.trim().to_owned()).collect();
+    match parse_static_list(&entries) {
+        Ok(_) => Ok(entries),
+        Err(error) => Err(Fault::new(error.to_string(), "write [id=]host:port[*weight] for each node, with commas")),
+    }
+}
+
+/// Whether a node is in a list, by id and address.
+fn check_is_in(given: &Given, peers: &[String], node_id: &str, address: &str) -> Result<(), ConfigError> {
+    let refuse = |problem: &str| {
+        let entry = if node_id == address { address.to_owned() } else { format!("{node_id}={address}") };
+        let remedy = format!("add {entry:?}, or set --node-id and --advertise to what one of them says");
+        Err(given.refuse(Setting::Peers, peers.join(","), Fault::new(problem, remedy)))
+    };
+    let mut nodes = peers.iter().filter_map(|entry| StaticNode::parse(entry).ok());
+    match nodes.find(|node| node.id == node_id || node.address.eq_ignore_ascii_case(address)) {
+        None if !peers.is_empty() => refuse("this node is not among them"),
+        Some(node) if node.id != node_id => refuse("this node has another id there"),
+        Some(node) if !node.address.eq_ignore_ascii_case(address) => refuse("this node has another address there"),
+        _ => Ok(()),
+    }
+}
+
+/// The id that a list has for the node with this address.
+fn id_in(peers: &[String], address: &str) -> Option<String> {
+    let nodes = peers.iter().filter_map(|entry| StaticNode::parse(entry).ok());
+    nodes.into_iter().find(|node| node.address.eq_ignore_ascii_case(address)).map(|node| node.id)
 }
 
 fn cluster(text: &str) -> Result<String, Fault> {

@@ -208,7 +208,7 @@ impl Setting {
                 flag: "peers",
                 environment: "LARDER_PEERS",
                 value: "ADDR,ADDR",
-                meaning: "Fixed list of the members of the cluster",
+                meaning: "All members of the cluster, this node too: [id=]host:port[*weight]",
                 default: "none",
             },
         ),
@@ -293,7 +293,7 @@ impl Setting {
     /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
     /// refused unless it is switched off.
     pub fn is_available(self) -> bool {
-        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http | Setting::Etcd | Setting::Peers)
+        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http | Setting::Etcd)
     }
 
     /// Whether `off` is a value.

@@ -1,5 +1,7 @@
 //! The connections of one shard, and what is kept for each.
 
+use larder_engine::LinkId;
+
 use super::dialect::Dialect;
 use crate::limits::OUTPUT_BYTES_PAUSE;
 
@@ -41,6 +43,8 @@ pub(super) struct Connection {
     pub(super) first_waiter: u32,
     /// How many watches it has.
     pub(super) watches: u32,
+    /// Requests go out on it and answers come in, for this link of the engine.
+    pub(super) link: Option<LinkId>,
     /// No more bytes will come: the peer has said so, or the server stops. What has come is answered.
     pub(super) ended: bool,
     /// Nothing behind what was processed can be trusted. What was asked before is answered.
@@ -60,10 +64,22 @@ impl Connection {
             pending: 0,
             first_waiter: NO_WAITER,
             watches: 0,
+            link: None,
             ended: false,
             broken: false,
             listed: false,
         }
+    }
+
+    /// It carries requests of ours from now on.
+    pub(super) fn make_link(&mut self, link: LinkId) {
+        (self.home, self.link) = (Home::Here, Some(link));
+    }
+
+    /// What a link has to send is of use no more, and neither is what it receives.
+    pub(super) fn give_up(&mut self) {
+        (self.link, self.broken) = (None, true);
+        (self.input, self.output) = (Vec::new(), Vec::new());
     }
 
     /// Bytes that are to be sent.
@@ -83,9 +99,10 @@ impl Connection {
         matches!(self.home, Home::Elsewhere(_))
     }
 
-    /// Whether bytes from the peer are of use.
+    /// Whether bytes from the peer are of use. Those of a link always are: were they left because much is to be sent,
+    /// two nodes could wait for each other.
     pub(super) fn wants_input(&self) -> bool {
-        !self.ended && !self.broken && !self.is_paused()
+        !self.ended && !self.broken && (self.link.is_some() || !self.is_paused())
     }
 
     /// Whether there is nothing left to do but to close.

@@ -1,18 +1,30 @@
 //! What the sidecar and a shard say to each other.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
+use larder_engine::LinkId;
+use larder_ring::Topology;
 use tokio::sync::mpsc;
 
 use crate::limits::CONTROLS_MAX;
 use crate::mesh::Door;
 
 /// An order to a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Control {
+    /// The connection of a link to another node, or that it cannot be made.
+    Linked {
+        /// Which link.
+        link: LinkId,
+        /// The connection, on which Hello was said.
+        socket: Option<OwnedFd>,
+    },
+    /// Go by this topology from now on.
+    Topology(Arc<Topology>),
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,
     /// Close what is open and end.
@@ -55,9 +67,12 @@ impl ControlLane {
         Arc::new(Self { shard, queue: ArrayQueue::new(CONTROLS_MAX), doors })
     }
 
-    /// Gives an order, and wakes the shard. False if [`CONTROLS_MAX`] others wait: the shard does not run any more.
-    pub fn send(&self, control: Control) -> bool {
-        let sent = self.queue.push(control).is_ok();
+    /// Gives an order, and wakes the shard.
+    ///
+    /// # Errors
+    /// The order, if [`CONTROLS_MAX`] others wait.
+    pub fn send(&self, control: Control) -> Result<(), Control> {
+        let sent = self.queue.push(control);
         self.doors[usize::from(self.shard)].ring_control();
         sent
     }
@@ -203,10 +218,10 @@ mod tests {
         let doors: Arc<[Door]> = Arc::new([Door::new(1).expect("an event")]);
         let lane = ControlLane::new(0, doors);
         for _ in 0..CONTROLS_MAX {
-            assert!(lane.send(Control::Stop));
+            assert!(lane.send(Control::Stop).is_ok());
         }
-        assert!(!lane.send(Control::Exit));
-        assert_eq!(lane.receive(), Some(Control::Stop));
-        assert!(lane.send(Control::Exit));
+        assert!(matches!(lane.send(Control::Exit), Err(Control::Exit)));
+        assert!(matches!(lane.receive(), Some(Control::Stop)));
+        assert!(lane.send(Control::Exit).is_ok());
     }
 }

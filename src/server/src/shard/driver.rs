@@ -21,6 +21,7 @@ use super::reactor::Reactor;
 use super::ring::Ring;
 use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
+use crate::dialer::Dials;
 use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
     HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
@@ -42,6 +43,8 @@ pub struct Plan {
     pub controls: Arc<ControlLane>,
     /// Where news goes.
     pub reporter: Reporter,
+    /// Who makes connections to other nodes.
+    pub dials: Dials,
     /// Counts the turns of the shard; one comes every [`TICK_MS`] at least while it lives.
     pub turns: Arc<CachePadded<AtomicU64>>,
     /// Whether the shard has its core for itself, and may spin.
@@ -62,6 +65,7 @@ pub(super) async fn run(plan: Plan) {
         handover,
         controls,
         mut reporter,
+        dials,
         turns,
         has_own_core,
         patience,
@@ -69,7 +73,7 @@ pub(super) async fn run(plan: Plan) {
     } = plan;
     let opened = Ring::new(RING_SIZE).and_then(|ring| {
         let bell = Bell::new(&ring, reactor.port().door())?;
-        Ok((bell, Sockets::new(reactor, ring, listener, admission, handover, patience)?))
+        Ok((bell, Sockets::new(reactor, ring, listener, admission, handover, dials, patience)?))
     });
     let (bell, sockets) = match opened {
         Ok(opened) => opened,
@@ -170,7 +174,7 @@ impl Shard {
         if reactor.needs_turn() || reactor.next_wake_ms().is_some_and(|wake_ms| wake_ms <= now_ms) {
             let turn = reactor.turn(now_ms);
             messages = turn.worked;
-            self.sockets.take_listed();
+            self.sockets.take_listed(now_ms);
             if turn.control {
                 self.sockets.take_in(now_ms);
                 exit = self.obey(now_ms);
@@ -198,6 +202,12 @@ impl Shard {
     fn obey(&mut self, now_ms: u64) -> bool {
         while let Some(control) = self.controls.receive() {
             match control {
+                Control::Linked { link, socket } => self.sockets.linked(link, socket, now_ms),
+                Control::Topology(topology) => {
+                    if let Err(error) = self.sockets.reactor.set_topology(topology) {
+                        crate::log::line(format_args!("the topology stays as it is: {error}"));
+                    }
+                }
                 Control::Stop if self.stop == Stop::No => {
                     self.sockets.close_handover(now_ms);
                     self.sockets.close_listener();
@@ -214,6 +224,9 @@ impl Shard {
         if self.stop == Stop::Asked && self.sockets.is_listener_closed() {
             self.sockets.stop(now_ms);
             self.stop = Stop::Draining;
+        }
+        if self.stop == Stop::Draining && self.sockets.only_links_are_open() {
+            self.sockets.close_links();
         }
         if self.stop == Stop::Draining && self.sockets.open_count() == 0 {
             self.stop = Stop::Drained;

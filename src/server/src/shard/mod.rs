@@ -16,6 +16,7 @@ mod executor;
 mod handover;
 mod hello;
 mod holding;
+mod links;
 mod lookout;
 #[cfg(test)]
 mod moves;
@@ -35,6 +36,7 @@ pub use driver::Plan;
 pub use executor::{Executor, spawn};
 pub use handover::{Handover, Moved};
 pub use hello::Welcome;
+pub use links::{Dial, Target};
 pub use reactor::{ConnectionId, Parcel, Reactor, Turn};
 pub(crate) use ring::RingSize;
 pub use sockets::Patience;

@@ -133,10 +133,10 @@ fn one_that_cannot_move_is_served_where_it_is() {
         let told = answers(&mut reactors[0], id);
         assert_eq!(told.len(), 51);
         assert_eq!(told[0], (Status::Ok, Some(0)), "the Hello is answered first, and honestly");
-        reactors[0].ended(id);
+        reactors[0].ended(id, NOW_MS);
         assert!(reactors[0].is_finished(id));
         while reactors[0].next_listed().is_some() {}
-        reactors[0].closed(id);
+        reactors[0].closed(id, NOW_MS);
     }
     reactors.iter_mut().for_each(Reactor::validate);
 }
@@ -146,12 +146,12 @@ fn one_that_leaves_before_it_is_served_is_forgotten() {
     let mut reactors = reactors(2);
     let id = reactors[0].opened(Dialect::Native);
     reactors[0].received(id, &hello(PROTOCOL, Some(1)), NOW_MS);
-    reactors[0].ended(id);
+    reactors[0].ended(id, NOW_MS);
     assert!(!reactors[0].is_finished(id), "its Hello is not answered");
     let parcel = reactors[0].detach(id);
     let id = reactors[1].adopt(parcel, NOW_MS);
     assert_eq!(answers(&mut reactors[1], id), [(Status::Ok, Some(1))]);
     assert!(reactors[1].is_finished(id), "its end has moved with it");
-    reactors[1].closed(id);
+    reactors[1].closed(id, NOW_MS);
     reactors.iter_mut().for_each(Reactor::validate);
 }

@@ -3,14 +3,18 @@
 //! Whoever drives it (the sockets of a ring) hands in what a connection received, sends what it has for output, runs
 //! a turn when the mesh or the clock asks for one, and closes what is finished. Nothing here does I/O or waits.
 
-use larder_engine::{Backlog, Engine, Ticket, Watchers};
+use std::sync::Arc;
+
+use larder_engine::{Backlog, Engine, EngineError, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
+use larder_ring::Topology;
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
 use super::dialect::Dialect;
 use super::hello::Welcome;
+use super::links::Links;
 use super::requests::Parts;
 use super::waiters::Waiters;
 use super::watches::Watches;
@@ -29,20 +33,21 @@ static CLIENT_DOES_NOT_READ: Failure = Failure {
 /// The connections of one shard, its engine, and its ends of the mesh.
 #[derive(Debug)]
 pub struct Reactor {
-    engine: Engine<Watchers>,
+    pub(super) engine: Engine<Watchers>,
     port: Port,
     welcome: Welcome,
-    connections: Connections,
+    pub(super) connections: Connections,
     waiters: Waiters,
     watches: Watches,
+    pub(super) links: Links,
     scratch: Scratch,
     /// Memory for requests that are decoded ahead; empty between two calls.
     ahead: Ahead<'static>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     /// Connections that a turn had something for.
-    listed: Vec<ConnectionId>,
-    /// Requests or replies for other shards may lie in the engine.
-    unsent: bool,
+    pub(super) listed: Vec<ConnectionId>,
+    /// Requests or replies for other shards or nodes may lie in the engine.
+    pub(super) unsent: bool,
 }
 
 /// What a turn found.
@@ -85,6 +90,7 @@ impl Reactor {
             connections: Connections::default(),
             waiters: Waiters::default(),
             watches: Watches::default(),
+            links: Links::default(),
             scratch,
             ahead: Ahead::default(),
             buffers: Buffers::default(),
@@ -96,13 +102,24 @@ impl Reactor {
     /// A new connection.
     pub fn opened(&mut self, dialect: Dialect) -> ConnectionId {
         let id = self.connections.insert(dialect);
-        self.engine.counters_mut().connections = self.connections.len() as u64;
+        self.count_connections();
         id
     }
 
-    /// A connection is gone, or is to be: whatever it waits for is forgotten.
-    pub fn closed(&mut self, id: ConnectionId) {
-        self.remove(id);
+    /// A connection is gone, or is to be: whatever it waits for is forgotten, and what waits for it is answered.
+    pub fn closed(&mut self, id: ConnectionId, now_ms: u64) {
+        if let Some(link) = self.remove(id).link {
+            self.unlinked(link, now_ms);
+        }
+    }
+
+    /// The ring, and who is in it, changes.
+    ///
+    /// # Errors
+    /// This shard cannot be as the topology says; it keeps the one that it has.
+    pub fn set_topology(&mut self, topology: Arc<Topology>) -> Result<(), EngineError> {
+        self.unsent = true;
+        self.engine.set_topology(topology)
     }
 
     /// The shard that this connection is to be handed over to: its first request was a Hello that asks for that shard.
@@ -167,8 +184,12 @@ impl Reactor {
     }
 
     /// No more bytes will come from this connection: it is finished once everything is answered and sent.
-    pub fn ended(&mut self, id: ConnectionId) {
-        self.connections.at(id).ended = true;
+    pub fn ended(&mut self, id: ConnectionId, now_ms: u64) {
+        let connection = self.connections.at(id);
+        connection.ended = true;
+        if let Some(link) = connection.link {
+            self.link_ended(id, link, now_ms);
+        }
     }
 
     /// Hands over everything that is to be sent, so that it can lie still while it is; what comes up until it is given
@@ -207,10 +228,11 @@ impl Reactor {
         !connection.input.is_empty() && connection.wants_input()
     }
 
-    /// Whether a request of this connection is at another shard, or is answered for as long as it lasts.
+    /// Whether a request of this connection is at another shard, or is answered for as long as it lasts, or it is a link,
+    /// whose silence is ours.
     pub fn is_pending(&mut self, id: ConnectionId) -> bool {
         let connection = self.connections.at(id);
-        connection.pending > 0 || connection.watches > 0
+        connection.pending > 0 || connection.watches > 0 || connection.link.is_some()
     }
 
     /// Whether bytes from this connection are of use now. If not: leave them in the socket, which slows the client.
@@ -253,7 +275,7 @@ impl Reactor {
         }
         if worked {
             self.resume_listed(now_ms);
-            self.send();
+            self.send(now_ms);
         }
         self.tell_watches();
         Turn { worked, control }
@@ -300,6 +322,7 @@ impl Reactor {
         for id in ids {
             let connection = self.connections.at(id);
             self.waiters.validate(id, connection);
+            self.links.validate(id, connection);
             pending += connection.pending as usize;
             assert_eq!(connection.listed, self.listed.contains(&id), "listed if and only if on the list");
         }
@@ -316,14 +339,20 @@ impl Reactor {
         }
         self.listed.retain(|listed| *listed != id);
         self.buffers.give(core::mem::take(&mut connection.output));
-        self.engine.counters_mut().connections = self.connections.len() as u64;
+        if connection.link.is_none() {
+            self.count_connections();
+        }
         connection
+    }
+
+    pub(super) fn count_connections(&mut self) {
+        self.engine.counters_mut().connections = (self.connections.len() - self.links.open()) as u64;
     }
 
     /// Processes what waited, if the connection is not paused any more.
     fn resume(&mut self, id: ConnectionId, now_ms: u64) {
         let connection = self.connections.at(id);
-        if connection.input.is_empty() || connection.is_paused() {
+        if connection.input.is_empty() || connection.is_paused() && connection.link.is_none() {
             return;
         }
         let mut input = core::mem::take(&mut connection.input);
@@ -342,6 +371,9 @@ impl Reactor {
 
     /// Executes the requests at the beginning of `bytes` while the connection is not paused; returns their bytes.
     fn process(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) -> usize {
+        if let Some(link) = self.connections.at(id).link {
+            return self.take_responses(id, link, bytes, now_ms);
+        }
         let Self { engine, welcome, waiters, watches, scratch, unsent, .. } = self;
         let mut parts = Parts { engine, welcome, waiters, watches, scratch, unsent };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
@@ -371,9 +403,17 @@ impl Reactor {
         }
     }
 
-    /// Puts what is for other shards on their lanes.
-    fn send(&mut self) {
+    /// The engine, and what it takes to pass on what it answers.
+    pub(super) fn answers(&mut self) -> (&mut Engine<Watchers>, Answers<'_>) {
+        let Self { engine, connections, waiters, buffers, listed, .. } = self;
+        let epoch = engine.epoch();
+        (engine, Answers { epoch, connections, waiters, buffers, listed })
+    }
+
+    /// Puts what is for other shards on their lanes, and what is for other nodes on their links.
+    fn send(&mut self, now_ms: u64) {
         self.unsent = false;
+        self.drive_links(now_ms);
         while let Some(outgoing) = self.engine.next_batch() {
             self.port.push(outgoing.to, outgoing.lane, outgoing.batch);
         }
@@ -382,7 +422,7 @@ impl Reactor {
 }
 
 /// What it takes to give an answer of the engine to the connection that waits for it.
-struct Answers<'r> {
+pub(super) struct Answers<'r> {
     epoch: u64,
     connections: &'r mut Connections,
     waiters: &'r mut Waiters,
@@ -392,7 +432,7 @@ struct Answers<'r> {
 
 impl Answers<'_> {
     #[inline]
-    fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
+    pub(super) fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
         let id = self.waiters.owner(ticket);
         let connection = self.connections.at(id);
         let waiter = self.waiters.take(ticket, connection);

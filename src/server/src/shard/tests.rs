@@ -189,7 +189,7 @@ fn random_clients(shards: u16, steps: usize, seed: u64) {
             }
             _ if random.u32(0..50) == 0 => {
                 // Gone in the middle of whatever it was doing; its keys are not looked at again.
-                reactors[client.reactor].closed(client.id);
+                reactors[client.reactor].closed(client.id, NOW_MS);
                 let mut opened = Client::open(&mut reactors, name % usize::from(shards));
                 opened.model = std::mem::take(&mut clients[name].model);
                 opened.model.clear();
@@ -205,9 +205,9 @@ fn random_clients(shards: u16, steps: usize, seed: u64) {
     settle(&mut reactors, &mut clients, &mut random, seed);
     reactors.iter_mut().for_each(Reactor::validate);
     for client in clients {
-        reactors[client.reactor].ended(client.id);
+        reactors[client.reactor].ended(client.id, NOW_MS);
         assert!(reactors[client.reactor].is_finished(client.id), "seed {seed}: all is answered and sent");
-        reactors[client.reactor].closed(client.id);
+        reactors[client.reactor].closed(client.id, NOW_MS);
     }
     assert!(reactors.iter().all(|reactor| reactor.connections() == 0));
 }
@@ -340,7 +340,7 @@ fn what_follows_a_broken_frame_is_not_looked_at() {
     assert!(!reactor.is_finished(id), "they are on their way");
     reactor.sent(id, output, NOW_MS);
     assert!(reactor.is_finished(id) && reactor.is_broken(id));
-    reactor.closed(id);
+    reactor.closed(id, NOW_MS);
     let id = reactor.opened(Dialect::Native);
     reactor.received(id, &encoded(Command::Get { key: b"after" }), NOW_MS);
     let output = reactor.take_output(id).expect("an answer");

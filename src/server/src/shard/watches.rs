@@ -177,7 +177,7 @@ mod tests {
             reactor.turn(NOW_MS);
             while reactor.next_listed().is_some() {}
         }
-        reactor.closed(id);
+        reactor.closed(id, NOW_MS);
     }
 
     #[test]
@@ -227,14 +227,14 @@ mod tests {
         let mut reactor = reactors(1).remove(0);
         let (gone, ended) = (watch(&mut reactor, 0), watch(&mut reactor, 0));
         assert!(reactor.is_pending(gone), "it is not idle");
-        reactor.closed(gone);
+        reactor.closed(gone, NOW_MS);
         reactor.validate();
-        reactor.ended(ended);
+        reactor.ended(ended, NOW_MS);
         overwrite(&mut reactor, b"k", 2);
         let mut told = Told::default();
         told.read(&mut reactor, ended);
         assert!(told.keys.is_empty() && reactor.is_finished(ended), "nothing holds it open");
-        reactor.closed(ended);
+        reactor.closed(ended, NOW_MS);
         reactor.validate();
         overwrite(&mut reactor, b"k", 2);
         assert!(!reactor.needs_turn());

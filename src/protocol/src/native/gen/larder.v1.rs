@@ -13,8 +13,8 @@ pub struct Request {
     /// harmless to repeat) or OUTCOME_UNKNOWN.
     #[prost(uint32, tag = "4")]
     pub timeout_ms: u32,
-    /// Set by a node or a shard that passes a request on. Such a request is answered where it lands or refused with
-    /// WRONG_OWNER; it is never passed on again. Clients leave it unset.
+    /// Set by a node or a shard that passes a request on. Such a request is answered by the node where it lands, by
+    /// whichever of its shards, or refused with WRONG_OWNER; no node passes it on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
     #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
@@ -654,7 +654,8 @@ pub enum Status {
     WrongOwner = 13,
     /// The node cannot prove that it still owns the key. Not executed; safe to repeat.
     OwnerUnsure = 14,
-    /// The server is stopping, or something that the operation needs is not there. Not executed.
+    /// The server is stopping, or something that the operation needs is not there, such as the node that owns the key. Not
+    /// executed, or harmless to repeat.
     Unavailable = 15,
     /// Credentials are missing or wrong.
     Unauthenticated = 16,

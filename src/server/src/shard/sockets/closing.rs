@@ -71,12 +71,12 @@ impl Sockets {
                     }
                     socket.stop_read_bytes = socket.stop_read_bytes.saturating_sub(bytes);
                     if socket.stop_read_bytes == 0 {
-                        reactor.ended(socket.id);
+                        reactor.ended(socket.id, now_ms);
                     }
                 }
                 Err(Errno::INTR) => {}
                 // Its end, all that there was, or an error that sending will meet too.
-                Ok(_) | Err(_) => reactor.ended(socket.id),
+                Ok(_) | Err(_) => reactor.ended(socket.id, now_ms),
             }
         }
     }
@@ -103,14 +103,32 @@ impl Sockets {
         self.mark(index);
     }
 
-    pub(super) fn settle_closing(&mut self, index: u32, is_shut: bool) {
+    /// Whether nothing is open but connections to other nodes, which serve those that are gone.
+    pub(in crate::shard) fn only_links_are_open(&self) -> bool {
+        self.links > 0 && self.links == self.open
+    }
+
+    /// Closes the connections to other nodes.
+    pub(in crate::shard) fn close_links(&mut self) {
+        for index in 0..self.sockets.len() as u32 {
+            if self.sockets[index as usize].as_ref().is_some_and(|socket| socket.is_link) {
+                self.close(index);
+            }
+        }
+    }
+
+    pub(super) fn settle_closing(&mut self, index: u32, is_shut: bool, now_ms: u64) {
         let slot = &mut self.sockets[index as usize];
         let socket = slot.as_mut().expect("it was there just now");
         if socket.receiving == Receiving::No && !socket.is_sending {
-            self.reactor.closed(socket.id);
+            let is_link = socket.is_link;
+            self.reactor.closed(socket.id, now_ms);
             *slot = None;
             self.open -= 1;
-            self.admission.leave();
+            match is_link {
+                true => self.links -= 1,
+                false => self.admission.leave(),
+            }
         } else if !is_shut {
             socket.phase = Phase::Closing { is_shut: true };
             // Ends what is in flight. An error says that the connection has ended already, which does so too.

@@ -11,8 +11,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_engine::LinkId;
 use rustix::io::Errno;
 
+use crate::dialer::Dials;
 use crate::limits::{STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
 use crate::shard::accept::Listener;
 use crate::shard::control::Admission;
@@ -42,6 +44,8 @@ struct Socket {
     is_sending: bool,
     /// Among those that [`Sockets::settle`] looks at.
     is_dirty: bool,
+    /// It is a connection to another node, which the limit on connections does not count.
+    is_link: bool,
     /// Its answers wait for others.
     held: Option<Held>,
     /// When bytes went last, either way.
@@ -75,10 +79,13 @@ pub(in crate::shard) struct Sockets {
     listener: Listener,
     admission: Arc<Admission>,
     handover: Arc<Handover>,
+    dials: Dials,
     patience: Patience,
     /// By the index of the connection.
     sockets: Vec<Option<Socket>>,
     open: usize,
+    /// How many of these are links.
+    links: usize,
     dirty: Vec<u32>,
     holding: Holding,
     /// When lingering ends, for whom. One that has ended earlier stays until then.
@@ -103,6 +110,7 @@ impl Sockets {
         listener: TcpListener,
         admission: Arc<Admission>,
         handover: Arc<Handover>,
+        dials: Dials,
         patience: Patience,
     ) -> std::io::Result<Self> {
         let listener = Listener::new(listener, &mut ring, admission.clone())?;
@@ -113,9 +121,11 @@ impl Sockets {
             listener,
             admission,
             handover,
+            dials,
             patience,
             sockets: Vec::new(),
             open: 0,
+            links: 0,
             dirty: Vec::new(),
             holding: Holding::default(),
             lingering: BinaryHeap::new(),
@@ -150,8 +160,15 @@ impl Sockets {
         any
     }
 
-    /// Connections that a turn of the reactor had something for are to be looked at.
-    pub(in crate::shard) fn take_listed(&mut self) {
+    /// Connections that a turn of the reactor had something for are to be looked at, and those that it wants to other
+    /// nodes to be made.
+    pub(in crate::shard) fn take_listed(&mut self, now_ms: u64) {
+        while let Some(dial) = self.reactor.next_dial() {
+            let link = dial.link;
+            if !self.dials.ask(dial) {
+                self.reactor.unlinked(link, now_ms);
+            }
+        }
         while let Some(id) = self.reactor.next_listed() {
             self.mark(id.index);
         }
@@ -171,7 +188,7 @@ impl Sockets {
                         self.ring.receive(index, socket.descriptor.as_fd());
                     }
                 }
-                Phase::Closing { is_shut } => self.settle_closing(index, is_shut),
+                Phase::Closing { is_shut } => self.settle_closing(index, is_shut, now_ms),
             }
         }
         while let Some((held, index)) = self.holding.next_over() {
@@ -242,6 +259,14 @@ impl Sockets {
         self.listener.is_closed()
     }
 
+    /// A connection to another node is there, or cannot be made.
+    pub(in crate::shard) fn linked(&mut self, link: LinkId, socket: Option<OwnedFd>, now_ms: u64) {
+        let Some(socket) = socket else { return self.reactor.unlinked(link, now_ms) };
+        if let Some(id) = self.reactor.linked(link, now_ms) {
+            self.insert(id, socket, true, now_ms);
+        }
+    }
+
     /// How many sockets are open, lingering ones too.
     pub(in crate::shard) fn open_count(&self) -> usize {
         self.open
@@ -253,6 +278,7 @@ impl Sockets {
         self.ring.validate();
         assert_eq!(self.sockets.iter().flatten().count(), self.open);
         assert_eq!(self.reactor.connections(), self.open, "each connection has a socket");
+        assert_eq!(self.sockets.iter().flatten().filter(|socket| socket.is_link).count(), self.links);
         for index in &self.dirty {
             assert!(self.sockets[*index as usize].as_ref().is_none_or(|socket| socket.is_dirty));
         }
@@ -263,16 +289,16 @@ impl Sockets {
             return;
         }
         let id = self.reactor.opened(Dialect::Native);
-        self.insert(id, descriptor, now_ms);
+        self.insert(id, descriptor, false, now_ms);
     }
 
     /// Serves a connection that comes from another shard, or that could not go there; it is admitted already.
     fn adopt(&mut self, moved: Moved, now_ms: u64) {
         let id = self.reactor.adopt(moved.parcel, now_ms);
-        self.insert(id, moved.socket, now_ms);
+        self.insert(id, moved.socket, false, now_ms);
     }
 
-    fn insert(&mut self, id: ConnectionId, descriptor: OwnedFd, now_ms: u64) {
+    fn insert(&mut self, id: ConnectionId, descriptor: OwnedFd, is_link: bool, now_ms: u64) {
         let slot = id.index as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -284,12 +310,14 @@ impl Sockets {
             receiving: Receiving::No,
             is_sending: false,
             is_dirty: false,
+            is_link,
             held: None,
             active_ms: now_ms,
             stop_read_bytes: STOP_READ_BYTES_MAX,
         };
         assert!(self.sockets[slot].replace(socket).is_none(), "a connection has one socket");
         self.open += 1;
+        self.links += usize::from(is_link);
         self.mark(id.index);
     }
 
@@ -312,7 +340,7 @@ impl Sockets {
                 }
             }
             (_, Ok(Some(lent))) => self.ring.give_back(lent),
-            (Phase::Open, Ok(None)) => self.reactor.ended(socket.id),
+            (Phase::Open, Ok(None)) => self.reactor.ended(socket.id, now_ms),
             // All buffers were taken, or this side has ended it; it begins again if it is of use.
             (_, Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN)) => {}
             // The peer has reset the connection or its host is gone: nothing can be said to it.
@@ -341,7 +369,8 @@ impl Sockets {
             }
             self.reactor.stay(id, now_ms);
         }
-        if self.is_stopping {
+        let is_link = self.sockets[index as usize].as_ref().expect("it was there just now").is_link;
+        if self.is_stopping && !is_link {
             self.read_the_rest(index, now_ms);
         }
         if !self.holds(index) {
@@ -350,7 +379,10 @@ impl Sockets {
         let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
         if self.reactor.is_finished(socket.id) {
             self.finish(index, now_ms);
-        } else if !self.is_stopping && socket.receiving == Receiving::No && self.reactor.wants_input(socket.id) {
+        } else if (!self.is_stopping || is_link)
+            && socket.receiving == Receiving::No
+            && self.reactor.wants_input(socket.id)
+        {
             socket.receiving = Receiving::InFlight;
             self.ring.receive(index, socket.descriptor.as_fd());
         }

@@ -33,6 +33,7 @@ impl Pair {
             listener,
             Arc::new(Admission::new(1)),
             Handover::new(other.port().doors().clone()),
+            Dials::to_nobody(),
             patience,
         )
         .expect("descriptors");
@@ -57,7 +58,7 @@ impl Pair {
         sockets.ring.enter(None);
         sockets.reap(NOW_MS);
         sockets.reactor.turn(NOW_MS);
-        sockets.take_listed();
+        sockets.take_listed(NOW_MS);
         sockets.settle(NOW_MS);
         sockets.ring.enter(None);
         sockets.validate();
