@@ -66,6 +66,7 @@ mod region;
 mod removal;
 mod settings;
 mod shares;
+mod sketch;
 mod store;
 mod sweep;
 mod table;

@@ -143,6 +143,17 @@ pub const GHOST_HAND_LINES: usize = 2;
 pub const GHOSTS_YIELDED: usize = 64;
 /// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
 pub const GHOST_REST: u32 = 64;
+/// Entries for each line of a sketch, which has 32 counters in each of its rows.
+pub const SKETCH_LINE_ENTRIES: u64 = 8;
+/// Lines that a sketch grows or shrinks by when an entry comes.
+pub const SKETCH_LINES_PER_STEP: usize = 4;
+/// How often each entry of a cache is asked for, on average, before all counters of its sketch are halved.
+pub const SKETCH_AGE: u64 = 10;
+/// Entries that come before a sketch that had to give its memory away takes some again.
+pub const SKETCH_REST: u32 = 4 << 10;
+/// Entries that one search for a victim passes on from the window of W-TinyLFU without contention, because there is room
+/// behind it: only after the parameters or the budget have changed are there many.
+pub const WINDOW_MOVES_MAX: usize = 64;
 /// Entries that one search for a victim passes over at most because they were read. The next one goes although it was.
 /// Each was paid by the hit before, so the mean is below one; this bounds the worst case, at some 100 ns each.
 pub const SECOND_CHANCES_MAX: usize = 4 << 10;

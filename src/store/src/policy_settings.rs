@@ -23,6 +23,8 @@ pub enum PolicyKind {
     Sieve,
     /// S3-FIFO (Yang et al., SOSP 2023).
     S3Fifo,
+    /// W-TinyLFU (Einziger, Friedman & Manes, ACM TOS 2017).
+    TinyLfu,
 }
 
 /// A parameter of a policy: a whole number.
@@ -85,14 +87,27 @@ const S3_FIFO: &[PolicyParameter] = &[
     },
 ];
 
+/// Share of the window of W-TinyLFU.
+pub(crate) const TINY_LFU_WINDOW: usize = 0;
+
+const TINY_LFU: &[PolicyParameter] =
+    &[percent("window", [1, 99], 10, "of the budget that new entries may take before they have to contend")];
+
 const fn percent(name: &'static str, [min, max]: [u16; 2], default: u16, meaning: &'static str) -> PolicyParameter {
     PolicyParameter { name, is_percent: true, min, max, default, meaning }
 }
 
 impl PolicyKind {
     /// Every policy.
-    pub const ALL: &'static [PolicyKind] =
-        &[PolicyKind::Fifo, PolicyKind::Lru, PolicyKind::TwoQ, PolicyKind::Arc, PolicyKind::Sieve, PolicyKind::S3Fifo];
+    pub const ALL: &'static [PolicyKind] = &[
+        PolicyKind::Fifo,
+        PolicyKind::Lru,
+        PolicyKind::TwoQ,
+        PolicyKind::Arc,
+        PolicyKind::Sieve,
+        PolicyKind::S3Fifo,
+        PolicyKind::TinyLfu,
+    ];
 
     /// The name in configuration and statistics.
     pub const fn name(self) -> &'static str {
@@ -103,6 +118,7 @@ impl PolicyKind {
             PolicyKind::Arc => "arc",
             PolicyKind::Sieve => "sieve",
             PolicyKind::S3Fifo => "s3_fifo",
+            PolicyKind::TinyLfu => "tiny_lfu",
         }
     }
 
@@ -112,6 +128,7 @@ impl PolicyKind {
             PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Arc | PolicyKind::Sieve => &[],
             PolicyKind::TwoQ => TWO_Q,
             PolicyKind::S3Fifo => S3_FIFO,
+            PolicyKind::TinyLfu => TINY_LFU,
         }
     }
 }

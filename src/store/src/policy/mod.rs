@@ -21,6 +21,7 @@ mod oracle;
 mod s3_fifo;
 mod sieve;
 mod switch;
+mod tiny_lfu;
 mod two_q;
 
 use crate::list::Side;
@@ -34,6 +35,7 @@ use lru::Lru;
 use s3_fifo::S3Fifo;
 use sieve::Sieve;
 pub(crate) use switch::Switch;
+use tiny_lfu::TinyLfu;
 use two_q::TwoQ;
 
 /// What every policy can do. Each call takes amortised constant time.
@@ -115,6 +117,8 @@ pub(crate) enum Policy {
     Sieve(Sieve),
     /// See [`s3_fifo`].
     S3Fifo(S3Fifo),
+    /// See [`tiny_lfu`].
+    TinyLfu(TinyLfu),
     /// Two of the others: entries go from one to the other, see [`switch`].
     Switch(Box<Switch>),
 }
@@ -134,6 +138,7 @@ impl Policy {
             PolicyKind::Arc => Policy::Arc(Arc::new(side, unit, region)),
             PolicyKind::Sieve => Policy::Sieve(Sieve::new(side, unit)),
             PolicyKind::S3Fifo => Policy::S3Fifo(S3Fifo::new(settings, side, unit, region)),
+            PolicyKind::TinyLfu => Policy::TinyLfu(TinyLfu::new(settings, side, unit, region)),
         }
     }
 }
@@ -153,6 +158,7 @@ macro_rules! each {
             Policy::Arc($name) => $call,
             Policy::Sieve($name) => $call,
             Policy::S3Fifo($name) => $call,
+            Policy::TinyLfu($name) => $call,
             Policy::Switch($name) => $call,
         }
     };

@@ -9,16 +9,27 @@ use crate::{Charge, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings
 
 /// A policy and its contents, as plainly as can be.
 pub(super) trait Oracle {
+    /// What there is; told before anything else.
+    fn begin(&mut self, _account: Account) {}
     /// A key is read or overwritten; whether it is there.
     fn access(&mut self, key: u64) -> bool;
     /// A key is stored (after an `access` that found it, or did not) with a charge of at most the budget.
     fn store(&mut self, key: u64, charge: u64, account: Account);
+    /// A key is written, whether it is there or not.
+    fn write(&mut self, key: u64, charge: u64, account: Account) {
+        self.access(key);
+        self.store(key, charge, account);
+    }
     /// A key is deleted.
     fn delete(&mut self, key: u64);
     /// The keys that are there, in any order.
     fn entries(&self) -> Vec<u64>;
     /// How many ghosts there are.
     fn ghosts(&self) -> u64;
+    /// What is remembered beside entries, in bytes of the budget.
+    fn ghost_bytes(&self, account: Account) -> u64 {
+        self.ghosts() * account.ghost
+    }
 }
 
 /// What there is, and what a ghost takes of it.
@@ -76,6 +87,7 @@ impl Case {
         });
         let group = group.unwrap();
         let account = Account { budget: self.budget, ghost: if charge == Charge::Bytes { GHOST_BYTES } else { 0 } };
+        oracle.begin(account);
         let mut scan = 1 << 32;
         for step in 0..accesses {
             let number = next_key(step, &mut scan, &mut random);
@@ -93,8 +105,7 @@ impl Case {
                 }
                 1..3 => {
                     store.set(key, Write { value: &value, ..Write::default() }, 1).unwrap();
-                    oracle.access(number);
-                    oracle.store(number, cost, account);
+                    oracle.write(number, cost, account);
                 }
                 _ => {
                     let found = oracle.access(number);
@@ -110,12 +121,13 @@ impl Case {
                 store.keys().map(|key| u64::from_le_bytes(key.try_into().expect("a key of 8 bytes"))).collect();
             assert_eq!(held, oracle.entries().into_iter().collect(), "{self:?} access {step} of key {number}");
             let ghosts = store.counters(group).ghost_bytes;
-            assert_eq!(ghosts, oracle.ghosts() * account.ghost, "{self:?} access {step} of key {number}");
+            assert_eq!(ghosts, oracle.ghost_bytes(account), "{self:?} access {step} of key {number}");
         }
     }
 }
 
-fn hash(number: u64) -> u64 {
+/// The hash of a key.
+pub(super) fn hash(number: u64) -> u64 {
     number.wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 

@@ -7,7 +7,7 @@ use crate::region::{LINE_GRANULES, Line, Ref, Region, SegmentId, Use};
 
 /// An array of lines over the segments of one use.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     purpose: Use,
     directory: Vec<SegmentId>,
     /// The granules at which the segments begin.
@@ -20,23 +20,23 @@ pub(super) struct Lines {
 
 impl Lines {
     /// No lines.
-    pub(super) fn new(region: &Region, purpose: Use) -> Self {
+    pub(crate) fn new(region: &Region, purpose: Use) -> Self {
         let shift = (region.segment_bytes() / LINE_BYTES).trailing_zeros();
         Self { purpose, directory: Vec::new(), starts: Vec::new(), shift, wiped: 0 }
     }
 
     /// How many there are, wiped or not.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.directory.len() << self.shift
     }
 
     /// How many lines so many segments have.
-    pub(super) fn of_segments(&self, segments: usize) -> usize {
+    pub(crate) fn of_segments(&self, segments: usize) -> usize {
         segments << self.shift
     }
 
     /// Takes one more segment, if there is one. Its lines have to be wiped.
-    pub(super) fn grow(&mut self, region: &mut Region) -> bool {
+    pub(crate) fn grow(&mut self, region: &mut Region) -> bool {
         let Some(segment) = region.take(self.purpose) else { return false };
         self.directory.push(segment);
         self.starts.push(region.start(segment));
@@ -44,7 +44,7 @@ impl Lines {
     }
 
     /// Makes up to `lines_max` lines below `end` empty that are not; whether all that are there are wiped now.
-    pub(super) fn wipe(&mut self, region: &mut Region, end: usize, lines_max: usize) -> bool {
+    pub(crate) fn wipe(&mut self, region: &mut Region, end: usize, lines_max: usize) -> bool {
         let end = self.len().min(end);
         let now = end.min(self.wiped.saturating_add(lines_max));
         (self.wiped..now).for_each(|line| *region.line_mut(self.place(line)) = Line::default());
@@ -53,7 +53,7 @@ impl Lines {
     }
 
     /// Gives segments back, from the last on, that the first so many lines do not need. Lines behind those are empty.
-    pub(super) fn shrink(&mut self, region: &mut Region, lines: usize) {
+    pub(crate) fn shrink(&mut self, region: &mut Region, lines: usize) {
         let segments = lines.div_ceil(self.of_segments(1));
         for segment in self.directory.drain(segments..).rev() {
             region.give_back(segment);
@@ -64,20 +64,20 @@ impl Lines {
 
     /// The granule at which a line begins.
     #[inline]
-    pub(super) fn place(&self, line: usize) -> Ref {
+    pub(crate) fn place(&self, line: usize) -> Ref {
         let within = line & ((1 << self.shift) - 1);
         self.starts[line >> self.shift] + (within * LINE_GRANULES) as Ref
     }
 
     /// A line.
     #[inline]
-    pub(super) fn line<'a>(&self, region: &'a Region, line: usize) -> &'a Line {
+    pub(crate) fn line<'a>(&self, region: &'a Region, line: usize) -> &'a Line {
         region.line(self.place(line))
     }
 
     /// A line.
     #[inline]
-    pub(super) fn line_mut<'a>(&self, region: &'a mut Region, line: usize) -> &'a mut Line {
+    pub(crate) fn line_mut<'a>(&self, region: &'a mut Region, line: usize) -> &'a mut Line {
         region.line_mut(self.place(line))
     }
 
@@ -85,7 +85,7 @@ impl Lines {
     ///
     /// # Panics
     /// If a segment has another use, or too few lines are wiped.
-    pub(super) fn validate(&self, region: &Region, wiped: usize) {
+    pub(crate) fn validate(&self, region: &Region, wiped: usize) {
         assert!((wiped..=self.len()).contains(&self.wiped), "{} lines are wiped and not {wiped}", self.wiped);
         for &segment in &self.directory {
             assert_eq!(region.purpose(segment), self.purpose, "{segment:?} has another use");

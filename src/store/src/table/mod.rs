@@ -43,7 +43,7 @@ use crate::region::{Line, Region, Use};
 use homes::Homes;
 pub(crate) use line::{EntryLine, GhostLine, Layout};
 use line::{PASSED_END, Slot, clear, filled, pass, passed, push, slot, unpass};
-use lines::Lines;
+pub(crate) use lines::Lines;
 use resize::Resize;
 
 const _: () = assert!(FIRST_LINES > 2 * PASSED_MAX, "a table must begin with more lines than the spare ones");
