@@ -85,7 +85,7 @@ fn wrong_options_and_files_are_named() {
     }
 }
 
-/// Exactly the misses of published runs.
+/// The misses of published runs: exactly, but for what `src/store/tests/traces.rs` says of some policies.
 #[test]
 fn captured_traces_miss_as_published() {
     let Some(folder) = crate::traces() else { return };
@@ -100,14 +100,25 @@ fn captured_traces_miss_as_published() {
         let policy = match text("policy") {
             "fifo" => "FIFO,",
             "lru" => "LRU,",
+            "lfu" => "LFU,dynamic aging (LFUDA);in-cache;tie=LRU",
+            "lru_k" => "LRU-2,CRP=0.5C;history=C",
             "two_q" => "2Q,full;Kin=0.25C;Kout=0.50C",
             "arc" => "ARC,",
             "sieve" => "SIEVE,",
             "s3_fifo" => "S3-FIFO,S=0.1;ghost=0.9;thr=2;freq reset",
+            "tiny_lfu" => "W-TinyLFU,window=0.1;protected=0.8;cms 4x4C;reset=10C",
             other => panic!("there is no reference for {other}"),
         };
         let start = format!("{},{policy},{},", text("trace"), line["cache_objects"]);
         let expected = reference.lines().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("no {start}"));
-        assert_eq!(expected.rsplit(',').next().unwrap(), line["misses"].to_string(), "{start}");
+        let [expected, found] = [expected.rsplit(',').next().unwrap(), &line["misses"].to_string()]
+            .map(|misses| misses.parse::<u64>().unwrap());
+        let requests = line["requests"].as_u64().unwrap();
+        let most = match text("policy") {
+            "lru_k" => requests / 1_000,
+            "tiny_lfu" => requests / 100,
+            _ => 0,
+        };
+        assert!(found.abs_diff(expected) <= most, "{start}: {found} misses, not {expected}");
     }
 }

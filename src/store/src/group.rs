@@ -10,7 +10,7 @@ use crate::limits::{
 use crate::list::Side;
 use crate::memory::Memory;
 use crate::policy::{Policy, Replacement, Switch};
-use crate::region::Region;
+use crate::region::{Ref, Region};
 use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, PolicySettings, Reason, list};
 
 /// A group.
@@ -20,6 +20,8 @@ pub(crate) struct Group {
     pub(crate) policy: Policy,
     /// The tags of the policy, of the new one if there are two.
     pub(crate) side: Side,
+    /// Whether entries have wide headers, because a policy keeps memos with them.
+    pub(crate) is_wide: bool,
     /// What entries and ghosts may cost at this moment: the budget of the settings, or more while that was lowered and
     /// is not met yet.
     pub(crate) budget: u64,
@@ -46,7 +48,18 @@ impl Group {
         check_budget(name, budget, charge)?;
         let policy = Policy::new(settings.policy, Side::Left, charge, region);
         let counters = GroupCounters::default();
-        Ok(Self { settings, policy, side: Side::Left, budget, floor: 0, generation: 0, counters, before: counters })
+        let is_wide = settings.policy.kind().keeps_memos();
+        Ok(Self {
+            settings,
+            policy,
+            side: Side::Left,
+            is_wide,
+            budget,
+            floor: 0,
+            generation: 0,
+            counters,
+            before: counters,
+        })
     }
 
     /// What the budget takes of the memory, as far as that is known.
@@ -104,6 +117,8 @@ impl Group {
         let new = mem::replace(&mut self.policy, Policy::none());
         self.policy = Policy::Switch(Box::new(Switch::new(old, old_side, self.counters.entries, new, region)));
         (self.settings.policy, self.side, self.before) = (settings, side, self.counters);
+        // Entries of the old policy need what it keeps with them until the last is taken over.
+        self.is_wide |= settings.kind().keeps_memos();
         self.finish_switch();
         Ok(())
     }
@@ -113,25 +128,28 @@ impl Group {
         if let Policy::Switch(switch) = &self.policy { switch.left() } else { 0 }
     }
 
-    /// The policy takes over one more entry of the former one; whether there was one.
-    pub(crate) fn take_over(&mut self, memory: &mut Memory) -> bool {
-        let Policy::Switch(switch) = &mut self.policy else { return false };
+    /// The entry of the former policy to be taken over next.
+    pub(crate) fn next_to_take_over(&mut self, memory: &mut Memory) -> Option<Ref> {
+        let Policy::Switch(switch) = &mut self.policy else { return None };
+        switch.next(&mut memory.region, &memory.hashes, self.budget)
+    }
+
+    /// The policy takes over an entry of the former one, whose header has what the policy keeps.
+    pub(crate) fn take_over(&mut self, memory: &mut Memory, entry: Ref) {
+        let Policy::Switch(switch) = &mut self.policy else { return };
         let Memory { region, hashes, .. } = memory;
-        let entry = switch.next(region, hashes, self.budget);
-        if let Some(entry) = entry {
-            let (hash, charge) = (hashes.of(region, entry), list::charge(region, entry, self.settings.charge));
-            switch.take_over(region, entry, hash, charge, self.budget);
-        }
+        let (hash, charge) = (hashes.of(region, entry), list::charge(region, entry, self.settings.charge));
+        switch.take_over(region, entry, hash, charge, self.budget);
         self.finish_switch();
-        entry.is_some()
     }
 
     /// Leaves the former policy behind when it has no entries any more.
-    fn finish_switch(&mut self) {
+    pub(crate) fn finish_switch(&mut self) {
         if matches!(&self.policy, Policy::Switch(switch) if switch.left() == 0)
             && let Policy::Switch(switch) = mem::replace(&mut self.policy, Policy::none())
         {
             self.policy = switch.finish();
+            self.is_wide = self.settings.policy.kind().keeps_memos();
         }
     }
 

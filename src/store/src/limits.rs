@@ -40,12 +40,15 @@ pub const ENTRY_INDEX_BYTES: usize = 8;
 pub const ENTRY_BYTES_MIN: u64 = (ENTRY_HEADER_BYTES + ENTRY_INDEX_BYTES) as u64;
 /// What a ghost costs, in bytes.
 pub const GHOST_BYTES: u64 = 16;
+/// What a word that is kept with a ghost takes of a budget.
+pub const GHOST_WORD_BYTES: u64 = 4;
 
 const _: () = assert!(
     2 * (KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64) <= u32::MAX as u64,
     "the charge of a largest entry must fit in 32 bits, headers of pieces included"
 );
-const _: () = assert!(GHOST_BYTES < ENTRY_BYTES_MIN, "an eviction must make room even if it leaves a ghost");
+const _: () =
+    assert!(GHOST_BYTES + GHOST_WORD_BYTES < ENTRY_BYTES_MIN, "an eviction must make room even if it leaves a ghost");
 const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_BYTES_MIN, "a smallest group must hold some entries");
 const _: () = assert!(GROUPS_MAX <= u16::MAX as usize, "a group's index is 16 bits");
 
@@ -143,6 +146,17 @@ pub const GHOST_HAND_LINES: usize = 2;
 pub const GHOSTS_YIELDED: usize = 64;
 /// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
 pub const GHOST_REST: u32 = 64;
+/// Ranks that are told apart where a policy orders entries by a number: 32 KiB for each such order of a group on a shard,
+/// beside the budget.
+pub const RANKS: usize = 4 << 10;
+/// So many accesses for each entry are within the window in which lru_k tells times apart.
+pub const RANK_SPAN: u64 = 32;
+/// Entries whose correlated reference period is over that lru_k looks after at each access, which makes one at most.
+pub const MATURE_STEPS: usize = 2;
+/// Entries above the ranks that are looked at when one is accessed, and when none has a rank to go by.
+pub const ABOVE_STEPS: usize = 2;
+/// See [`ABOVE_STEPS`].
+pub const ABOVE_LOOKED_AT: usize = 64;
 /// Entries for each line of a sketch, which has 32 counters in each of its rows.
 pub const SKETCH_LINE_ENTRIES: u64 = 8;
 /// Lines that a sketch grows or shrinks by when an entry comes.

@@ -82,10 +82,87 @@ pub(crate) struct List {
     tag: u8,
     states: u8,
     unit: Charge,
-    head: Ref,
-    tail: Ref,
+    ends: Ends,
     len: u32,
     charge: u64,
+}
+
+/// The ends of a chain of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The youngest, or [`NONE`].
+    pub(crate) head: Ref,
+    /// The oldest, or [`NONE`].
+    pub(crate) tail: Ref,
+}
+
+impl Ends {
+    /// Those of a chain without entries.
+    pub(crate) const EMPTY: Self = Self { head: NONE, tail: NONE };
+
+    /// Whether it has no entries.
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.head == NONE
+    }
+
+    /// Adds an entry that is in no chain as the youngest.
+    #[inline]
+    pub(crate) fn link_head(&mut self, region: &mut Region, entry: Ref) {
+        block::set_links(region, entry, NONE, self.head);
+        match self.head {
+            NONE => self.tail = entry,
+            old => block::set_towards_head(region, old, entry),
+        }
+        self.head = entry;
+    }
+
+    /// Takes an entry out.
+    #[inline]
+    pub(crate) fn part(&mut self, region: &mut Region, entry: Ref) {
+        let (towards_head, towards_tail) = block::links(region, entry);
+        match towards_head {
+            NONE => self.head = towards_tail,
+            other => block::set_towards_tail(region, other, towards_tail),
+        }
+        match towards_tail {
+            NONE => self.tail = towards_head,
+            other => block::set_towards_head(region, other, towards_head),
+        }
+    }
+
+    /// An entry lies at another place from now on, with the links that it had.
+    pub(crate) fn moved(&mut self, region: &mut Region, to: Ref) {
+        let (towards_head, towards_tail) = block::links(region, to);
+        match towards_head {
+            NONE => self.head = to,
+            other => block::set_towards_tail(region, other, to),
+        }
+        match towards_tail {
+            NONE => self.tail = to,
+            other => block::set_towards_head(region, other, to),
+        }
+    }
+
+    /// Takes a chain in, whose entries are older than all here.
+    pub(crate) fn append(&mut self, region: &mut Region, older: Ends) {
+        if older.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = older;
+            return;
+        }
+        block::set_towards_tail(region, self.tail, older.head);
+        block::set_towards_head(region, older.head, self.tail);
+        self.tail = older.tail;
+    }
+
+    /// The entries from the youngest to the oldest. A broken link may make it endless.
+    pub(crate) fn iter(self, region: &Region) -> impl Iterator<Item = Ref> {
+        let next = move |entry: Ref| Some(block::links(region, entry).1).filter(|&next| next != NONE);
+        core::iter::successors(Some(self.head).filter(|&head| head != NONE), move |&entry| next(entry))
+    }
 }
 
 impl List {
@@ -98,7 +175,7 @@ impl List {
     pub(crate) fn with_states(side: Side, tags: Range<u8>, unit: Charge) -> Self {
         assert!(!tags.is_empty() && tags.end <= TAGS, "{tags:?} are no tags of a list");
         let (tag, states) = (side.tag(tags.start), tags.end - tags.start);
-        Self { tag, states, unit, head: NONE, tail: NONE, len: 0, charge: 0 }
+        Self { tag, states, unit, ends: Ends::EMPTY, len: 0, charge: 0 }
     }
 
     /// Whether an entry, which is in a list, is in this one.
@@ -139,14 +216,14 @@ impl List {
 
     /// The oldest entry but for one that is to stay, if it has any.
     pub(crate) fn oldest_but(&self, region: &Region, keep: Ref) -> Option<Ref> {
-        let oldest = if self.tail == keep && keep != NONE { block::links(region, keep).0 } else { self.tail };
+        let oldest = if self.ends.tail == keep && keep != NONE { block::links(region, keep).0 } else { self.ends.tail };
         (oldest != NONE).then_some(oldest)
     }
 
     /// The oldest entry, or [`NONE`].
     #[inline]
     pub(crate) fn tail(&self) -> Ref {
-        self.tail
+        self.ends.tail
     }
 
     /// The entry that is next to one of this list, and younger; [`NONE`]: it is the youngest.
@@ -167,7 +244,7 @@ impl List {
     /// Where an entry of this list was that lies at another place now, before [`List::moved`] is told.
     pub(crate) fn place_before(&self, region: &Region, to: Ref) -> Ref {
         match block::links(region, to).0 {
-            NONE => self.head,
+            NONE => self.ends.head,
             other => block::links(region, other).1,
         }
     }
@@ -179,7 +256,7 @@ impl List {
         self.charge += u64::from(charge);
         self.len += 1;
         block::set_list(region, entry, self.tag);
-        self.link_head(region, entry);
+        self.ends.link_head(region, entry);
     }
 
     /// Takes an entry of this list, of this charge, out of it.
@@ -189,15 +266,15 @@ impl List {
         debug_assert_eq!(charge, self.charge_of(region, entry), "entry {entry} costs something else");
         self.charge -= u64::from(charge);
         self.len -= 1;
-        self.part(region, entry);
+        self.ends.part(region, entry);
     }
 
     /// Makes an entry of this list its youngest.
     #[inline]
     pub(crate) fn move_to_head(&mut self, region: &mut Region, entry: Ref) {
-        if self.head != entry {
-            self.part(region, entry);
-            self.link_head(region, entry);
+        if self.ends.head != entry {
+            self.ends.part(region, entry);
+            self.ends.link_head(region, entry);
         }
     }
 
@@ -209,45 +286,12 @@ impl List {
     /// An entry of this list lies at another place from now on, with the links that it had.
     pub(crate) fn moved(&mut self, region: &mut Region, to: Ref) {
         debug_assert!(self.holds(region, to), "entry {to} is in another list");
-        let (towards_head, towards_tail) = block::links(region, to);
-        match towards_head {
-            NONE => self.head = to,
-            other => block::set_towards_tail(region, other, to),
-        }
-        match towards_tail {
-            NONE => self.tail = to,
-            other => block::set_towards_head(region, other, to),
-        }
-    }
-
-    #[inline]
-    fn link_head(&mut self, region: &mut Region, entry: Ref) {
-        block::set_links(region, entry, NONE, self.head);
-        match self.head {
-            NONE => self.tail = entry,
-            old => block::set_towards_head(region, old, entry),
-        }
-        self.head = entry;
-    }
-
-    #[inline]
-    fn part(&mut self, region: &mut Region, entry: Ref) {
-        let (towards_head, towards_tail) = block::links(region, entry);
-        match towards_head {
-            NONE => self.head = towards_tail,
-            other => block::set_towards_tail(region, other, towards_tail),
-        }
-        match towards_tail {
-            NONE => self.tail = towards_head,
-            other => block::set_towards_head(region, other, towards_head),
-        }
+        self.ends.moved(region, to);
     }
 
     /// The entries from the youngest to the oldest; for `validate` and tests, where a broken link must not hang.
     pub(crate) fn iter<'r>(&self, region: &'r Region) -> impl Iterator<Item = Ref> + use<'r> {
-        let next = move |entry: Ref| Some(block::links(region, entry).1).filter(|&next| next != NONE);
-        core::iter::successors(Some(self.head).filter(|&head| head != NONE), move |&entry| next(entry))
-            .take(self.len as usize + 1)
+        self.ends.iter(region).take(self.len as usize + 1)
     }
 
     /// Walks the list both ways and holds tags, number and charges against its own account.
@@ -262,7 +306,7 @@ impl List {
             assert!(block::is_live(region, entry), "entry {entry} of list {} is dead", self.tag);
             (len, charge, previous) = (len + 1, charge + u64::from(self.charge_of(region, entry)), entry);
         }
-        assert_eq!(self.tail, previous, "list {} does not end at its tail", self.tag);
+        assert_eq!(self.ends.tail, previous, "list {} does not end at its tail", self.tag);
         assert_eq!(self.len, len, "list {} has another length", self.tag);
         assert_eq!(self.charge, charge, "list {} has another charge", self.tag);
     }

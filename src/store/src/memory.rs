@@ -234,6 +234,7 @@ impl Memory {
         block::set_links(&mut self.region, to, towards_head, towards_tail);
         let list = block::list(&self.region, from);
         block::set_list(&mut self.region, to, list);
+        block::copy_memos(&mut self.region, from, to);
     }
 
     fn replace(&mut self, hash: u64, from: Ref, to: Ref) {

@@ -14,6 +14,10 @@ pub enum PolicyKind {
     Fifo,
     /// Least recently used.
     Lru,
+    /// Least frequently used, with dynamic aging (Arlitt et al., 2000).
+    Lfu,
+    /// LRU-K (O'Neil, O'Neil & Weikum, SIGMOD 1993).
+    LruK,
     /// 2Q, full version (Johnson & Shasha, VLDB 1994).
     #[default]
     TwoQ,
@@ -65,6 +69,26 @@ const TWO_Q: &[PolicyParameter] = &[
     percent("out", [0, 100], 50, "of the budget: what entries that are remembered may have cost (Kout)"),
 ];
 
+/// How many references LRU-K looks back.
+pub(crate) const LRU_K_K: usize = 0;
+/// Its correlated reference period.
+pub(crate) const LRU_K_PERIOD: usize = 1;
+/// What its history may have cost.
+pub(crate) const LRU_K_HISTORY: usize = 2;
+
+const LRU_K: &[PolicyParameter] = &[
+    PolicyParameter {
+        name: "k",
+        is_percent: false,
+        min: 1,
+        max: 2,
+        default: 2,
+        meaning: "which of an entry's last references counts",
+    },
+    percent("period", [0, 400], 50, "of the number of entries: references within so many accesses count as one"),
+    percent("history", [0, 100], 100, "of the budget: what entries that are remembered may have cost"),
+];
+
 /// Share of the small queue of S3-FIFO.
 pub(crate) const S3_FIFO_SMALL: usize = 0;
 /// Share that its ghosts may have cost.
@@ -102,6 +126,8 @@ impl PolicyKind {
     pub const ALL: &'static [PolicyKind] = &[
         PolicyKind::Fifo,
         PolicyKind::Lru,
+        PolicyKind::Lfu,
+        PolicyKind::LruK,
         PolicyKind::TwoQ,
         PolicyKind::Arc,
         PolicyKind::Sieve,
@@ -114,6 +140,8 @@ impl PolicyKind {
         match self {
             PolicyKind::Fifo => "fifo",
             PolicyKind::Lru => "lru",
+            PolicyKind::Lfu => "lfu",
+            PolicyKind::LruK => "lru_k",
             PolicyKind::TwoQ => "two_q",
             PolicyKind::Arc => "arc",
             PolicyKind::Sieve => "sieve",
@@ -122,10 +150,16 @@ impl PolicyKind {
         }
     }
 
+    /// Whether it keeps memos with each entry, which a wide header has: 24 bytes more for a short one.
+    pub(crate) const fn keeps_memos(self) -> bool {
+        matches!(self, PolicyKind::Lfu | PolicyKind::LruK)
+    }
+
     /// What can be set, in the order in which it is written.
     pub const fn parameters(self) -> &'static [PolicyParameter] {
         match self {
-            PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Arc | PolicyKind::Sieve => &[],
+            PolicyKind::Fifo | PolicyKind::Lru | PolicyKind::Lfu | PolicyKind::Arc | PolicyKind::Sieve => &[],
+            PolicyKind::LruK => LRU_K,
             PolicyKind::TwoQ => TWO_Q,
             PolicyKind::S3Fifo => S3_FIFO,
             PolicyKind::TinyLfu => TINY_LFU,

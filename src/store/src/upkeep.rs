@@ -75,10 +75,19 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. In a group
-    /// with a number from 255 on, and with a time of expiry that is decades ahead, it is 24 more.
+    /// with a number from 255 on, or with policy `lfu` or `lru_k`, and with a time of expiry that is decades ahead, it is
+    /// 24 more unless key or value are long.
     pub fn entry_bytes(&self, key_bytes: usize, value_bytes: usize) -> u64 {
         let segment_bytes = self.memory.region.segment_bytes();
         let shape = Shape::of(key_bytes, value_bytes, segment_bytes);
+        (shape.total_bytes(segment_bytes) + ENTRY_INDEX_BYTES) as u64
+    }
+
+    /// The same in a group, whose policy may keep more with an entry than others.
+    pub fn entry_bytes_in(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> u64 {
+        let segment_bytes = self.memory.region.segment_bytes();
+        let shape = self.memory.shape(group, key_bytes, value_bytes);
+        let shape = Shape { is_wide: shape.is_wide || self.groups[usize::from(group.0)].is_wide, ..shape };
         (shape.total_bytes(segment_bytes) + ENTRY_INDEX_BYTES) as u64
     }
 
@@ -205,7 +214,7 @@ impl<H: RemovalHook> Store<H> {
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
         reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
         self.shrink_budgets(&mut reclaimed, now_ms, steps);
-        self.take_over(&mut reclaimed, steps);
+        self.take_entries_over(&mut reclaimed, now_ms, steps);
         reclaimed
     }
 
@@ -230,13 +239,35 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Has policies take over entries of former ones, `steps` of them at most.
-    fn take_over(&mut self, reclaimed: &mut Reclaimed, mut steps: usize) {
-        for group in &mut self.groups {
-            while steps > 0 && group.take_over(&mut self.memory) {
-                steps -= 1;
+    fn take_entries_over(&mut self, reclaimed: &mut Reclaimed, now_ms: u64, mut steps: usize) {
+        for index in 0..self.groups.len() {
+            // Entries that grow for what the policy keeps with them make others leave, of this group or of any.
+            let before = self.totals();
+            let mut grown = 0;
+            while steps > 0
+                && let Some(more) = self.take_over(GroupIndex(index as u16), now_ms)
+            {
+                (steps, grown) = (steps - 1, grown + more);
             }
-            reclaimed.more |= group.switching() > 0;
+            let after = self.totals();
+            let (evicted, expired) = (after.evictions - before.evictions, after.expirations - before.expirations);
+            reclaimed.evicted += evicted;
+            reclaimed.expired += expired;
+            reclaimed.invalidated += after.invalidations - before.invalidations;
+            reclaimed.bytes += before.bytes + grown - after.bytes;
+            reclaimed.more |= self.groups[index].switching() > 0;
         }
+    }
+
+    /// What all groups have counted of entries that left, and what they hold.
+    fn totals(&self) -> GroupCounters {
+        self.groups.iter().fold(GroupCounters::default(), |sum, group| GroupCounters {
+            evictions: sum.evictions + group.counters.evictions,
+            expirations: sum.expirations + group.counters.expirations,
+            invalidations: sum.invalidations + group.counters.invalidations,
+            bytes: sum.bytes + group.counters.bytes,
+            ..sum
+        })
     }
 
     /// Walks everything, and holds every account against what is there.

@@ -1,5 +1,7 @@
 //! What writes are made of: an entry comes, gets another value, or leaves.
 
+use alloc::vec::Vec;
+
 use crate::block::{self, Head, Shape, Stamp};
 use crate::limits::{KEY_BYTES_MAX, SWITCH_ENTRIES};
 use crate::list::{self, NONE};
@@ -26,7 +28,9 @@ impl<H: RemovalHook> Store<H> {
         if key.bytes.len() > KEY_BYTES_MAX || value_bytes > self.settings.value_bytes_max {
             return Err(StoreError::TooLarge);
         }
-        match self.memory.small_shape(key.group, key.bytes.len(), value_bytes) {
+        let is_wide = self.group(key).is_wide;
+        let small = if is_wide { None } else { self.memory.small_shape(key.group, key.bytes.len(), value_bytes) };
+        match small {
             // What is small is within all limits but perhaps this one.
             Some(shape) => match u64::from(self.charge(key, shape)) <= self.group(key).settings.budget_bytes {
                 true => Ok(shape),
@@ -34,6 +38,7 @@ impl<H: RemovalHook> Store<H> {
             },
             None => {
                 let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
+                let shape = Shape { is_wide: shape.is_wide || is_wide, ..shape };
                 self.check_shape(key, shape)?;
                 Ok(shape)
             }
@@ -126,10 +131,54 @@ impl<H: RemovalHook> Store<H> {
         group.counters.entries += 1;
         group.counters.bytes += u64::from(charge);
         for _ in 0..SWITCH_ENTRIES {
-            if !group.take_over(&mut self.memory) {
+            if self.take_over(key.group, stamp.now_ms).is_none() {
                 break;
             }
         }
+    }
+
+    /// The policy of a group takes over one more entry of the former one, if there is one; what that costs more then. An
+    /// entry whose header does not have what the policy keeps is written anew, or evicted.
+    pub(crate) fn take_over(&mut self, index: GroupIndex, now_ms: u64) -> Option<u64> {
+        let group = &mut self.groups[usize::from(index.0)];
+        let Some(entry) = group.next_to_take_over(&mut self.memory) else {
+            group.finish_switch();
+            return None;
+        };
+        let needs_memos = group.settings.policy.kind().keeps_memos();
+        let head = Head::at(&self.memory.region, entry);
+        if !needs_memos || head.is_wide() {
+            group.take_over(&mut self.memory, entry);
+            return Some(0);
+        }
+        let Some((entry, grown)) = self.widen_to_take_over(index, entry, head, now_ms) else { return Some(0) };
+        self.groups[usize::from(index.0)].take_over(&mut self.memory, entry);
+        Some(grown)
+    }
+
+    /// Writes an entry anew with a wide header, if there is room for it: its place, and what it costs more. Otherwise it
+    /// goes, being the next that would, and nobody else has to.
+    fn widen_to_take_over(&mut self, index: GroupIndex, entry: Ref, head: Head, now_ms: u64) -> Option<(Ref, u64)> {
+        let region = &self.memory.region;
+        let old = head.shape(region, entry);
+        let shape = Shape { is_wide: true, ..old };
+        let bytes = Vec::from(block::key(region, entry));
+        let key = Key { group: index, hash: self.memory.hashes.of(region, entry), bytes: &bytes };
+        let grown = self.charge(key, shape) - self.charge(key, old);
+        let fits = self.check_shape(key, shape).is_ok() && self.group(key).has_room(grown);
+        if !fits || !self.memory.has_room(shape) {
+            self.evict(entry, now_ms);
+            return None;
+        }
+        let (version, flags) = (self.memory.frame.version(&head), head.flags());
+        let expires_at_ms = self.memory.frame.expires_at_ms(&head, region, entry);
+        let state = block::state(region, entry);
+        let stamp = Stamp { version, expires_at_ms, flags, now_ms };
+        let entry = self.memory.rewrite(key, entry, shape, Change::Append(&[]), stamp);
+        block::restore_state(&mut self.memory.region, entry, state);
+        self.groups[usize::from(index.0)].policy.moved(&mut self.memory.region, entry);
+        self.recharge(key, entry, [old, shape]);
+        Some((entry, grown.into()))
     }
 
     /// Gives a present entry another value; to the policy, that is an access.

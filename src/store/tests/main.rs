@@ -8,6 +8,7 @@ mod expiry;
 mod model;
 mod operation;
 mod plain;
+mod policies;
 mod removals;
 mod run;
 mod scan;

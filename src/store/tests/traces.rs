@@ -68,6 +68,16 @@ fn arc_misses_as_often_as_the_reference() {
 }
 
 #[test]
+fn lfu_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::Lfu, "LFU", "dynamic aging (LFUDA);in-cache;tie=LRU");
+}
+
+#[test]
+fn lru_k_misses_as_often_as_the_reference() {
+    replay_all(PolicyKind::LruK, "LRU-2", "CRP=0.5C;history=C");
+}
+
+#[test]
 fn tiny_lfu_misses_as_often_as_the_reference() {
     replay_all(PolicyKind::TinyLfu, "W-TinyLFU", "window=0.1;protected=0.8;cms 4x4C;reset=10C");
 }
@@ -91,7 +101,10 @@ fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
             let (misses, most) = (misses(policy, objects, &keys), tolerance(policy, keys.len()) + rounded);
             let differs = misses.abs_diff(expected);
             assert!(differs <= most, "{trace} with {policy} and {objects} objects: {misses}, not {expected}");
-            eprintln!("{trace} {policy} {objects}: {misses} misses, {differs} from the reference");
+            eprintln!(
+                "{trace} {policy} {objects}: {misses} misses, {differs} from the reference, {:.3} points",
+                differs as f64 * 100.0 / keys.len() as f64
+            );
         }
     }
 }
@@ -102,6 +115,7 @@ fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
 fn tolerance(policy: PolicyKind, requests: usize) -> u64 {
     match policy {
         PolicyKind::Sieve | PolicyKind::S3Fifo => requests as u64 / 10_000,
+        PolicyKind::LruK => requests as u64 / 1_000,
         PolicyKind::TinyLfu => requests as u64 / 100,
         _ => 0,
     }

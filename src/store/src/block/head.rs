@@ -1,8 +1,8 @@
 //! What the header of an entry says, read and written as a whole; [`super`] has the layout.
 
 use super::{
-    ACCESS_MASK, ACCESS_SHIFT, EXPIRY_MAX, FLAGS_SHIFT, GROUP_SHIFT, HEADER_BYTES, HIT, LIST_MASK, LIVE, STALE, Shape,
-    VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WON, byte_of,
+    ACCESS_MASK, ACCESS_SHIFT, EXPIRY_MAX, FLAGS_SHIFT, GROUP_SHIFT, HEADER_BYTES, HIT, LIST_MASK, LIVE, MEMO_SHIFT,
+    PIECES_SHIFT, STALE, Shape, VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WON, byte_of,
 };
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
@@ -33,8 +33,9 @@ impl Head {
         is_it.then_some(head)
     }
 
+    /// Whether it has three words more, and keeps memos.
     #[inline]
-    fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.0[3] >> GROUP_SHIFT == WIDE
     }
 
@@ -147,7 +148,7 @@ impl Frame {
         };
         if shape.is_wide {
             region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
-            region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << 32);
+            region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << PIECES_SHIFT);
         }
         self.stamp(region, entry, Head([u64::MAX, LIVE, key, sized]), stamp);
     }
@@ -205,6 +206,58 @@ impl Frame {
         }
     }
 }
+
+/// Numbers that a policy may keep in a wide header.
+const MEMOS: usize = 3;
+
+/// What a policy keeps with an entry, whose header is wide; 0 at first. It stays while the entry is moved or changed.
+#[inline]
+pub(crate) fn memo(region: &Region, entry: Ref, number: usize) -> u32 {
+    let word = |place: Ref| region.word(entry + place);
+    debug_assert!(word(3) >> GROUP_SHIFT == WIDE, "entry {entry} has no memos");
+    match number {
+        0 => word(3) as u32,
+        1 => (word(6) >> MEMO_SHIFT) as u32,
+        2 => {
+            let low = word(3) >> MEMO_SHIFT & ((1 << MEMO_2_BITS) - 1);
+            (low | word(2) >> VERSION_BITS << MEMO_2_BITS) as u32
+        }
+        _ => unreachable!("a header keeps {MEMOS} memos"),
+    }
+}
+
+/// See [`memo`].
+#[inline]
+pub(crate) fn set_memo(region: &mut Region, entry: Ref, number: usize, value: u32) {
+    let value = u64::from(value);
+    let mut set = |place: Ref, mask: u64, bits: u64| {
+        let word = region.word(entry + place) & !mask;
+        region.set_word(entry + place, word | bits);
+    };
+    match number {
+        0 => set(3, u64::from(u32::MAX), value),
+        1 => set(6, u64::from(u32::MAX) << MEMO_SHIFT, value << MEMO_SHIFT),
+        2 => {
+            let mask = (1 << MEMO_2_BITS) - 1;
+            set(3, mask << MEMO_SHIFT, (value & mask) << MEMO_SHIFT);
+            set(2, u64::MAX << VERSION_BITS, value >> MEMO_2_BITS << VERSION_BITS);
+        }
+        _ => unreachable!("a header keeps {MEMOS} memos"),
+    }
+}
+
+/// Gives an entry the memos of another, if both have some.
+pub(crate) fn copy_memos(region: &mut Region, from: Ref, to: Ref) {
+    if Head::at(region, from).is_wide() && Head::at(region, to).is_wide() {
+        for number in 0..MEMOS {
+            let value = memo(region, from, number);
+            set_memo(region, to, number, value);
+        }
+    }
+}
+
+/// Bits of memo 2 in word 3; the others are in word 2.
+const MEMO_2_BITS: u32 = GROUP_SHIFT - MEMO_SHIFT;
 
 #[inline]
 fn second(now_ms: u64) -> u64 {

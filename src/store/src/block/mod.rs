@@ -9,9 +9,11 @@
 //! | 2 | version without the shard's number 56, bytes of the key 8 |
 //! | 3 | ms of expiry since the base 40 (0: never), bytes of the value 16, group 8 |
 //!
-//! and then key and value. Where a number does not fit, and for a value in pieces, the group is [`WIDE`] and three more
-//! words follow, which say all of it: the ms of expiry since the Unix epoch; bytes of the key 32 and of the value 32;
-//! group 32 and number of pieces 32. Then come the places of the pieces, 32 bits each, filled up to a whole word.
+//! and then key and value. Where a number does not fit, for a value in pieces, and where the policy keeps more than links
+//! with an entry, the group is [`WIDE`] and three more words follow, which say all of it: the ms of expiry since the Unix
+//! epoch; bytes of the key 32 and of the value 32; group 16, number of pieces 16, memo 1 of the policy 32. Memo 0 is the
+//! low half of word 3 then, and memo 2 the 24 bits above it and the 8 highest of word 2. Then come the places of the
+//! pieces, 32 bits each, filled up to a whole word.
 //!
 //! A block is never longer than it must be, up to whole words. An entry that would be longer than
 //! [`piece_bytes`] has as much of its value as can be in pieces of just that size; what remains, the first part of the
@@ -33,7 +35,7 @@ use crate::limits::{PIECE_BYTES_MAX, PIECE_BYTES_MIN, PIECES_PER_SEGMENT};
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
 
-pub(crate) use head::{Before, Frame, Head, Stamp};
+pub(crate) use head::{Before, Frame, Head, Stamp, copy_memos, memo, set_memo};
 
 /// Bytes of a header.
 const HEADER_BYTES: usize = 4 * GRANULE_BYTES;
@@ -62,6 +64,9 @@ const EXPIRY_BITS: u32 = 40;
 const EXPIRY_MAX: u64 = (1 << EXPIRY_BITS) - 1;
 const VALUE_SHIFT: u32 = EXPIRY_BITS;
 const GROUP_SHIFT: u32 = 56;
+/// In the last word of a wide header.
+const PIECES_SHIFT: u32 = 16;
+const MEMO_SHIFT: u32 = 32;
 /// Lengths from these on need a wide header.
 const KEY_WIDE: usize = 0xFF;
 const VALUE_WIDE: usize = 0xFFFF;
@@ -117,7 +122,7 @@ impl Shape {
     fn at_wide(region: &Region, entry: Ref) -> Self {
         let (lengths, rest) = (region.word(entry + 5), region.word(entry + 6));
         let [key_bytes, value_bytes] = [lengths as u32 as usize, (lengths >> 32) as usize];
-        Self { is_wide: true, key_bytes, value_bytes, pieces: (rest >> 32) as usize }
+        Self { is_wide: true, key_bytes, value_bytes, pieces: usize::from((rest >> PIECES_SHIFT) as u16) }
     }
 
     /// Bytes of the block of key and first part, header and places included.
@@ -232,6 +237,17 @@ pub(crate) fn list(region: &Region, place: Ref) -> u8 {
 pub(crate) fn set_list(region: &mut Region, entry: Ref, list: u8) {
     let word = region.word(entry + 1) & !LIST_MASK;
     region.set_word(entry + 1, word | u64::from(list));
+}
+
+/// What the header of an entry says of reading and leases, and its list; see [`restore_state`].
+pub(crate) fn state(region: &Region, entry: Ref) -> u64 {
+    region.word(entry + 1)
+}
+
+/// Says of reading and leases what another header of the entry said. Its list stays.
+pub(crate) fn restore_state(region: &mut Region, entry: Ref, state: u64) {
+    let list = region.word(entry + 1) & LIST_MASK;
+    region.set_word(entry + 1, state & !LIST_MASK | list);
 }
 
 /// The neighbours of an entry: towards the head, towards the tail.

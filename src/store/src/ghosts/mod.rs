@@ -13,6 +13,8 @@
 //! in all of these is taken for the ghost: with a million ghosts that happens to one in 10 million strangers at the very
 //! most.
 //!
+//! A policy may keep a word with each ghost; then cells are twice as long.
+//!
 //! Ghosts yield: where the region has no segment for one more, some of the oldest are forgotten instead of it. A queue
 //! without ghosts holds no memory. The first ghost takes two segments and touches a small part of them, and is given up
 //! before it touches anything if it cannot have both.
@@ -21,14 +23,14 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOSTS_YIELDED};
+use crate::limits::{GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOST_WORD_BYTES, GHOSTS_YIELDED};
 use crate::region::{Region, Use};
 use crate::table::{GhostLine, Table};
 
-use ring::{Cell, Ring};
+use ring::{Cell, NARROW_BITS, Ring};
 
 /// Bits of a hash beside a charge in a cell.
-const CHECK_BITS: u32 = Cell::BITS - GHOST_CHARGE_BITS;
+const CHECK_BITS: u32 = NARROW_BITS - GHOST_CHARGE_BITS;
 
 /// A bounded queue of ghosts that are found by hash.
 #[derive(Debug)]
@@ -67,7 +69,16 @@ struct Alike {
 impl Ghosts {
     /// No ghosts; takes nothing from the region yet.
     pub(crate) fn new(region: &Region) -> Self {
-        Self { table: None, ring: Ring::new(region), len: 0, charge: 0, hand: 0, turn: Turn::default(), rest: 0 }
+        Self::of(Ring::new(region, false))
+    }
+
+    /// No ghosts that each keep a word.
+    pub(crate) fn with_words(region: &Region) -> Self {
+        Self::of(Ring::new(region, true))
+    }
+
+    fn of(ring: Ring) -> Self {
+        Self { table: None, ring, len: 0, charge: 0, hand: 0, turn: Turn::default(), rest: 0 }
     }
 
     /// How many there are.
@@ -78,7 +89,7 @@ impl Ghosts {
 
     /// What they take of a budget in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.len * GHOST_BYTES
+        self.len * if self.ring.is_wide() { GHOST_BYTES + GHOST_WORD_BYTES } else { GHOST_BYTES }
     }
 
     /// The sum of their charges.
@@ -90,6 +101,11 @@ impl Ghosts {
     /// An entry that alone is above the limit is not remembered. Takes time for as many ghosts as it forgets, each of
     /// which was remembered once.
     pub(crate) fn remember(&mut self, region: &mut Region, hash: u64, charge: u32, limit: u64) {
+        self.remember_with(region, hash, (charge, 0), limit);
+    }
+
+    /// The same with a word, if ghosts keep one.
+    pub(crate) fn remember_with(&mut self, region: &mut Region, hash: u64, (charge, word): (u32, u32), limit: u64) {
         debug_assert!(charge > 0 && charge >> GHOST_CHARGE_BITS == 0, "a charge of {charge} is none of an entry");
         let Alike { ghost, stale } = self.find(region, hash);
         if let Some(value) = ghost {
@@ -101,7 +117,7 @@ impl Ghosts {
             }
             if self.rest > 0 {
                 self.rest -= 1;
-            } else if !self.add(region, hash, charge, stale) {
+            } else if !self.add(region, hash, (charge, word), stale) {
                 (0..GHOSTS_YIELDED).for_each(|_| _ = self.drop_oldest(region));
             }
         }
@@ -118,27 +134,42 @@ impl Ghosts {
 
     /// Forgets the ghost with this hash; whether there was one.
     pub(crate) fn take(&mut self, region: &mut Region, hash: u64) -> bool {
-        let Some(value) = self.find(region, hash).ghost else { return false };
-        self.remove(region, hash, value);
+        self.take_whole(region, hash).is_some()
+    }
+
+    /// Forgets the ghost with this hash; its charge and its word, if there was one.
+    pub(crate) fn take_whole(&mut self, region: &mut Region, hash: u64) -> Option<(u32, u32)> {
+        let value = self.find(region, hash).ghost?;
+        let cell = self.remove(region, hash, value);
         self.clear_if_empty(region);
-        true
+        Some((charge_of(cell), word_of(cell)))
     }
 
     /// Forgets the oldest ghost; whether there was one.
     pub(crate) fn forget_oldest(&mut self, region: &mut Region) -> bool {
-        let was_there = self.drop_oldest(region);
+        self.forget_whole(region).is_some()
+    }
+
+    /// Forgets the oldest ghost; its charge and its word, if there was one.
+    pub(crate) fn forget_whole(&mut self, region: &mut Region) -> Option<(u32, u32)> {
+        let cell = self.drop_oldest(region)?;
         self.clear_if_empty(region);
-        was_there
+        Some((charge_of(cell), word_of(cell)))
     }
 
     /// Forgets the oldest ghost because its memory is needed; whether there was one. A queue that has given all of its
     /// memory away remembers nothing of the next [`GHOST_REST`] entries, so that it does not take it at once again.
     pub(crate) fn yield_oldest(&mut self, region: &mut Region) -> bool {
         let was_there = self.forget_oldest(region);
+        self.rest_if_empty();
+        was_there
+    }
+
+    /// Remembers nothing of the next entries if there are no ghosts.
+    pub(crate) fn rest_if_empty(&mut self) {
         if self.len == 0 {
             self.rest = GHOST_REST;
         }
-        was_there
     }
 
     /// Walks everything.
@@ -191,7 +222,7 @@ impl Ghosts {
 
     /// Appends a ghost, in the place of a stale slot of the same hash if there is one; whether there was room for it.
     /// Nothing is touched for the first ghost unless all memory that it needs can be had.
-    fn add(&mut self, region: &mut Region, hash: u64, charge: u32, stale: Option<u32>) -> bool {
+    fn add(&mut self, region: &mut Region, hash: u64, (charge, word): (u32, u32), stale: Option<u32>) -> bool {
         if self.table.is_none() {
             let segments = Table::<GhostLine>::small_segments(region, Use::Ghost) + 1;
             if !region.can_take_all(Use::Ghost, segments) {
@@ -205,7 +236,9 @@ impl Ghosts {
             return false;
         }
         let value = self.ring.head() as u32;
-        if !self.ring.push(region, charge << CHECK_BITS | check(hash)) {
+        debug_assert!(word == 0 || self.ring.is_wide(), "these ghosts keep no words");
+        let cell = u64::from(word) << NARROW_BITS | u64::from(charge) << CHECK_BITS | check(hash);
+        if !self.ring.push(region, cell) {
             return false;
         }
         let is_entered = match stale {
@@ -240,7 +273,7 @@ impl Ghosts {
     }
 
     /// Forgets the ghost that has this value in the table, and its slot with it.
-    fn remove(&mut self, region: &mut Region, hash: u64, value: u32) {
+    fn remove(&mut self, region: &mut Region, hash: u64, value: u32) -> Cell {
         let number = self.ring.head() - self.age(value);
         let cell = self.ring.cell(region, number);
         self.ring.empty(region, number);
@@ -248,13 +281,14 @@ impl Ghosts {
         if let Some(table) = &mut self.table {
             table.remove(region, hash, value, &unknown);
         }
+        cell
     }
 
-    /// Forgets the oldest ghost, whose slot is stale from then on; whether there was one.
-    fn drop_oldest(&mut self, region: &mut Region) -> bool {
-        let Some(cell) = self.ring.pop(region) else { return false };
+    /// Forgets the oldest ghost, whose slot is stale from then on, if there is one.
+    fn drop_oldest(&mut self, region: &mut Region) -> Option<Cell> {
+        let cell = self.ring.pop(region)?;
         self.count_out(cell);
-        true
+        Some(cell)
     }
 
     fn count_out(&mut self, cell: Cell) {
@@ -290,12 +324,17 @@ const CHECK: Cell = (1 << CHECK_BITS) - 1;
 
 /// What a cell has of a hash.
 fn check(hash: u64) -> Cell {
-    hash as Cell & CHECK
+    hash & CHECK
 }
 
 /// What the ghost of a cell costs.
 fn charge_of(cell: Cell) -> u32 {
-    cell >> CHECK_BITS
+    cell as u32 >> CHECK_BITS
+}
+
+/// What is kept with the ghost of a cell.
+fn word_of(cell: Cell) -> u32 {
+    (cell >> NARROW_BITS) as u32
 }
 
 /// No ghost can be asked for its hash, and none is: its slot has all that is needed.

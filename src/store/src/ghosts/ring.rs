@@ -2,21 +2,21 @@
 
 use alloc::collections::VecDeque;
 
-use crate::region::{GRANULE_BYTES, Ref, Region, SegmentId, Use};
+use crate::region::{Ref, Region, SegmentId, Use};
 
-/// One ghost, or nothing, in 32 bits: 0 is nothing.
-pub(super) type Cell = u32;
+/// One ghost, or nothing: 0 is nothing. In a narrow ring 32 bits of it are kept.
+pub(super) type Cell = u64;
 
-/// Bytes of a cell.
-const CELL_BYTES: usize = size_of::<Cell>();
-/// Cells of a granule.
-const CELLS: usize = GRANULE_BYTES / CELL_BYTES;
+/// Bits of a cell in a narrow ring.
+pub(super) const NARROW_BITS: u32 = 32;
 
 /// A queue of cells numbered from its beginning, in segments. Cells are emptied in any order; a segment without any that
 /// is full is given back, whatever lies before it.
 #[derive(Debug)]
 pub(super) struct Ring {
     chunks: VecDeque<Chunk>,
+    /// Bits of a cell.
+    cell_bits: u32,
     /// Cells of a segment, as a power of two.
     shift: u32,
     /// The number of the first cell of the first chunk.
@@ -38,9 +38,16 @@ struct Chunk {
 
 impl Ring {
     /// An empty queue, whose first cell has the number 0.
-    pub(super) fn new(region: &Region) -> Self {
-        let shift = (region.segment_bytes() / CELL_BYTES).trailing_zeros();
-        Self { chunks: VecDeque::new(), shift, base: 0, tail: 0, head: 0 }
+    pub(super) fn new(region: &Region, is_wide: bool) -> Self {
+        let cell_bits = if is_wide { Cell::BITS } else { NARROW_BITS };
+        let shift = (region.segment_bytes() * 8 / cell_bits as usize).trailing_zeros();
+        Self { chunks: VecDeque::new(), cell_bits, shift, base: 0, tail: 0, head: 0 }
+    }
+
+    /// Whether its cells have 64 bits.
+    #[inline]
+    pub(super) fn is_wide(&self) -> bool {
+        self.cell_bits == Cell::BITS
     }
 
     /// The number of the next cell.
@@ -79,7 +86,7 @@ impl Ring {
         let chunk = self.chunks[within >> self.shift];
         let Some(segment) = chunk.segment else { return 0 };
         let (place, bits) = self.place(region, segment, within);
-        (region.word(place) >> bits) as Cell
+        region.word(place) >> bits & self.cell_mask()
     }
 
     /// How far before the next number the first one is that may be full.
@@ -162,13 +169,20 @@ impl Ring {
         let within = (number - self.base) as usize;
         let segment = self.chunks[within >> self.shift].segment.expect("a cell is written in memory");
         let (place, bits) = self.place(region, segment, within);
-        let kept = region.word(place) & !(u64::from(Cell::MAX) << bits);
-        region.set_word(place, kept | u64::from(cell) << bits);
+        debug_assert_eq!(cell & !self.cell_mask(), 0, "a narrow cell has {NARROW_BITS} bits");
+        let kept = region.word(place) & !(self.cell_mask() << bits);
+        region.set_word(place, kept | cell << bits);
+    }
+
+    #[inline]
+    fn cell_mask(&self) -> Cell {
+        Cell::MAX >> (Cell::BITS - self.cell_bits)
     }
 
     /// The granule of a cell, and how far it is shifted there.
     fn place(&self, region: &Region, segment: SegmentId, within: usize) -> (Ref, usize) {
         let within = within & ((1 << self.shift) - 1);
-        (region.start(segment) + (within / CELLS) as Ref, within % CELLS * 8 * CELL_BYTES)
+        let bit = within * self.cell_bits as usize;
+        (region.start(segment) + (bit / Cell::BITS as usize) as Ref, bit % Cell::BITS as usize)
     }
 }

@@ -15,7 +15,9 @@ use alloc::boxed::Box;
 
 mod arc;
 mod fifo;
+mod lfu;
 mod lru;
+mod lru_k;
 #[cfg(test)]
 mod oracle;
 mod s3_fifo;
@@ -31,7 +33,9 @@ use crate::settings::Charge;
 use crate::{PolicyKind, PolicySettings};
 use arc::Arc;
 use fifo::Fifo;
+use lfu::Lfu;
 use lru::Lru;
+use lru_k::LruK;
 use s3_fifo::S3Fifo;
 use sieve::Sieve;
 pub(crate) use switch::Switch;
@@ -49,6 +53,11 @@ pub(crate) trait Replacement {
     /// An absent key with this hash and charge is about to be stored; whether a ghost remembers it. Always followed by
     /// `insert`.
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
+
+    /// The same for an entry that another policy had, for which no room is made: what is remembered must not grow.
+    fn readmit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) {
+        self.admit(region, hash, charge, budget);
+    }
 
     /// The entry of the key that was admitted last, with this charge; it is in no list.
     fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, budget: u64);
@@ -109,6 +118,10 @@ pub(crate) enum Policy {
     Fifo(Fifo),
     /// See [`lru`].
     Lru(Lru),
+    /// See [`lfu`].
+    Lfu(Lfu),
+    /// See [`lru_k`].
+    LruK(LruK),
     /// See [`two_q`].
     TwoQ(TwoQ),
     /// See [`arc`].
@@ -134,6 +147,8 @@ impl Policy {
         match settings.kind() {
             PolicyKind::Fifo => Policy::Fifo(Fifo::new(side, unit)),
             PolicyKind::Lru => Policy::Lru(Lru::new(side, unit)),
+            PolicyKind::Lfu => Policy::Lfu(Lfu::new(side, unit)),
+            PolicyKind::LruK => Policy::LruK(LruK::new(settings, side, unit, region)),
             PolicyKind::TwoQ => Policy::TwoQ(TwoQ::new(settings, side, unit, region)),
             PolicyKind::Arc => Policy::Arc(Arc::new(side, unit, region)),
             PolicyKind::Sieve => Policy::Sieve(Sieve::new(side, unit)),
@@ -154,6 +169,8 @@ macro_rules! each {
         match $policy {
             Policy::Fifo($name) => $call,
             Policy::Lru($name) => $call,
+            Policy::Lfu($name) => $call,
+            Policy::LruK($name) => $call,
             Policy::TwoQ($name) => $call,
             Policy::Arc($name) => $call,
             Policy::Sieve($name) => $call,
@@ -177,6 +194,10 @@ impl Replacement for Policy {
 
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool {
         each!(self, policy => policy.admit(region, hash, charge, budget))
+    }
+
+    fn readmit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) {
+        each!(self, policy => policy.readmit(region, hash, charge, budget));
     }
 
     fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, budget: u64) {

@@ -42,10 +42,15 @@ pub(super) struct Account {
 /// Runs seeded traces through a store with the policy and through the oracle: read-through gets of objects, and then
 /// reads, writes of all sizes and deletes with charges in bytes. Contents and ghosts must agree after each access.
 pub(super) fn hold<O: Oracle>(policy: PolicyKind, oracle: impl Fn() -> O) {
+    hold_for(policy, 6000, oracle);
+}
+
+/// The same with so many accesses.
+pub(super) fn hold_for<O: Oracle>(policy: PolicyKind, accesses: usize, oracle: impl Fn() -> O) {
     for seed in 0..12 {
         let objects = [1, 2, 3, 4, 7, 10, 33, 100][seed as usize % 8];
         let case = Case { policy, charge: Charge::Objects, budget: objects, seed };
-        case.run(oracle(), 6000, |_| 0);
+        case.run(oracle(), accesses, |_| 0);
 
         let budget = BUDGET_BYTES_MIN + 1237 * seed;
         let case = Case { policy, charge: Charge::Bytes, budget, seed };
@@ -56,7 +61,7 @@ pub(super) fn hold<O: Oracle>(policy: PolicyKind, oracle: impl Fn() -> O) {
             1..5 => random.usize(0..=largest),
             _ => random.usize(0..300),
         };
-        case.run(oracle(), 6000, size);
+        case.run(oracle(), accesses, size);
     }
 }
 
@@ -96,7 +101,7 @@ impl Case {
             let value = vec![0; size(&mut random)];
             let cost = match charge {
                 Charge::Objects => 1,
-                Charge::Bytes => store.entry_bytes(bytes.len(), value.len()),
+                Charge::Bytes => store.entry_bytes_in(group, bytes.len(), value.len()),
             };
             match random.u8(0..20) {
                 0 => {

@@ -41,7 +41,7 @@ impl Switch {
     /// The new policy takes over an entry of the old one.
     pub(crate) fn take_over(&mut self, region: &mut Region, entry: Ref, hash: u64, charge: u32, budget: u64) {
         self.remove(region, entry, charge, Departure::Removed, budget);
-        self.new.admit(region, hash, charge, budget);
+        self.new.readmit(region, hash, charge, budget);
         self.new.insert(region, entry, charge, budget);
     }
 

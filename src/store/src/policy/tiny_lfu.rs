@@ -108,6 +108,12 @@ impl Replacement for TinyLfu {
         false
     }
 
+    fn readmit(&mut self, region: &mut Region, hash: u64, charge: u32, _budget: u64) {
+        let entries = self.entries() + 1;
+        self.sketch.count(region, hash, entries);
+        self.incoming = charge.into();
+    }
+
     fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, budget: u64) {
         self.window.push_head(region, entry, charge);
         self.incoming = 0;
