@@ -2,11 +2,12 @@
 //! it and has all shards apply it, itself among them. What it asks reaches each of them over one lane, so all of them
 //! apply the same changes in the same order.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use larder_protocol::native::generated::{AlteredGroup, GroupChange};
 use larder_protocol::{GroupAlteration, Reply, Request, Status};
-use larder_store::RemovalHook;
+use larder_store::{GroupIndex, PolicySettings, RemovalHook};
 
 use crate::failures;
 use crate::limits::ALTERATIONS_MAX;
@@ -103,20 +104,45 @@ impl<H: RemovalHook> Local<H> {
             Err(refused) => return self.fail(refused.status(), format_args!("{refused}")),
         };
         self.counters.requests += 1;
-        self.budgets.take(&changes);
+        self.budgets.take(alteration, &changes);
         // What gives comes before what takes, so that the sum stays within the memory.
         let (less, more): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.bytes < change.bytes_before);
         for change in less.into_iter().chain(more) {
             let share = self.budgets.share(change.bytes);
             self.store.set_budget(change.group, share).expect("shares of budgets that fit into the node fit here");
         }
-        let changes = changes.into_iter().map(|change| GroupChange {
-            name: change.name,
-            memory_bytes: change.bytes,
-            memory_bytes_before: change.bytes_before,
-        });
-        self.last.altered = AlteredGroup { node: self.node_id.clone(), changes: changes.collect() };
+        let mut changed = Vec::with_capacity(changes.len());
+        for change in changes {
+            let before = self.policy(change.group);
+            let policy = change.policy.unwrap_or(before);
+            if policy != before {
+                self.policies.retain(|(group, _)| *group != change.group);
+                self.policies.push((change.group, policy));
+            }
+            changed.push(GroupChange {
+                name: change.name,
+                memory_bytes: change.bytes,
+                memory_bytes_before: change.bytes_before,
+                policy: policy.to_string(),
+                policy_before: before.to_string(),
+            });
+        }
+        self.change_policies();
+        self.last.altered = AlteredGroup { node: self.node_id.clone(), changes: changed };
         Reply::Altered(&self.last.altered)
+    }
+
+    /// The policy that a group has, or will have.
+    fn policy(&self, group: GroupIndex) -> PolicySettings {
+        let wanted = self.policies.iter().find(|(of, _)| *of == group);
+        wanted.map_or_else(|| self.store.group_settings(group).policy, |(_, policy)| *policy)
+    }
+
+    /// Gives groups the policies that they are to have, but for those whose last change is under way still. To be called
+    /// again when some of that was done.
+    pub(crate) fn change_policies(&mut self) {
+        let store = &mut self.store;
+        self.policies.retain(|(group, policy)| store.set_policy(*group, *policy).is_err());
     }
 
     /// Refuses an alteration that a client marked as passed on.

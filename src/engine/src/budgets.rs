@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
 use larder_protocol::{GroupAlteration, Size, Status};
-use larder_store::{GroupIndex, segment_bytes, value_bytes_max};
+use larder_store::{GroupIndex, PolicyError, PolicySettings, segment_bytes, value_bytes_max};
 
 /// The budgets of a node, and what they have to fit into.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(crate) struct Change {
     pub(crate) name: String,
     pub(crate) bytes_before: u64,
     pub(crate) bytes: u64,
+    pub(crate) policy: Option<PolicySettings>,
 }
 
 /// Why the budgets stay as they are.
@@ -41,8 +42,10 @@ pub(crate) struct Change {
 pub(crate) enum AlterationRefused {
     #[error("there is no group {name:?}; this node has {known}")]
     UnknownGroup { name: String, known: String },
-    #[error("nothing is to be changed about group {name:?}; name its memory")]
+    #[error("nothing is to be changed about group {name:?}; name its memory or its policy")]
     NothingNamed { name: String },
+    #[error("policy of group {name:?}: {error}")]
+    Policy { name: String, error: PolicyError },
     #[error(
         "group {name:?} would have {}, too little for {shards} shard(s); the least is {} ({} on each)",
         Size(*bytes), Size(*least_bytes), Size(*least_bytes / *shards)
@@ -65,6 +68,7 @@ impl AlterationRefused {
             AlterationRefused::UnknownGroup { .. } => Status::NoSuchGroup,
             AlterationRefused::AboveMemory { .. } => Status::TooLarge,
             AlterationRefused::NothingNamed { .. }
+            | AlterationRefused::Policy { .. }
             | AlterationRefused::TooLittle { .. }
             | AlterationRefused::ValuesDoNotFit { .. } => Status::BadRequest,
         }
@@ -98,8 +102,15 @@ impl Budgets {
         let Some(named) = self.groups.iter().position(|group| group.name == name) else {
             return Err(AlterationRefused::UnknownGroup { name: name.into(), known: self.names() });
         };
+        let policy = alteration.policy.map(str::parse::<PolicySettings>).transpose();
+        let policy = policy.map_err(|error| AlterationRefused::Policy { name: name.into(), error })?;
         let Some(bytes) = alteration.memory_bytes else {
-            return Err(AlterationRefused::NothingNamed { name: name.into() });
+            if policy.is_none() {
+                return Err(AlterationRefused::NothingNamed { name: name.into() });
+            }
+            let bytes = self.groups[named].bytes;
+            let (group, name) = (GroupIndex(named as u16), name.into());
+            return Ok(alloc::vec![Change { group, name, bytes_before: bytes, bytes, policy }]);
         };
         // A follower that is named itself follows no more.
         let follower = self.follower.filter(|follower| *follower != named);
@@ -111,7 +122,7 @@ impl Budgets {
             return Err(AlterationRefused::AboveMemory { memory_bytes: self.memory_bytes, spelled_out });
         };
         let mut changes = Vec::new();
-        changes.push(self.change(named, bytes)?);
+        changes.push(Change { policy, ..self.change(named, bytes)? });
         if let Some(follower) = follower {
             changes.push(self.change(follower, left as u64)?);
         }
@@ -119,7 +130,10 @@ impl Budgets {
     }
 
     /// Takes what [`Budgets::altered`] gave for this alteration.
-    pub(crate) fn take(&mut self, changes: &[Change]) {
+    pub(crate) fn take(&mut self, alteration: &GroupAlteration<'_>, changes: &[Change]) {
+        if alteration.memory_bytes.is_none() {
+            return;
+        }
         for change in changes {
             self.groups[usize::from(change.group.0)].bytes = change.bytes;
         }
@@ -140,7 +154,7 @@ impl Budgets {
             let value_bytes_max = self.value_bytes_max;
             return Err(AlterationRefused::ValuesDoNotFit { name, bytes, shards, fitting_bytes, value_bytes_max });
         }
-        Ok(Change { group: GroupIndex(group as u16), name, bytes_before, bytes })
+        Ok(Change { group: GroupIndex(group as u16), name, bytes_before, bytes, policy: None })
     }
 
     fn names(&self) -> String {
@@ -187,6 +201,7 @@ fn join(text: &mut String, between: &str, part: fmt::Arguments<'_>) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     const MIB: u64 = 1 << 20;
 
@@ -200,14 +215,15 @@ mod tests {
     }
 
     fn alter(budgets: &mut Budgets, name: &str, mib: u64) -> Result<Vec<(String, u64)>, AlterationRefused> {
-        let changes = budgets.altered(&GroupAlteration { name, memory_bytes: Some(mib * MIB) })?;
-        budgets.take(&changes);
+        let alteration = GroupAlteration { name, memory_bytes: Some(mib * MIB), policy: None };
+        let changes = budgets.altered(&alteration)?;
+        budgets.take(&alteration, &changes);
         budgets.validate();
         Ok(changes.into_iter().map(|change| (change.name, change.bytes / MIB)).collect())
     }
 
     fn refusal(budgets: &Budgets, name: &str, memory_bytes: impl Into<Option<u64>>) -> (Status, String) {
-        let alteration = GroupAlteration { name, memory_bytes: memory_bytes.into() };
+        let alteration = GroupAlteration { name, memory_bytes: memory_bytes.into(), policy: None };
         let refused = budgets.altered(&alteration).expect_err("refused");
         (refused.status(), refused.to_string())
     }
@@ -219,6 +235,26 @@ mod tests {
         assert_eq!(alter(&mut budgets, "scores", 8), Ok(vec![("scores".into(), 8), ("default".into(), 56)]));
         assert_eq!(alter(&mut budgets, "default", 20), Ok(vec![("default".into(), 20)]), "it was named itself");
         assert_eq!(alter(&mut budgets, "scores", 12), Ok(vec![("scores".into(), 12)]), "and follows no more");
+    }
+
+    #[test]
+    fn a_policy_alone_leaves_all_budgets_as_they_are() {
+        let mut budgets = budgets(None, 1000);
+        let alteration = GroupAlteration { name: "default", memory_bytes: None, policy: Some("two_q:in=30%") };
+        let changes = budgets.altered(&alteration).unwrap();
+        budgets.take(&alteration, &changes);
+        budgets.validate();
+        assert_eq!(changes.len(), 1);
+        assert_eq!((changes[0].bytes_before, changes[0].bytes), (48 * MIB, 48 * MIB));
+        assert_eq!(changes[0].policy.unwrap().to_string(), "two_q:in=30%");
+        assert_eq!(alter(&mut budgets, "scores", 40).unwrap().len(), 2, "the default group follows still");
+        let wrong = GroupAlteration { policy: Some("two_q:in=0"), ..alteration };
+        let refused = budgets.altered(&wrong).unwrap_err();
+        assert_eq!(refused.status(), Status::BadRequest);
+        assert_eq!(
+            refused.to_string(),
+            "policy of group \"default\": in=0% of policy two_q is out of range; give one from 1% to 99%"
+        );
     }
 
     #[test]
@@ -243,7 +279,7 @@ mod tests {
             (Status::NoSuchGroup, "there is no group \"sores\"; this node has default, scores")
         );
         let (status, message) = refusal(&budgets, "scores", None);
-        assert!(status == Status::BadRequest && message.contains("name its memory"), "{message}");
+        assert!(status == Status::BadRequest && message.contains("name its memory or its policy"), "{message}");
         let (status, message) = refusal(&budgets, "scores", 1000);
         assert_eq!(status, Status::BadRequest);
         assert!(

@@ -135,6 +135,7 @@ impl<H: RemovalHook> Engine<H> {
             shards,
             first_targets: Vec::new(),
             counters: Counters::default(),
+            policies: Vec::new(),
             node_id,
             server,
             started_ms,
@@ -263,7 +264,9 @@ impl<H: RemovalHook> Engine<H> {
     /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not
     /// met; says whether there is more to do.
     pub fn background(&mut self, now_ms: u64, steps: usize) -> Backlog {
-        match self.local.store.reclaim(now_ms, steps) {
+        let reclaimed = self.local.store.reclaim(now_ms, steps);
+        self.local.change_policies();
+        match reclaimed {
             Reclaimed { shrinking: true, .. } => Backlog::Urgent,
             Reclaimed { more: true, .. } => Backlog::Some,
             Reclaimed { .. } => Backlog::None,

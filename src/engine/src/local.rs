@@ -11,7 +11,7 @@ use larder_protocol::{
     Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
 };
 use larder_ring::{NodeIndex, Place, Topology, key_hash};
-use larder_store::{Handle, Key, RemovalHook, Store, StoreError};
+use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
 use crate::Counters;
 use crate::budgets::Budgets;
@@ -52,6 +52,8 @@ pub(crate) struct Local<H: RemovalHook> {
     /// Who may have keys, by number: the shards of this node, and from these numbers on those of each node.
     pub(crate) first_targets: Vec<usize>,
     pub(crate) counters: Counters,
+    /// Policies that groups are to have and cannot have yet, at most one for each.
+    pub(crate) policies: Vec<(GroupIndex, PolicySettings)>,
     pub(crate) node_id: String,
     pub(crate) server: String,
     pub(crate) started_ms: u64,

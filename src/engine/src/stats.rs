@@ -1,9 +1,10 @@
 //! What a shard counts, and how the counts of a node's shards are put together.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
 use larder_protocol::native::generated::{GroupStats, MemoryStats, ShardStats, StatsResult};
-use larder_store::{MemoryCounters, RemovalHook, Store};
+use larder_store::{GroupCounters, MemoryCounters, RemovalHook, Store};
 
 /// Counters of one shard since it started, written by nobody else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,21 +34,13 @@ pub(crate) fn of_shard<H: RemovalHook>(
     uptime_ms: u64,
 ) -> StatsResult {
     let groups = store.groups().map(|(index, settings)| {
-        let counters = store.counters(index);
+        let (counters, since) = (store.counters(index), store.policy_counters(index));
+        let since_policy = (since != counters).then(|| Box::new(of_group(&since)));
         GroupStats {
             name: settings.name.clone(),
             policy: settings.policy.to_string(),
-            entries: counters.entries,
-            bytes: counters.bytes,
-            budget_bytes: counters.budget_bytes,
-            hits: counters.hits,
-            misses: counters.misses,
-            sets: counters.sets,
-            deletes: counters.deletes,
-            evictions: counters.evictions,
-            expirations: counters.expirations,
-            ghost_hits: counters.ghost_hits,
-            ghost_bytes: counters.ghost_bytes,
+            since_policy,
+            ..of_group(&counters)
         }
     });
     let shard = ShardStats {
@@ -66,6 +59,31 @@ pub(crate) fn of_shard<H: RemovalHook>(
         uptime_ms,
         groups: groups.collect(),
         shards: [shard].into(),
+    }
+}
+
+fn of_group(counters: &GroupCounters) -> GroupStats {
+    GroupStats {
+        name: String::new(),
+        policy: String::new(),
+        entries: counters.entries,
+        bytes: counters.bytes,
+        budget_bytes: counters.budget_bytes,
+        hits: counters.hits,
+        misses: counters.misses,
+        sets: counters.sets,
+        deletes: counters.deletes,
+        evictions: counters.evictions,
+        expirations: counters.expirations,
+        ghost_hits: counters.ghost_hits,
+        ghost_bytes: counters.ghost_bytes,
+        evictions_for_memory: counters.evictions_for_memory,
+        eviction_age_ms: counters.eviction_age_ms,
+        invalidations: counters.invalidations,
+        voids: counters.voids,
+        replacements: counters.replacements,
+        switching: counters.switching,
+        since_policy: None,
     }
 }
 
@@ -91,7 +109,19 @@ fn of_memory(counters: &MemoryCounters) -> MemoryStats {
 pub(crate) fn merge(total: &mut StatsResult, part: StatsResult) {
     for group in part.groups {
         match total.groups.iter_mut().find(|known| known.name == group.name) {
-            Some(known) => add(known, &group),
+            Some(known) => {
+                // A shard on which the counters are the same since the start has nothing more to say of them.
+                let since = [known.since_policy.take(), group.since_policy.clone()];
+                if since.iter().any(Option::is_some) {
+                    let [mut total, part] = [(&*known, 0), (&group, 1)].map(|(whole, place): (&GroupStats, usize)| {
+                        let whole = GroupStats { name: String::new(), policy: String::new(), ..whole.clone() };
+                        since[place].as_deref().cloned().unwrap_or(whole)
+                    });
+                    add(&mut total, &part);
+                    known.since_policy = Some(Box::new(GroupStats { since_policy: None, ..total }));
+                }
+                add(known, &group);
+            }
             None => total.groups.push(group),
         }
     }
@@ -114,6 +144,12 @@ fn add(total: &mut GroupStats, part: &GroupStats) {
     total.expirations += part.expirations;
     total.ghost_hits += part.ghost_hits;
     total.ghost_bytes += part.ghost_bytes;
+    total.evictions_for_memory += part.evictions_for_memory;
+    total.eviction_age_ms += part.eviction_age_ms;
+    total.invalidations += part.invalidations;
+    total.voids += part.voids;
+    total.replacements += part.replacements;
+    total.switching += part.switching;
 }
 
 #[cfg(test)]
@@ -132,6 +168,16 @@ mod tests {
         merge(&mut total, part(0, 1));
         assert_eq!(total.groups.len(), 1);
         assert_eq!((total.groups[0].hits, total.groups[0].budget_bytes), (13, 30));
+        let switched = |hits, since: Option<u64>| {
+            let since_policy = since.map(|hits| Box::new(GroupStats { hits, ..GroupStats::default() }));
+            let group = GroupStats { name: "default".into(), hits, since_policy, ..GroupStats::default() };
+            StatsResult { groups: vec![group], ..StatsResult::default() }
+        };
+        let mut sum = switched(5, None);
+        merge(&mut sum, switched(7, Some(2)));
+        merge(&mut sum, switched(1, None));
+        let group = &sum.groups[0];
+        assert_eq!((group.hits, group.since_policy.as_ref().map(|since| since.hits)), (13, Some(8)));
         let shards: Vec<_> = total.shards.iter().map(|shard| (shard.shard, shard.requests)).collect();
         assert_eq!(shards, [(0, 1), (1, 5), (2, 7)]);
     }

@@ -19,7 +19,7 @@ fn world(seed: u64, shards: u16) -> World {
 }
 
 fn alter(name: &str, mib: u64) -> Command<'_> {
-    Command::AlterGroup(GroupAlteration { name, memory_bytes: Some(mib * MIB) })
+    Command::AlterGroup(GroupAlteration { name, memory_bytes: Some(mib * MIB), policy: None })
 }
 
 /// Name, and MiB before and after, of what was changed.
@@ -102,9 +102,9 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             (alter("scores", 32), Status::BadRequest, "group \"default\" would have 0B"),
             (alter("scores", 0), Status::BadRequest, "group \"scores\" would have 0B"),
             (
-                Command::AlterGroup(GroupAlteration { name: "scores", memory_bytes: None }),
+                Command::AlterGroup(GroupAlteration { name: "scores", memory_bytes: None, policy: None }),
                 Status::BadRequest,
-                "name its memory",
+                "name its memory or its policy",
             ),
         ] {
             let OwnedReply::Failed(failure) = world.ask(at, command) else { panic!("{command:?}") };
@@ -169,5 +169,44 @@ fn a_lowered_budget_is_met_by_background_work_and_a_raised_one_is_used() {
         world.ask(0, set(&number.to_be_bytes(), &value));
     }
     assert!(stats(&mut world).groups[0].bytes > 15 * MIB);
+    world.validate();
+}
+
+/// On all shards, and entries stay; a second change waits on each shard for the end of the first.
+#[test]
+fn a_policy_is_changed_on_all_shards_and_all_entries_stay() {
+    let mut world = world(5, 3);
+    let keys: Vec<_> = (0..600_u32).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        assert!(matches!(world.ask(0, set(key, b"value")), OwnedReply::Stored(_)));
+        assert!(matches!(world.ask(1, Command::Get { key }), OwnedReply::Entry(_)));
+    }
+    let policy =
+        |text| Command::AlterGroup(GroupAlteration { name: "default", memory_bytes: None, policy: Some(text) });
+    let OwnedReply::Failed(failure) = world.ask(2, policy("best")) else { panic!("there is no such policy") };
+    assert_eq!(failure.status, Status::BadRequest);
+    assert!(failure.message.contains("policy of group \"default\": there is no policy \"best\"; choose one of fifo"));
+    for (text, before) in [("lfu", "lru"), ("s3_fifo:small=20%", "lfu"), ("two_q", "s3_fifo:small=20%")] {
+        let OwnedReply::Altered(altered) = world.ask(1, policy(text)) else { panic!("{text}") };
+        let [change] = &altered.changes[..] else { panic!("{altered:?}") };
+        assert_eq!((&*change.policy, &*change.policy_before), (text, before));
+        assert_eq!(change.memory_bytes, change.memory_bytes_before);
+    }
+    world.settle();
+    let now_ms = world.now_ms;
+    let group = |world: &mut World| stats(world).groups[0].clone();
+    assert!(group(&mut world).switching > 0, "it takes its time");
+    for _ in 0..100 {
+        world.engines.iter_mut().for_each(|engine| _ = engine.background(now_ms, 64));
+    }
+    let after = group(&mut world);
+    assert_eq!((&*after.policy, after.switching, after.entries), ("two_q", 0, 600), "the last that was asked for");
+    let since = after.since_policy.clone().expect("it was changed");
+    assert_eq!((after.hits, since.hits, since.entries), (600, 0, 600));
+    for key in &keys {
+        assert!(matches!(world.ask(2, Command::Get { key }), OwnedReply::Entry(_)));
+    }
+    let after = group(&mut world);
+    assert_eq!((after.hits, after.since_policy.unwrap().hits), (1200, 600));
     world.validate();
 }

@@ -168,6 +168,8 @@ pub struct GroupAlteration<'a> {
     pub name: &'a str,
     /// Its memory on this node, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Its policy with parameters, as text, at most [`crate::limits::POLICY_BYTES_MAX`] bytes.
+    pub policy: Option<&'a str>,
 }
 
 /// One entry to store.

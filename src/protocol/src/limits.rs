@@ -20,6 +20,8 @@ pub const KEYS_MAX: usize = 16 << 10;
 pub const PIPELINE_MAX: usize = 4 << 10;
 /// Longest name of a group, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Longest text of a policy with its parameters, in bytes.
+pub const POLICY_BYTES_MAX: usize = 255;
 /// Longest name that a client may give itself in Hello, in bytes; also the bound of its credentials.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest Hello result, statistics or topology, in bytes. A decoder allocates at most some 64 times as much for one.

@@ -102,8 +102,9 @@ fn operation() -> impl Strategy<Value = Operation> {
             count,
             pattern
         })),
-        (any::<String>(), option::of(number()))
-            .prop_map(|(name, memory_bytes)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes })),
+        (any::<String>(), option::of(number()), option::of(any::<String>())).prop_map(
+            |(name, memory_bytes, policy)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes, policy })
+        ),
         Just(Operation::Invalidate(pb::Invalidate {})),
         Just(Operation::Stats(pb::StatsQuery {})),
         Just(Operation::Topology(pb::TopologyQuery {})),
@@ -171,23 +172,37 @@ fn hello_result() -> impl Strategy<Value = pb::HelloResult> {
     )
 }
 
+fn group_stats(counts: &[u64], since_policy: Option<Box<pb::GroupStats>>) -> pb::GroupStats {
+    pb::GroupStats {
+        entries: counts[0],
+        bytes: counts[1],
+        budget_bytes: counts[2],
+        hits: counts[3],
+        misses: counts[4],
+        sets: counts[5],
+        deletes: counts[6],
+        evictions: counts[7],
+        expirations: counts[8],
+        ghost_hits: counts[9],
+        ghost_bytes: counts[10],
+        evictions_for_memory: counts[11],
+        eviction_age_ms: counts[12],
+        invalidations: counts[13],
+        voids: counts[14],
+        replacements: counts[15],
+        switching: counts[16],
+        since_policy,
+        ..pb::GroupStats::default()
+    }
+}
+
 fn stats() -> impl Strategy<Value = pb::StatsResult> {
-    let group =
-        (any::<String>(), any::<String>(), vec(number(), 11)).prop_map(|(name, policy, counts)| pb::GroupStats {
-            name,
-            policy,
-            entries: counts[0],
-            bytes: counts[1],
-            budget_bytes: counts[2],
-            hits: counts[3],
-            misses: counts[4],
-            sets: counts[5],
-            deletes: counts[6],
-            evictions: counts[7],
-            expirations: counts[8],
-            ghost_hits: counts[9],
-            ghost_bytes: counts[10],
-        });
+    let group = (any::<String>(), any::<String>(), vec(number(), 17), option::of(vec(number(), 17))).prop_map(
+        |(name, policy, counts, since)| {
+            let since = since.map(|counts| Box::new(group_stats(&counts, None)));
+            pb::GroupStats { name, policy, ..group_stats(&counts, since) }
+        },
+    );
     let memory = (vec(number(), 12), any::<bool>()).prop_map(|(counts, index_waits)| pb::MemoryStats {
         memory_bytes: counts[0],
         segment_bytes: counts[1],
@@ -219,9 +234,15 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
 }
 
 fn altered_group() -> impl Strategy<Value = pb::AlteredGroup> {
-    let change = (any::<String>(), number(), number()).prop_map(|(name, memory_bytes, memory_bytes_before)| {
-        pb::GroupChange { name, memory_bytes, memory_bytes_before }
-    });
+    let change = (any::<String>(), number(), number(), any::<String>(), any::<String>()).prop_map(
+        |(name, memory_bytes, memory_bytes_before, policy, policy_before)| pb::GroupChange {
+            name,
+            memory_bytes,
+            memory_bytes_before,
+            policy,
+            policy_before,
+        },
+    );
     (any::<String>(), vec(change, 0..3)).prop_map(|(node, changes)| pb::AlteredGroup { node, changes })
 }
 

@@ -205,8 +205,8 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),
-        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX) }),
-        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0) }),
+        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX), policy: Some("") }),
+        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0), policy: None }),
         Command::Watch,
         Command::NotOffered { operation: "lease_get" },
     ] {

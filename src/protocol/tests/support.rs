@@ -1,6 +1,6 @@
 //! The judge of every comparison: what the hand-written codec must say about bytes, worked out from what prost says.
 
-use larder_protocol::limits::{CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX};
+use larder_protocol::limits::{CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX};
 use larder_protocol::native::generated as pb;
 use larder_protocol::native::{
     Body, Malformed, RequestLimits, Response, Scratch, decode_plain, decode_request, decode_response, encode_request,
@@ -137,6 +137,9 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
         Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
         Operation::AlterGroup(alter) if alter.name.len() > GROUP_NAME_BYTES_MAX => return Err(Status::TooLarge),
+        Operation::AlterGroup(pb::AlterGroup { policy: Some(policy), .. }) if policy.len() > POLICY_BYTES_MAX => {
+            return Err(Status::TooLarge);
+        }
         _ => {}
     }
     Ok(meaning)
@@ -199,8 +202,9 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         Command::Scan(ScanStep { cursor, count, pattern }) => {
             Operation::Scan(pb::Scan { cursor: cursor.to_vec(), count, pattern: pattern.to_vec() })
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
-            Operation::AlterGroup(pb::AlterGroup { name: name.to_owned(), memory_bytes })
+        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
+            let policy = policy.map(ToOwned::to_owned);
+            Operation::AlterGroup(pb::AlterGroup { name: name.to_owned(), memory_bytes, policy })
         }
         Command::Stats => Operation::Stats(pb::StatsQuery {}),
         Command::Topology => Operation::Topology(pb::TopologyQuery {}),

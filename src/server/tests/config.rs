@@ -152,7 +152,7 @@ fn wrong_files_are_refused_with_the_line() {
         (
             "[[group]]\nname = 'a'\nmemory = '1MiB'\npolicy = 'best'",
             4,
-            ["policy of group \"a\"", "choose one of fifo, lru, two_q"],
+            ["policy of group \"a\"", "choose one of fifo, lru, lfu, lru_k"],
         ),
         ("[[group]]\nname = 'a'\nmemory = '1MiB'\nttl = '10'", 4, ["ttl of group \"a\"", "such as 500ms or 10m"]),
         (

@@ -152,12 +152,22 @@ pub(crate) enum GroupCommand {
     Alter {
         /// The group
         name: String,
-        /// Its memory on each node, over all shards, such as 64MiB. More is there at once, less is reached within
-        /// seconds, and no request fails. The group "default" gives or takes the difference, unless the configuration
-        /// gives it a budget of its own
-        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-        memory: u64,
+        #[command(flatten)]
+        change: GroupChange,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct GroupChange {
+    /// Its memory on each node, over all shards, such as 64MiB. More is there at once, less is reached within seconds, and
+    /// no request fails. The group "default" gives or takes the difference, unless the configuration gives it a budget of
+    /// its own
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Its eviction policy, such as lru, or two_q:in=30% with parameters. Its entries stay, and go over in steps
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use larder_client::{
     Client, Condition, DeleteOutcome, Expiry, IncrementOptions, ScanOptions, SetOptions, expires_after,
 };
 
-use crate::arguments::{Command, GroupCommand, SetArguments, TouchExpiry, WriteOptions};
+use crate::arguments::{Command, GroupChange, GroupCommand, SetArguments, TouchExpiry, WriteOptions};
 use crate::input::{bytes, value};
 use crate::report::{Report, Unusable};
 use crate::scan;
@@ -25,7 +25,7 @@ pub(crate) enum Prepared {
     Scan(ScanOptions),
     Watch(String),
     Groups,
-    AlterGroup { name: String, memory_bytes: u64 },
+    AlterGroup { name: String, memory_bytes: Option<u64>, policy: Option<String> },
     Stats,
     Topology,
 }
@@ -58,7 +58,9 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
         }
         Command::Watch { name } => Prepared::Watch(name),
         Command::Group(GroupCommand::List) => Prepared::Groups,
-        Command::Group(GroupCommand::Alter { name, memory }) => Prepared::AlterGroup { name, memory_bytes: memory },
+        Command::Group(GroupCommand::Alter { name, change: GroupChange { memory, policy } }) => {
+            Prepared::AlterGroup { name, memory_bytes: memory, policy }
+        }
         Command::Stats => Prepared::Stats,
         Command::Topology => Prepared::Topology,
     })
@@ -114,8 +116,8 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
             Report::Written
         }
         Prepared::Groups => Report::Groups(client.stats().await?),
-        Prepared::AlterGroup { name, memory_bytes } => {
-            Report::Altered(client.group(&name)?.alter_memory(memory_bytes).await?)
+        Prepared::AlterGroup { name, memory_bytes, policy } => {
+            Report::Altered(client.group(&name)?.alter(memory_bytes, policy.as_deref()).await?)
         }
         Prepared::Stats => Report::Stats(client.stats().await?),
         Prepared::Topology => Report::Topology(client.refresh_topology().await?),

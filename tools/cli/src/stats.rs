@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use larder_client::{GroupStats, MemoryStats, ShardStats, Stats, Topology};
 use serde_json::{Value, json};
 
+use crate::groups::policy;
+
 /// Points on the ring of a node of weight 1.
 const POINTS_PER_WEIGHT: f64 = 1024.0;
 
@@ -16,7 +18,28 @@ pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<(
             "group", "policy", "entries", "bytes", "budget", "hits", "misses", "hit %", "sets", "deletes", "evicted",
             "expired",
         ];
-        print_table(out, &head, node.groups.iter().map(group_row))?;
+        let rows = node.groups.iter().flat_map(|group| {
+            let since = group.since_policy.as_deref().map(|since| {
+                group_row(&GroupStats {
+                    name: group.name.clone(),
+                    policy: format!("since {}", group.policy),
+                    ..since.clone()
+                })
+            });
+            [Some(group_row(group)), since].into_iter().flatten()
+        });
+        print_table(out, &head, rows)?;
+        let head = [
+            "group",
+            "ghost hits",
+            "ghost bytes",
+            "evicted for memory",
+            "age at eviction",
+            "replaced",
+            "invalidated",
+            "voided",
+        ];
+        print_table(out, &head, node.groups.iter().map(policy_row))?;
         let head = ["shard", "requests", "cross-core", "overloaded", "late", "connections", "malformed"];
         print_table(out, &head, node.shards.iter().map(shard_row))?;
         let head = ["memory", "bytes", "live", "dead", "free", "index", "ghosts", "written", "moved", "amplification"];
@@ -50,13 +73,9 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
         .groups
         .iter()
         .map(|group| {
-            json!({
-                "name": group.name, "policy": group.policy, "entries": group.entries, "bytes": group.bytes,
-                "budget_bytes": group.budget_bytes, "hits": group.hits, "misses": group.misses,
-                "hit_ratio": hit_ratio(group), "sets": group.sets, "deletes": group.deletes,
-                "evictions": group.evictions, "expirations": group.expirations, "ghost_hits": group.ghost_hits,
-                "ghost_bytes": group.ghost_bytes,
-            })
+            let mut json = group_json(group);
+            json["since_policy"] = group.since_policy.as_deref().map(group_json).unwrap_or_default();
+            json
         })
         .collect();
     let shards: Vec<Value> = stats
@@ -73,6 +92,18 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
         .collect();
     json!({
         "node": stats.node, "version": stats.version, "uptime_ms": stats.uptime_ms, "groups": groups, "shards": shards,
+    })
+}
+
+fn group_json(group: &GroupStats) -> Value {
+    json!({
+        "name": group.name, "policy": group.policy, "entries": group.entries, "bytes": group.bytes,
+        "budget_bytes": group.budget_bytes, "hits": group.hits, "misses": group.misses,
+        "hit_ratio": hit_ratio(group), "sets": group.sets, "deletes": group.deletes,
+        "evictions": group.evictions, "evictions_for_memory": group.evictions_for_memory,
+        "eviction_age_ms": mean_age_ms(group), "expirations": group.expirations, "replacements": group.replacements,
+        "invalidations": group.invalidations, "voids": group.voids, "ghost_hits": group.ghost_hits,
+        "ghost_bytes": group.ghost_bytes, "switching": group.switching,
     })
 }
 
@@ -111,7 +142,19 @@ fn group_row(group: &GroupStats) -> Vec<String> {
     let counters = [group.entries, group.bytes, group.budget_bytes, group.hits, group.misses].map(|n| n.to_string());
     let rest = [group.sets, group.deletes, group.evictions, group.expirations].map(|n| n.to_string());
     let ratio = hit_ratio(group).map_or("-".to_owned(), |ratio| format!("{:.2}", ratio * 100.0));
-    [group.name.clone(), group.policy.clone()].into_iter().chain(counters).chain([ratio]).chain(rest).collect()
+    [group.name.clone(), policy(group)].into_iter().chain(counters).chain([ratio]).chain(rest).collect()
+}
+
+fn policy_row(group: &GroupStats) -> Vec<String> {
+    let age = mean_age_ms(group).map_or("-".to_owned(), |age_ms| format!("{:.1} s", age_ms / 1000.0));
+    let before = [group.ghost_hits, group.ghost_bytes, group.evictions_for_memory].map(|n| n.to_string());
+    let behind = [group.replacements, group.invalidations, group.voids].map(|n| n.to_string());
+    [group.name.clone()].into_iter().chain(before).chain([age]).chain(behind).collect()
+}
+
+/// How old entries were when they were evicted, on average; `None` before the first.
+fn mean_age_ms(group: &GroupStats) -> Option<f64> {
+    (group.evictions > 0).then(|| group.eviction_age_ms as f64 / group.evictions as f64)
 }
 
 fn shard_row(shard: &ShardStats) -> Vec<String> {

@@ -52,9 +52,27 @@ impl Client {
     /// The first of any node, and then those before it have been changed: [`Error::NoSuchGroup`], or [`Error::Rejected`]
     /// if the node cannot have it so, with the reason.
     pub async fn alter_memory(&self, memory_bytes: u64) -> Result<Vec<AlteredGroup>, Error> {
+        self.alter(Some(memory_bytes), None).await
+    }
+
+    /// Gives the group of this client another eviction policy on every node of the topology, such as `lru` or
+    /// `two_q:in=30%`: with a colon, parameters that are not to be the usual ones. Its entries stay, and go over to it in
+    /// steps. Otherwise as [`Client::alter_memory`].
+    ///
+    /// # Errors
+    /// As [`Client::alter_memory`].
+    pub async fn alter_policy(&self, policy: &str) -> Result<Vec<AlteredGroup>, Error> {
+        self.alter(None, Some(policy)).await
+    }
+
+    /// Both [`Client::alter_memory`] and [`Client::alter_policy`], or none of them on a node that refuses one.
+    ///
+    /// # Errors
+    /// As [`Client::alter_memory`].
+    pub async fn alter(&self, memory_bytes: Option<u64>, policy: Option<&str>) -> Result<Vec<AlteredGroup>, Error> {
         let topology = self.topology();
         let name = self.group_name();
-        let command = Command::AlterGroup(GroupAlteration { name, memory_bytes: Some(memory_bytes) });
+        let command = Command::AlterGroup(GroupAlteration { name, memory_bytes, policy });
         let mut all = Vec::with_capacity(topology.nodes().len());
         for node in topology.nodes() {
             let answer = self.call(Target::Node(&node.id), command).await?;

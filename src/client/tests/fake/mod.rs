@@ -465,7 +465,7 @@ impl Shared {
                 let mut keys: Vec<_> = entries.keys().filter(|(of, _)| *of == group).map(|(_, key)| key).collect();
                 self.answer(id, &Reply::Scan(&page(&mut keys, &step)))
             }
-            Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+            Command::AlterGroup(GroupAlteration { name, memory_bytes, .. }) => {
                 let changes = vec![pb::GroupChange {
                     name: name.into(),
                     memory_bytes: memory_bytes.unwrap_or_default(),

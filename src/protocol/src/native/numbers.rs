@@ -73,6 +73,7 @@ pub(super) mod scan {
 pub(super) mod alter_group {
     pub(in crate::native) const NAME: u32 = 1;
     pub(in crate::native) const MEMORY_BYTES: u32 = 2;
+    pub(in crate::native) const POLICY: u32 = 3;
 }
 
 /// Fields of `Hello`.

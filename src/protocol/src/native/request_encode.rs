@@ -72,9 +72,10 @@ fn body(command: &Command<'_>) -> (u32, usize) {
                 + size::bytes(scan::PATTERN, pattern.len());
             (operation::SCAN, len)
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
             let len = size::bytes(alter_group::NAME, name.len())
-                + memory_bytes.map_or(0, |bytes| size::present(alter_group::MEMORY_BYTES, bytes));
+                + memory_bytes.map_or(0, |bytes| size::present(alter_group::MEMORY_BYTES, bytes))
+                + policy.map_or(0, |policy| size::message(alter_group::POLICY, policy.len()));
             (operation::ALTER_GROUP, len)
         }
         Command::Stats => (operation::STATS, 0),
@@ -143,10 +144,13 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
             writer.uint(scan::COUNT, u64::from(count));
             writer.bytes(scan::PATTERN, pattern);
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes }) => {
+        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
             writer.bytes(alter_group::NAME, name.as_bytes());
             if let Some(bytes) = memory_bytes {
                 writer.present(alter_group::MEMORY_BYTES, bytes);
+            }
+            if let Some(policy) = policy {
+                writer.element(alter_group::POLICY, policy.as_bytes());
             }
         }
         Command::Invalidate | Command::Stats | Command::Topology | Command::Watch | Command::NotOffered { .. } => {}

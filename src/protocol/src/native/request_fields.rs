@@ -4,7 +4,9 @@ use super::numbers::{alter_group, hello, item, lease_set, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
 use crate::command::{Command, Condition, Expiry, GroupAlteration, ScanStep, Span, WriteSpan};
-use crate::limits::{CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX};
+use crate::limits::{
+    CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX,
+};
 
 /// The fields that operations on one key, and the elements of a set_many, share.
 #[derive(Default)]
@@ -39,6 +41,7 @@ pub(super) struct Scan<'a> {
 pub(super) struct AlterGroup<'a> {
     name: &'a str,
     memory_bytes: Option<u64>,
+    policy: Option<&'a str>,
 }
 
 impl Item {
@@ -193,6 +196,7 @@ impl<'a> AlterGroup<'a> {
             match number {
                 alter_group::NAME => self.name = body.text(wire, "the name of the group is not UTF-8")?,
                 alter_group::MEMORY_BYTES => self.memory_bytes = Some(body.uint64(wire)?),
+                alter_group::POLICY => self.policy = Some(body.text(wire, "the policy is not UTF-8")?),
                 _ => body.skip(number, wire)?,
             }
         }
@@ -200,11 +204,14 @@ impl<'a> AlterGroup<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
-        let AlterGroup { name, memory_bytes } = self;
+        let AlterGroup { name, memory_bytes, policy } = self;
         if name.len() > GROUP_NAME_BYTES_MAX {
             return Err(Fault::too_large("the name of the group is longer than 255 bytes"));
         }
-        Ok(Command::AlterGroup(GroupAlteration { name, memory_bytes }))
+        if policy.is_some_and(|policy| policy.len() > POLICY_BYTES_MAX) {
+            return Err(Fault::too_large("the policy is longer than 255 bytes"));
+        }
+        Ok(Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }))
     }
 }
 

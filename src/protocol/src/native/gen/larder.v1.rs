@@ -303,6 +303,12 @@ pub struct AlterGroup {
     /// the memory of the node.
     #[prost(uint64, optional, tag = "2")]
     pub memory_bytes: ::core::option::Option<u64>,
+    /// The eviction policy, and behind a colon those of its parameters that are not to be the usual ones, such as "lru" or
+    /// "two_q:in=30%,out=60%". At most 255 bytes. New entries belong to it at once, those that are there are taken over in
+    /// steps (`GroupStats.switching`); while a shard is at that, a further change waits on it for its end. BAD_REQUEST, with
+    /// what can be written, if there is no such policy or parameter.
+    #[prost(string, optional, tag = "3")]
+    pub policy: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// The entries that leave a group on the shard that serves this connection, as they leave. Answer: `removals`, again and
 /// again, with the id of this request, until the connection ends: to end a watch is to close its connection. The first
@@ -445,6 +451,10 @@ pub struct GroupChange {
     pub memory_bytes: u64,
     #[prost(uint64, tag = "3")]
     pub memory_bytes_before: u64,
+    #[prost(string, tag = "4")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub policy_before: ::prost::alloc::string::String,
 }
 /// HelloResult, StatsResult and TopologyResult have at most 4 MiB each; a longer one is answered TOO_LARGE.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -531,7 +541,7 @@ pub struct StatsResult {
     pub shards: ::prost::alloc::vec::Vec<ShardStats>,
 }
 /// One group, over all shards of the node.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GroupStats {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -561,6 +571,25 @@ pub struct GroupStats {
     /// At this moment: what the policy's memory of evicted keys is charged with. `bytes` and this stay within the budget.
     #[prost(uint64, tag = "13")]
     pub ghost_bytes: u64,
+    /// Of `evictions`, how many for want of memory, while the group was within its budget.
+    #[prost(uint64, tag = "14")]
+    pub evictions_for_memory: u64,
+    /// How long ago evicted entries had been written, in ms, summed up.
+    #[prost(uint64, tag = "15")]
+    pub eviction_age_ms: u64,
+    /// Entries that left because the group was invalidated, because what they depended on went, and values that were replaced.
+    #[prost(uint64, tag = "16")]
+    pub invalidations: u64,
+    #[prost(uint64, tag = "17")]
+    pub voids: u64,
+    #[prost(uint64, tag = "18")]
+    pub replacements: u64,
+    /// At this moment: entries that a former policy of the group still has.
+    #[prost(uint64, tag = "19")]
+    pub switching: u64,
+    /// The same since the group has its policy; not there if that is since the start. Name and policy are empty.
+    #[prost(message, optional, boxed, tag = "20")]
+    pub since_policy: ::core::option::Option<::prost::alloc::boxed::Box<GroupStats>>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShardStats {
