@@ -270,3 +270,21 @@ impl Operations<'_> {
         })
     }
 }
+
+/// The key with this number.
+pub(crate) fn key_bytes(number: u8) -> Vec<u8> {
+    match number {
+        0 => Vec::new(),
+        1 => vec![b'k'; 400],
+        2 => vec![b'l'; 5000],
+        _ => format!("key {number}").into_bytes(),
+    }
+}
+
+/// Its hash, of so many.
+pub(crate) fn key_hash(hashes: u64, key: &[u8]) -> u64 {
+    let mixed = key.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(23)
+    });
+    mixed % hashes
+}

@@ -11,7 +11,7 @@ use larder_store::{
     Reason, Store, StoreError, StoreSettings, Write,
 };
 
-use crate::operation::{KEYS, Operation, Place, Time, When, Which};
+use crate::operation::{KEYS, Operation, Place, Time, When, Which, key_bytes, key_hash};
 use crate::plain::{Cause, Held, ModelGroup, Outcome, Recorder};
 use crate::setup::Setup;
 
@@ -478,22 +478,6 @@ impl Run {
             }
         }
     }
-}
-
-fn key_bytes(number: u8) -> Vec<u8> {
-    match number {
-        0 => Vec::new(),
-        1 => vec![b'k'; 400],
-        2 => vec![b'l'; 5000],
-        _ => format!("key {number}").into_bytes(),
-    }
-}
-
-fn key_hash(hashes: u64, key: &[u8]) -> u64 {
-    let mixed = key.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(23)
-    });
-    mixed % hashes
 }
 
 /// An entry as the model would hold it.
