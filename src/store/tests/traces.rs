@@ -82,11 +82,79 @@ fn tiny_lfu_misses_as_often_as_the_reference() {
     replay_all(PolicyKind::TinyLfu, "W-TinyLFU", "window=0.1;protected=0.8;cms 4x4C;reset=10C");
 }
 
-fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
-    let Some(folder) = std::env::var_os("LARDER_TRACES").map(PathBuf::from) else {
+/// With sizes, which only one trace has. There an entry costs what the object is long; here a header is part of that, so the
+/// value is as much shorter, and no entry costs less than 48 bytes or a part of eight.
+#[test]
+fn with_sizes_they_miss_about_as_often_as_the_reference() {
+    let policies = [
+        (PolicyKind::Fifo, "FIFO", ""),
+        (PolicyKind::Lru, "LRU", ""),
+        (PolicyKind::Arc, "ARC", ""),
+        (PolicyKind::Sieve, "SIEVE", ""),
+        (PolicyKind::TwoQ, "2Q", "a_in_size_ratio=0.25;a_out_size_ratio=0.5"),
+        (PolicyKind::S3Fifo, "S3-FIFO", "small_size_ratio=0.1;ghost_size_ratio=0.9;move_to_main_threshold=2"),
+    ];
+    let Some(folder) = traces() else { return };
+    let keys = keys(&folder, "webclient");
+    let sizes = numbers(&folder.join("webclient.sizes.zst"), u32::from_le_bytes);
+    assert_eq!(keys.len(), sizes.len());
+    let path = folder.join("reference_bytes.csv");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (policy, name, parameters) in policies {
+        let rows = text.lines().filter_map(|line| line.strip_prefix(&format!("webclient,{name},{parameters},")));
+        let mut runs = 0;
+        for row in rows {
+            let fields: Vec<&str> = row.split(',').collect();
+            let [_, cache_bytes, expected, _] = fields[..] else { panic!("not seven fields: {row}") };
+            let (cache_bytes, expected): (u64, f64) = (cache_bytes.parse().unwrap(), expected.parse().unwrap());
+            let found = ratio_of_bytes(policy, cache_bytes, &keys, &sizes);
+            println!("{policy} {cache_bytes} bytes: {found:.4} of the requests miss, {expected:.4} of the reference");
+            assert!((found - expected).abs() < 0.01, "{policy} {cache_bytes} bytes: {found}, not {expected}");
+            runs += 1;
+        }
+        assert!(runs >= SIZES_MIN, "{policy}: {runs} runs");
+    }
+}
+
+/// The share of requests that miss if entries cost what objects are long; one that does not fit is not kept.
+fn ratio_of_bytes(policy: PolicyKind, budget: u64, keys: &[u64], sizes: &[u32]) -> f64 {
+    let key_hash = |_, key: &[u8]| mixed(u64::from_le_bytes(key.try_into().expect("a key of 8 bytes")));
+    let settings =
+        StoreSettings { shard: 0, value_bytes_max: 8 << 20, memory_bytes: (64 << 20) + 2 * budget, key_hash };
+    let mut store = Store::new(settings, NoHook);
+    let group = store.create_group(crate::group("trace", policy, Charge::Bytes, budget)).unwrap();
+    let value = vec![0; 8 << 20];
+    let mut misses = 0_u32;
+    for (step, (&number, &size)) in keys.iter().zip(sizes).enumerate() {
+        let now_ms = step as u64 / 1000 + 1;
+        let key = Key { group, hash: mixed(number), bytes: &number.to_le_bytes() };
+        if store.get(key, now_ms).is_none() {
+            misses += 1;
+            let size = u64::from(size);
+            let overhead = store.entry_bytes(8, size as usize) - size;
+            let length = size.saturating_sub(overhead) as usize;
+            match store.set(key, Write { value: &value[..length], ..Write::default() }, now_ms) {
+                Ok(_) => {}
+                Err(larder_store::StoreError::TooLarge) => assert!(size + 4096 > budget / 3, "{size} of {budget}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    store.validate();
+    f64::from(misses) / keys.len() as f64
+}
+
+/// The folder with the traces.
+fn traces() -> Option<PathBuf> {
+    let folder = std::env::var_os("LARDER_TRACES").map(PathBuf::from);
+    if folder.is_none() {
         eprintln!("skipped: LARDER_TRACES does not name a folder with traces");
-        return;
-    };
+    }
+    folder
+}
+
+fn replay_all(policy: PolicyKind, name: &str, parameters: &str) {
+    let Some(folder) = traces() else { return };
     let reference = reference(&folder, name, parameters);
     assert_eq!(reference.len(), TRACES, "reference.csv has traces that the test does not know, or lacks some");
     for (trace, runs) in reference {
@@ -142,14 +210,18 @@ fn reference(folder: &Path, name: &str, parameters: &str) -> BTreeMap<String, BT
 }
 
 fn keys(folder: &Path, trace: &str) -> Vec<u64> {
-    let path = folder.join(format!("{trace}.keys.zst"));
-    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    numbers(&folder.join(format!("{trace}.keys.zst")), u64::from_le_bytes)
+}
+
+/// The numbers of a file, each of so many bytes.
+fn numbers<const BYTES: usize, N>(path: &Path, of: impl Fn([u8; BYTES]) -> N) -> Vec<N> {
+    let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
     let mut decoder = StreamingDecoder::new(file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     decoder.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (keys, rest) = bytes.as_chunks::<8>();
-    assert!(rest.is_empty() && !keys.is_empty(), "{} holds no whole keys", path.display());
-    keys.iter().map(|&key| u64::from_le_bytes(key)).collect()
+    let (numbers, rest) = bytes.as_chunks::<BYTES>();
+    assert!(rest.is_empty() && !numbers.is_empty(), "{} holds no whole numbers", path.display());
+    numbers.iter().map(|&number| of(number)).collect()
 }
 
 fn misses(policy: PolicyKind, objects: u64, keys: &[u64]) -> u64 {
