@@ -195,3 +195,40 @@ async fn what_a_node_cannot_have_is_refused_with_the_reason() {
     assert!(matches!(&error, Error::NoSuchGroup { group, .. } if group == "nope"), "{error:?}");
     assert_eq!(default_group(&client).await.budget_bytes, 64 * MIB);
 }
+
+/// On a real server: entries stay, an idle group has gone over after a moment, and counters go on.
+#[tokio::test]
+async fn another_policy_keeps_the_entries() {
+    let server = Server::start(&["--shards", "2", "--memory", "64MiB"]);
+    let client = client(&server).await;
+    let keys: Vec<_> = (0..5_000_u32).map(u32::to_be_bytes).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (*key, *key)).collect();
+    assert!(client.set_many(&entries, SetOptions::new()).await.iter().all(Result::is_ok));
+    let mut before = "two_q".to_owned();
+    for policy in ["lru_k", "s3_fifo:small=20%", "tiny_lfu", "lfu", "fifo"] {
+        let altered = client.alter_policy(policy).await.unwrap();
+        let change = &altered[0].changes[0];
+        assert_eq!((&*change.policy, &change.policy_before), (policy, &before));
+        let begun = Instant::now();
+        loop {
+            let group = default_group(&client).await;
+            if group.switching == 0 && group.policy == policy {
+                assert_eq!(group.entries, 5_000, "{policy}");
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{policy}: {} entries are left behind", group.switching);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        println!("{policy} has taken over 5,000 entries after {:?}", begun.elapsed());
+        before = policy.into();
+    }
+    let found = client.get_many(&keys).await;
+    assert!(found.iter().zip(&keys).all(|(entry, key)| entry.as_ref().unwrap().as_ref().unwrap().value[..] == *key));
+    let group = default_group(&client).await;
+    assert_eq!((group.hits, group.since_policy.unwrap().hits, group.sets), (5_000, 5_000, 5_000));
+    let error = client.alter_policy("lru:k=2").await.unwrap_err().to_string();
+    assert!(error.contains("policy lru has no parameter \"k\"; write lru alone"), "{error}");
+    let both = client.alter(Some(32 * MIB), Some("best")).await.unwrap_err().to_string();
+    assert!(both.contains("choose one of fifo"), "{both}");
+    assert_eq!(default_group(&client).await.budget_bytes, 64 * MIB, "both or none");
+}
