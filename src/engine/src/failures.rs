@@ -33,8 +33,7 @@ pub(crate) static PEER_OVERLOADED: Failure = Failure {
 pub(crate) static UNREACHABLE: Failure = Failure {
     status: Status::Unavailable,
     message: Cow::Borrowed(
-        "the node of the key cannot be reached; harmless to repeat, it is in the topology until its \
-        registration ends",
+        "the node of the key cannot be reached, and is tried again within a second; harmless to repeat",
     ),
     retry_after_ms: LINK_BACKOFF_MS_MIN as u32,
 };

@@ -31,6 +31,11 @@ impl<H: RemovalHook> Engine<H> {
         self.peers.next_output(now_ms)
     }
 
+    /// Gives a link an empty buffer for the frames behind those that it has just handed out.
+    pub fn reuse(&mut self, link: LinkId, buffer: Vec<u8>) {
+        self.peers.reuse(link, buffer);
+    }
+
     /// Where a link leads to; `None`: it was closed.
     pub fn link_target(&self, link: LinkId) -> Option<LinkTarget<'_>> {
         self.peers.target(link)
@@ -72,10 +77,12 @@ impl<H: RemovalHook> Engine<H> {
             return Ok(());
         }
         let mut failure = Failure::new(response.status, "");
-        let reply = reply_of(&response, &mut failure);
-        let is_reply = reply.is_some();
-        self.answer_all(request, &reply.unwrap_or(Reply::Failed(&failures::UNREACHABLE)), &mut answer);
-        if is_reply { Ok(()) } else { Err(LinkError::mismatch(response.id, "it answers no request about one key")) }
+        let Some(reply) = reply_of(&response, &mut failure) else {
+            self.answer_lost(request, true, &mut answer);
+            return Err(LinkError::mismatch(response.id, "it answers no request about one key"));
+        };
+        self.answer_all(request, &reply, &mut answer);
+        Ok(())
     }
 
     /// The greatest epoch that another node has named; above [`Engine::epoch`], there is a newer ring.
@@ -135,13 +142,6 @@ impl<H: RemovalHook> Engine<H> {
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
             _ => Submission::Done(self.local.execute(request, now_ms)),
         }
-    }
-
-    /// Whether a request of another node names a ring that this shard does not have yet: the best is to wait for
-    /// [`Engine::set_topology`] before it is submitted, with all that comes behind it, for it would be refused.
-    #[inline]
-    pub fn is_ahead(&self, request: &Request<'_>) -> bool {
-        request.forwarded && request.epoch > self.epoch()
     }
 
     /// Takes the results of a request about several keys; those whose owner was another one are routed again.

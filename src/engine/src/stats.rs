@@ -110,15 +110,10 @@ pub(crate) fn merge(total: &mut StatsResult, part: StatsResult) {
     for group in part.groups {
         match total.groups.iter_mut().find(|known| known.name == group.name) {
             Some(known) => {
-                // A shard on which the counters are the same since the start has nothing more to say of them.
-                let since = [known.since_policy.take(), group.since_policy.clone()];
-                if since.iter().any(Option::is_some) {
-                    let [mut total, part] = [(&*known, 0), (&group, 1)].map(|(whole, place): (&GroupStats, usize)| {
-                        let whole = GroupStats { name: String::new(), policy: String::new(), ..whole.clone() };
-                        since[place].as_deref().cloned().unwrap_or(whole)
-                    });
-                    add(&mut total, &part);
-                    known.since_policy = Some(Box::new(GroupStats { since_policy: None, ..total }));
+                if known.since_policy.is_some() || group.since_policy.is_some() {
+                    let mut since = since_policy(known);
+                    add(&mut since, &since_policy(&group));
+                    known.since_policy = Some(since);
                 }
                 add(known, &group);
             }
@@ -130,6 +125,13 @@ pub(crate) fn merge(total: &mut StatsResult, part: StatsResult) {
         total.shards.insert(place, shard);
     }
     total.uptime_ms = total.uptime_ms.max(part.uptime_ms);
+}
+
+/// What a group has counted since it has its policy: all, where that is not told apart.
+fn since_policy(group: &GroupStats) -> Box<GroupStats> {
+    group.since_policy.clone().unwrap_or_else(|| {
+        Box::new(GroupStats { name: String::new(), policy: String::new(), since_policy: None, ..group.clone() })
+    })
 }
 
 fn add(total: &mut GroupStats, part: &GroupStats) {

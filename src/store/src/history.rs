@@ -9,11 +9,8 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use crate::ghosts::Ghosts;
-use crate::limits::RANKS;
+use crate::limits::{HISTORY_HELD_PERCENT, RANKS};
 use crate::region::Region;
-
-/// What ghosts may have cost that are still in memory, in percent of those that are remembered.
-const HELD_PERCENT: u64 = 125;
 
 /// See the module. A rank is a time, or many that are not told apart.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ impl History {
         if u64::from(charge) > limit {
             return;
         }
-        let held_max = limit * HELD_PERCENT / 100;
+        let held_max = limit * HISTORY_HELD_PERCENT / 100;
         while self.ghosts.charge() + u64::from(charge) > held_max && self.forget_oldest(region, &rank_of) {}
         self.ghosts.remember_with(region, hash, (charge, time), held_max);
         let rank = rank_of(time).max(self.first);
@@ -80,7 +77,7 @@ impl History {
     /// Forgets the earliest ghosts until they have cost at most `limit`.
     pub(crate) fn shrink(&mut self, region: &mut Region, limit: u64, rank_of: impl Fn(u32) -> u64) {
         self.forget_earliest(limit);
-        while self.ghosts.charge() > limit * HELD_PERCENT / 100 && self.forget_oldest(region, &rank_of) {}
+        while self.ghosts.charge() > limit * HISTORY_HELD_PERCENT / 100 && self.forget_oldest(region, &rank_of) {}
     }
 
     /// Forgets the oldest ghost, and gives its memory back; whether there was one.
@@ -136,7 +133,7 @@ impl History {
     /// # Panics
     /// If anything is wrong, or the ghosts are above `limit`.
     pub(crate) fn validate(&self, region: &Region, limit: u64) {
-        self.ghosts.validate(region, limit * HELD_PERCENT / 100);
+        self.ghosts.validate(region, limit * HISTORY_HELD_PERCENT / 100);
         assert_eq!(self.charge, self.charges.iter().sum::<u64>(), "charges are counted wrong");
         assert!(self.charge <= limit, "{} are remembered of {limit}", self.charge);
     }

@@ -153,6 +153,9 @@ pub const RANKS: usize = 4 << 10;
 pub const RANK_SPAN: u64 = 32;
 /// Entries whose correlated reference period is over that lru_k looks after at each access, which makes one at most.
 pub const MATURE_STEPS: usize = 2;
+/// What ghosts of a history may have cost that are in memory, in percent of those that are remembered; the others are
+/// forgotten, and not the oldest yet.
+pub const HISTORY_HELD_PERCENT: u64 = 125;
 /// Entries above the ranks that are looked at when one is accessed, and when none has a rank to go by.
 pub const ABOVE_STEPS: usize = 2;
 /// See [`ABOVE_STEPS`].
@@ -165,9 +168,9 @@ pub const SKETCH_LINES_PER_STEP: usize = 4;
 pub const SKETCH_AGE: u64 = 10;
 /// Entries that come before a sketch that had to give its memory away takes some again.
 pub const SKETCH_REST: u32 = 4 << 10;
-/// Entries that one search for a victim passes on from the window of W-TinyLFU without contention, because there is room
-/// behind it: only after the parameters or the budget have changed are there many.
-pub const WINDOW_MOVES_MAX: usize = 64;
+/// Entries that one call moves from one list of W-TinyLFU to another because the first is above its share: many only where
+/// a large entry has come, or the parameters or the budget have changed. Further calls go on with it.
+pub const TINY_LFU_MOVES_MAX: usize = 64;
 /// Entries that one search for a victim passes over at most because they were read. The next one goes although it was.
 /// Each was paid by the hit before, so the mean is below one; this bounds the worst case, at some 100 ns each.
 pub const SECOND_CHANCES_MAX: usize = 4 << 10;

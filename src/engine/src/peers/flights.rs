@@ -6,6 +6,9 @@
 //! back is sent before it, and who asks afterwards asks anew, so that requests keep their order.
 
 use hashbrown::HashTable;
+use larder_protocol::Command;
+use larder_protocol::limits::FRAME_PREFIX_BYTES;
+use larder_protocol::native::{RequestLimits, decode_plain};
 
 use crate::slab::SlabKey;
 
@@ -106,6 +109,14 @@ impl Flights {
             [Some((flight.hash, flight.first, false)), next].into_iter().flatten()
         })
     }
+}
+
+/// Whether this is the frame of a get of this key.
+pub(super) fn is_get_of(frame: &[u8], group: u64, key: &[u8]) -> bool {
+    let request = decode_plain(&frame[FRAME_PREFIX_BYTES..], &RequestLimits::default());
+    request.is_some_and(|request| {
+        request.group == group && matches!(request.command, Command::Get { key: other } if other == key)
+    })
 }
 
 #[cfg(test)]

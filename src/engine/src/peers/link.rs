@@ -108,6 +108,13 @@ impl Link {
         (mem::take(&mut self.outgoing), self.unsent.drain(..))
     }
 
+    /// Takes an empty buffer for the next frames.
+    pub(super) fn reuse(&mut self, buffer: Vec<u8>) {
+        if self.outgoing.capacity() == 0 {
+            self.outgoing = buffer;
+        }
+    }
+
     /// A request that was handed out is answered.
     pub(super) fn heard(&mut self, now_ms: u64) {
         (self.sent, self.heard_ms) = (self.sent - 1, now_ms);

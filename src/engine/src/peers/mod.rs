@@ -15,9 +15,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use larder_protocol::limits::FRAME_PREFIX_BYTES;
-use larder_protocol::native::{RequestLimits, decode_plain, encode_request};
-use larder_protocol::{Command, Failure, Request};
+use larder_protocol::native::encode_request;
+use larder_protocol::{Failure, Request};
 use larder_ring::{NodeIndex, Place, Topology};
 
 use crate::Ticket;
@@ -26,7 +25,7 @@ use crate::failures;
 use crate::limits::{FRAMES_KEPT_MAX, KEPT_BYTES_MAX, LINK_CHECK_MS, LINK_SILENCE_MS, PEERS_BYTES_MAX};
 use crate::slab::{Slab, SlabKey};
 pub(crate) use flights::Boarding;
-use flights::Flights;
+use flights::{Flights, is_get_of};
 use link::{Link, State};
 
 /// Names a link.
@@ -375,6 +374,14 @@ impl Peers {
         None
     }
 
+    /// A link has an empty buffer for its next frames.
+    pub(crate) fn reuse(&mut self, link: LinkId, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty(), "frames would be sent twice");
+        if let Some(link) = self.links.value_mut(link.0) {
+            link.reuse(buffer);
+        }
+    }
+
     /// Where a link leads to; `None`: it was closed.
     pub(crate) fn target(&self, link: LinkId) -> Option<LinkTarget<'_>> {
         let link = self.links.value(link.0)?;
@@ -480,14 +487,6 @@ impl Peers {
     pub(crate) fn requests(&self) -> impl Iterator<Item = &Forwarded> {
         self.requests.iter().map(|(_, request)| request)
     }
-}
-
-/// Whether this is the frame of a get of this key.
-fn is_get_of(frame: &[u8], group: u64, key: &[u8]) -> bool {
-    let request = decode_plain(&frame[FRAME_PREFIX_BYTES..], &RequestLimits::default());
-    request.is_some_and(|request| {
-        request.group == group && matches!(request.command, Command::Get { key: other } if other == key)
-    })
 }
 
 /// Spreads a number over 64 bits: the finisher of SplitMix64.

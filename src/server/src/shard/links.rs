@@ -161,6 +161,7 @@ impl Reactor {
                 LinkOutput::Open(link) => self.links.wanted.push(link),
                 LinkOutput::Send(link, frames) => {
                     let id = self.links.connection(link).expect("frames are for an open link");
+                    self.engine.reuse(link, self.buffers.take());
                     let connection = self.connections.at(id);
                     if connection.output.is_empty() {
                         self.buffers.give(std::mem::replace(&mut connection.output, frames));

@@ -115,12 +115,6 @@ impl Replacement for Lfu {
         self.try_above(region);
     }
 
-    fn prefetch(&self, _region: &Region, _hash: u64) {}
-
-    fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
-        false
-    }
-
     fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, _budget: u64) {
         self.place(region, entry, charge, 1);
         self.try_above(region);
@@ -157,22 +151,6 @@ impl Replacement for Lfu {
         }
         self.named = NONE;
     }
-
-    fn ghost_bytes(&self) -> u64 {
-        0
-    }
-
-    fn clear_ghosts(&mut self, _region: &mut Region) {}
-
-    fn forget_ghost(&mut self, _region: &mut Region) -> bool {
-        false
-    }
-
-    fn yield_ghost(&mut self, _region: &mut Region) -> bool {
-        false
-    }
-
-    fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
 
     fn validate(&self, region: &Region, _budget: u64) -> (u64, u64) {
         self.ranked.validate(region, |entry| self.priority(region, entry));

@@ -250,7 +250,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use crate::PolicyKind;
-    use crate::limits::{GHOST_WORD_BYTES, MATURE_STEPS, RANKS};
+    use crate::limits::{GHOST_WORD_BYTES, HISTORY_HELD_PERCENT, MATURE_STEPS, RANKS};
     use crate::policy::oracle::{Account, Oracle, hold_for};
 
     #[derive(Clone, Copy, Debug)]
@@ -326,7 +326,7 @@ mod tests {
             let cost = |history: &[Past], known: bool| -> u64 {
                 history.iter().filter(|past| past.is_known || !known).map(|past| past.charge).sum()
             };
-            while cost(&self.history, false) + charge > budget * 125 / 100 {
+            while cost(&self.history, false) + charge > budget * HISTORY_HELD_PERCENT / 100 {
                 self.history.pop();
             }
             self.history.insert(0, Past { key, charge, first, is_known: first >= self.cutoff });

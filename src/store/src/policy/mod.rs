@@ -48,11 +48,13 @@ pub(crate) trait Replacement {
     fn access(&mut self, region: &mut Region, entry: Ref, hash: u64, budget: u64);
 
     /// Asks the processor for what `admit`, or `remove` of a victim, will read of this hash.
-    fn prefetch(&self, region: &Region, hash: u64);
+    fn prefetch(&self, _region: &Region, _hash: u64) {}
 
     /// An absent key with this hash and charge is about to be stored; whether a ghost remembers it. Always followed by
     /// `insert`.
-    fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool;
+    fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
+        false
+    }
 
     /// The same for an entry that another policy had, for which no room is made: what is remembered must not grow.
     fn readmit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) {
@@ -75,21 +77,27 @@ pub(crate) trait Replacement {
     /// An entry of this charge leaves, a victim or any other: takes it out of its list.
     fn remove(&mut self, region: &mut Region, entry: Ref, charge: u32, departure: Departure, budget: u64);
 
-    /// What it remembers beside its entries, in bytes of the budget.
-    fn ghost_bytes(&self) -> u64;
+    /// What it remembers beside its entries, in bytes of the budget. This and the next four are for policies that do.
+    fn ghost_bytes(&self) -> u64 {
+        0
+    }
 
     /// Forgets all that, in few steps. It is told of no further entry.
-    fn clear_ghosts(&mut self, region: &mut Region);
+    fn clear_ghosts(&mut self, _region: &mut Region) {}
 
     /// Forgets the oldest ghost, because even an empty group has no room for it; whether there was one.
-    fn forget_ghost(&mut self, region: &mut Region) -> bool;
+    fn forget_ghost(&mut self, _region: &mut Region) -> bool {
+        false
+    }
 
     /// Forgets the oldest ghost, because entries need its memory; whether there was one.
-    fn yield_ghost(&mut self, region: &mut Region) -> bool;
+    fn yield_ghost(&mut self, _region: &mut Region) -> bool {
+        false
+    }
 
     /// The budget is smaller from now on, and what the entries cost is within it: forgets the ghosts that it does not
     /// allow.
-    fn shrink(&mut self, region: &mut Region, budget: u64);
+    fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
 
     /// Walks everything, and returns the number and charge of the entries.
     ///

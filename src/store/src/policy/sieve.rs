@@ -42,12 +42,6 @@ impl Replacement for Sieve {
         }
     }
 
-    fn prefetch(&self, _region: &Region, _hash: u64) {}
-
-    fn admit(&mut self, _region: &mut Region, _hash: u64, _charge: u32, _budget: u64) -> bool {
-        false
-    }
-
     fn insert(&mut self, region: &mut Region, entry: Ref, charge: u32, _budget: u64) {
         self.queue.push_head(region, entry, charge);
     }
@@ -86,22 +80,6 @@ impl Replacement for Sieve {
         }
         self.queue.unlink(region, entry, charge);
     }
-
-    fn ghost_bytes(&self) -> u64 {
-        0
-    }
-
-    fn clear_ghosts(&mut self, _region: &mut Region) {}
-
-    fn forget_ghost(&mut self, _region: &mut Region) -> bool {
-        false
-    }
-
-    fn yield_ghost(&mut self, _region: &mut Region) -> bool {
-        false
-    }
-
-    fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
 
     fn validate(&self, region: &Region, _budget: u64) -> (u64, u64) {
         self.queue.validate(region);

@@ -11,7 +11,7 @@
 
 use super::{Departure, Replacement, percent_of};
 use crate::PolicySettings;
-use crate::limits::WINDOW_MOVES_MAX;
+use crate::limits::TINY_LFU_MOVES_MAX;
 use crate::list::{BY_ACCESS, List, Side};
 use crate::memory::Hashes;
 use crate::policy_settings::TINY_LFU_WINDOW;
@@ -86,9 +86,11 @@ impl Replacement for TinyLfu {
         self.probation.unlink(region, entry, charge);
         self.protected.push_head(region, entry, charge);
         let charge_max = percent_of(PROTECTED_PERCENT, self.main_charge_max(budget));
-        while self.protected.charge() > charge_max
-            && let Some(oldest) = self.protected.oldest_but(region, entry)
-        {
+        for _ in 0..TINY_LFU_MOVES_MAX {
+            let Some(oldest) = self.protected.oldest_but(region, entry) else { break };
+            if self.protected.charge() <= charge_max {
+                break;
+            }
             let charge = self.protected.charge_of(region, oldest);
             self.protected.unlink(region, oldest, charge);
             self.probation.push_head(region, oldest, charge);
@@ -118,9 +120,11 @@ impl Replacement for TinyLfu {
         self.window.push_head(region, entry, charge);
         self.incoming = 0;
         // While there is room, nobody has to contend for it.
-        while self.window.charge() > self.window_charge_max(budget)
-            && let Some(oldest) = self.window.oldest_but(region, entry)
-        {
+        for _ in 0..TINY_LFU_MOVES_MAX {
+            let Some(oldest) = self.window.oldest_but(region, entry) else { break };
+            if self.window.charge() <= self.window_charge_max(budget) {
+                break;
+            }
             self.pass_on(region, oldest);
         }
     }
@@ -137,7 +141,7 @@ impl Replacement for TinyLfu {
             }
             let charge = u64::from(self.window.charge_of(region, candidate));
             let main = self.probation.charge() + self.protected.charge();
-            if main + charge <= self.main_charge_max(budget) && moves < WINDOW_MOVES_MAX {
+            if main + charge <= self.main_charge_max(budget) && moves < TINY_LFU_MOVES_MAX {
                 self.pass_on(region, candidate);
                 continue;
             }
@@ -182,8 +186,6 @@ impl Replacement for TinyLfu {
     fn yield_ghost(&mut self, region: &mut Region) -> bool {
         self.sketch.give_away(region)
     }
-
-    fn shrink(&mut self, _region: &mut Region, _budget: u64) {}
 
     fn validate(&self, region: &Region, _budget: u64) -> (u64, u64) {
         let lists = [&self.window, &self.probation, &self.protected];
@@ -257,14 +259,16 @@ mod tests {
 
         fn evict(&mut self, incoming: u64, keep: u64, account: Account) {
             let main_max = account.budget - Self::window_max(account);
-            loop {
+            for moves in 0.. {
                 let in_main = [PROBATION, PROTECTED].into_iter().find_map(|list| Some((list, self.last(list, keep)?)));
                 let candidate = self.last(WINDOW, keep);
                 let pays = incoming > 0 && self.charge(WINDOW) + incoming > Self::window_max(account);
                 let (list, place) = match (candidate, in_main) {
                     (Some(candidate), Some((list, place))) if pays => {
                         let (key, charge) = self.lists[WINDOW][candidate];
-                        if self.charge(PROBATION) + self.charge(PROTECTED) + charge <= main_max {
+                        if self.charge(PROBATION) + self.charge(PROTECTED) + charge <= main_max
+                            && moves < TINY_LFU_MOVES_MAX
+                        {
                             self.pass_on(candidate);
                             continue;
                         }
@@ -301,7 +305,10 @@ mod tests {
             let entry = self.lists[list].remove(place);
             self.lists[if list == PROBATION { PROTECTED } else { list }].insert(0, entry);
             let protected_max = (self.account.budget - Self::window_max(self.account)) * 80 / 100;
-            while list == PROBATION && self.charge(PROTECTED) > protected_max && self.lists[PROTECTED].len() > 1 {
+            for _ in 0..TINY_LFU_MOVES_MAX {
+                if list != PROBATION || self.charge(PROTECTED) <= protected_max || self.lists[PROTECTED].len() == 1 {
+                    break;
+                }
                 let oldest = self.lists[PROTECTED].pop().unwrap();
                 self.lists[PROBATION].insert(0, oldest);
             }
@@ -338,7 +345,10 @@ mod tests {
                 self.evict(charge, u64::MAX, account);
             }
             self.lists[WINDOW].insert(0, (key, charge));
-            while self.charge(WINDOW) > Self::window_max(account) && self.lists[WINDOW].len() > 1 {
+            for _ in 0..TINY_LFU_MOVES_MAX {
+                if self.charge(WINDOW) <= Self::window_max(account) || self.lists[WINDOW].len() == 1 {
+                    break;
+                }
                 self.pass_on(self.lists[WINDOW].len() - 1);
             }
         }
