@@ -1,15 +1,18 @@
-//! `hit_ratio`: how often captured traces miss, for policies and cache sizes, without a server.
+//! `hit_ratio`: how often traces miss, for policies and cache sizes, without a server.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Parser};
-use larder_benches::hit_ratio::{Replayed, config, objects};
+use larder_benches::hit_ratio::{Cache, Replayed, Rival, Run, Table, TraceTable, config, curves};
 use larder_server::config::{ServeFlags, Setting};
 use larder_store::PolicyKind;
 use loadgen::trace::Trace;
+use loadgen::workload::{Distribution, KeySampler};
 use serde::Serialize;
 
 /// The cache sizes without `--sizes`, in thousandths of the unique keys.
@@ -19,26 +22,44 @@ const KEYS_SUFFIX: &str = ".keys.zst";
 /// Replays traces in process and counts misses: every request is a get, and a miss stores the object.
 #[derive(Debug, Parser)]
 #[command(name = "hit_ratio", group = ArgGroup::new("mode").required(true), after_help = "\
-With --objects every object costs 1, as in published miss ratios, and a line is
-  {\"trace\",\"policy\",\"cache_objects\",\"requests\",\"misses\"}
+With --objects every object costs 1, as in published miss ratios. What is printed is a table for each trace and the
+geometric mean of misses in relation to lru; with --json a line is
+  {\"trace\",\"policy\",\"cache_objects\",\"requests\",\"misses\"} and with --shards also \"shards\"
 With --replayed the stores are those of `larder serve` with the same shards, memory and configuration file, keys are
 written as `loadgen replay` writes them, and the counts are those of such a replay with one connection.
 
 Examples:
-  hit_ratio --traces traces --objects --json
+  hit_ratio --generated zipf:0.9 --objects --rivals
+  hit_ratio --traces traces --objects --rivals --svg curves.svg
   hit_ratio --traces traces --trace oltp,webclient --policy lru --sizes 1000,10% --objects
+  hit_ratio --traces traces --sizes 10% --objects --shards 16
   hit_ratio --traces traces --trace oltp --replayed --shards 2 --memory 16MiB --value-bytes 100 --json
   hit_ratio --traces traces --trace webclient --sizes-file traces/webclient.sizes.zst --replayed --shards 2 --memory 16MiB")]
 struct Options {
-    /// Folder with the traces, NAME.keys.zst.
-    #[arg(long, value_name = "DIR")]
-    traces: PathBuf,
+    /// Folder with the traces, NAME.keys.zst: 64-bit little-endian keys, one for each request.
+    #[arg(long, value_name = "DIR", required_unless_present = "generated")]
+    traces: Option<PathBuf>,
     /// Traces; all in the folder if absent.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "traces")]
     trace: Vec<String>,
+    /// Draw requests instead: uniform, zipf:THETA, hotspot:KEYS%:REQUESTS% or in_turn.
+    #[arg(long, value_name = "D,…", value_delimiter = ',', conflicts_with_all = ["traces", "replayed"])]
+    generated: Vec<Distribution>,
+    /// --generated: number of keys.
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = some)]
+    keys: u64,
+    /// --generated: number of requests.
+    #[arg(long, value_name = "N", default_value = "5M", value_parser = some)]
+    requests: u64,
+    /// --generated: what the draws depend on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Policies; all with --objects, and those of the configuration with --replayed, if absent.
     #[arg(long, value_name = "P,…", value_delimiter = ',')]
     policy: Vec<PolicyKind>,
+    /// --objects: also what quick_cache, moka and foyer miss.
+    #[arg(long, conflicts_with = "replayed")]
+    rivals: bool,
     /// Cache sizes in objects, or in percent of the unique keys; 0.1%,1%,5%,10%,25% if absent.
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "replayed")]
     sizes: Vec<Size>,
@@ -48,8 +69,8 @@ struct Options {
     /// Do what a server does with a replay.
     #[arg(long, group = "mode", requires = "shards", requires = "memory")]
     replayed: bool,
-    /// --replayed: number of shards.
-    #[arg(long, value_name = "N", requires = "replayed")]
+    /// Number of shards. --objects: also with the objects divided among so many.
+    #[arg(long, value_name = "N")]
     shards: Option<String>,
     /// --replayed: memory of the server, such as 16MiB.
     #[arg(long, value_name = "SIZE", requires = "replayed")]
@@ -66,9 +87,23 @@ struct Options {
     /// --replayed: sizes of the values of the one trace.
     #[arg(long, value_name = "FILE.sizes.zst", requires = "replayed", conflicts_with = "value_bytes")]
     sizes_file: Option<PathBuf>,
-    /// One JSON object per line instead of a table.
+    /// One JSON object per line instead of tables.
     #[arg(long)]
     json: bool,
+    /// --objects: comma-separated values instead of tables.
+    #[arg(long, conflicts_with_all = ["json", "replayed"])]
+    csv: bool,
+    /// --objects: draw miss-ratio curves into this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "replayed")]
+    svg: Option<PathBuf>,
+}
+
+/// A number above 0.
+fn some(text: &str) -> Result<u64, String> {
+    match loadgen::count(text)? {
+        0 => Err("expected a number above 0".into()),
+        count => Ok(count),
+    }
 }
 
 /// A cache size.
@@ -104,15 +139,6 @@ impl Size {
 }
 
 #[derive(Debug, Serialize)]
-struct ObjectsLine<'a> {
-    trace: &'a str,
-    policy: &'a str,
-    cache_objects: u64,
-    requests: u64,
-    misses: u64,
-}
-
-#[derive(Debug, Serialize)]
 struct ReplayedLine<'a> {
     trace: &'a str,
     policy: &'a str,
@@ -129,12 +155,7 @@ struct ReplayedLine<'a> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = traces(&options).and_then(|traces| {
-        traces.iter().try_for_each(|(name, path)| {
-            if options.objects { run_objects(&options, name, path) } else { run_replayed(&options, name, path) }
-        })
-    });
-    match result {
+    match if options.objects { run_objects(&options) } else { run_replayed(&options) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hit_ratio: {error:#}");
@@ -145,10 +166,10 @@ fn main() -> ExitCode {
 
 /// Names and files of the traces.
 fn traces(options: &Options) -> Result<Vec<(String, PathBuf)>> {
+    let Some(folder) = &options.traces else { return Ok(Vec::new()) };
     let mut names = options.trace.clone();
     if names.is_empty() {
-        let dir =
-            std::fs::read_dir(&options.traces).with_context(|| format!("--traces {}", options.traces.display()))?;
+        let dir = std::fs::read_dir(folder).with_context(|| format!("--traces {}", folder.display()))?;
         for entry in dir {
             let name = entry?.file_name().to_string_lossy().into_owned();
             names.extend(name.strip_suffix(KEYS_SUFFIX).map(str::to_owned));
@@ -156,7 +177,7 @@ fn traces(options: &Options) -> Result<Vec<(String, PathBuf)>> {
         names.sort();
     }
     if names.is_empty() {
-        bail!("--traces {}: there is no NAME{KEYS_SUFFIX} in it", options.traces.display());
+        bail!("--traces {}: there is no NAME{KEYS_SUFFIX} in it", folder.display());
     }
     if options.sizes_file.is_some() && names.len() > 1 {
         bail!("--sizes-file belongs to one trace, and there are {}; name one with --trace", names.len());
@@ -164,36 +185,93 @@ fn traces(options: &Options) -> Result<Vec<(String, PathBuf)>> {
     Ok(names
         .into_iter()
         .map(|name| {
-            let path = options.traces.join(format!("{name}{KEYS_SUFFIX}"));
+            let path = folder.join(format!("{name}{KEYS_SUFFIX}"));
             (name, path)
         })
         .collect())
 }
 
-fn run_objects(options: &Options, trace: &str, path: &Path) -> Result<()> {
-    let keys = keys(path)?;
+fn run_objects(options: &Options) -> Result<()> {
+    let caches = caches(options)?;
+    let mut table = Table::default();
+    if options.csv {
+        println!("{}", Run::CSV_HEADER);
+    }
+    for (name, path) in traces(options)? {
+        run_trace(options, &caches, &name, &captured(&path)?, &mut table)?;
+    }
+    for &distribution in &options.generated {
+        run_trace(options, &caches, &distribution.to_string(), &drawn(options, distribution), &mut table)?;
+    }
+    if !options.json && !options.csv {
+        print!("{table}");
+    }
+    options.svg.as_deref().map_or(Ok(()), |path| curves::draw(path, table.runs()))
+}
+
+/// What each trace is replayed against.
+fn caches(options: &Options) -> Result<Vec<Cache>> {
+    let policies = if options.policy.is_empty() { PolicyKind::ALL } else { &options.policy };
+    let shards = match &options.shards {
+        None => None,
+        Some(text) => match text.parse() {
+            Ok(shards @ 2..=256_u16) => Some(shards),
+            _ => bail!("--shards {text}: with --objects expected a number from 2 to 256"),
+        },
+    };
+    let policies =
+        policies.iter().flat_map(|&policy| [Some(1), shards].into_iter().flatten().map(move |n| (policy, n)));
+    let mut caches: Vec<_> = policies.map(|(policy, shards)| Cache::Larder { policy, shards }).collect();
+    if options.rivals {
+        caches.extend(Rival::ALL.map(Cache::Rival));
+    }
+    Ok(caches)
+}
+
+/// Replays one trace against all caches of all sizes, and prints what came out.
+fn run_trace(options: &Options, caches: &[Cache], trace: &str, keys: &[u64], table: &mut Table) -> Result<()> {
     let unique = keys.iter().collect::<HashSet<_>>().len() as u64;
     let default = SIZES_DEFAULT.map(|thousandths| Size::Share(thousandths as f64 / 1000.0));
     let sizes = if options.sizes.is_empty() { &default[..] } else { &options.sizes };
-    let policies = if options.policy.is_empty() { PolicyKind::ALL } else { &options.policy };
-    for policy in policies {
-        for size in sizes {
-            let cache_objects = size.objects(unique);
-            let misses = objects(*policy, cache_objects, keys.iter().copied())?;
-            let requests = keys.len() as u64;
-            let line = ObjectsLine { trace, policy: policy.name(), cache_objects, requests, misses };
-            print(options, &line, || {
-                let ratio = misses as f64 / requests.max(1) as f64;
-                format!(
-                    "{trace:<12} {policy:<8} {cache_objects:>9} objects  {requests:>9} requests  {misses:>9} misses  {ratio:.6}"
-                )
-            });
-        }
+    let cells: Vec<_> = caches.iter().flat_map(|&cache| sizes.iter().map(move |size| (cache, *size))).collect();
+    let run = |&(cache, size): &(Cache, Size)| {
+        let cache_objects = size.objects(unique);
+        let misses = cache.misses(cache_objects, keys)?;
+        Ok(cache.run(trace, options.shards.is_some(), cache_objects, keys.len() as u64, misses))
+    };
+    let runs = on_all_cores(&cells, run).into_iter().collect::<Result<Vec<_>>>();
+    let runs = runs.with_context(|| format!("trace {trace}"))?;
+    match options {
+        Options { csv: true, .. } => runs.iter().for_each(|run| println!("{}", run.csv())),
+        Options { json: true, .. } => runs.iter().for_each(|run| println!("{}", json(run))),
+        _ => println!("{}", TraceTable { trace, unique, runs: &runs, sizes: sizes.len() }),
     }
+    table.extend(runs);
     Ok(())
 }
 
-fn keys(path: &Path) -> Result<Vec<u64>> {
+/// Does a piece of work for each item, as many at a time as there are cores, and returns what came out in their order.
+fn on_all_cores<Item: Sync, Out: Send>(items: &[Item], work: impl Fn(&Item) -> Out + Sync) -> Vec<Out> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(items.len())));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { break };
+                    let out = work(item);
+                    done.lock().expect("no thread panics with it").push((place, out));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no thread panics with it");
+    done.sort_by_key(|&(place, _)| place);
+    done.into_iter().map(|(_, out)| out).collect()
+}
+
+fn captured(path: &Path) -> Result<Vec<u64>> {
     let mut trace = Trace::open(path, None)?;
     let mut keys = Vec::new();
     while let Some(request) = trace.next_request()? {
@@ -202,7 +280,17 @@ fn keys(path: &Path) -> Result<Vec<u64>> {
     Ok(keys)
 }
 
-fn run_replayed(options: &Options, trace: &str, path: &Path) -> Result<()> {
+fn drawn(options: &Options, distribution: Distribution) -> Vec<u64> {
+    let mut random = fastrand::Rng::with_seed(options.seed);
+    let mut sampler = KeySampler::new(distribution, options.keys, 0..options.keys);
+    (0..options.requests).map(|_| sampler.sample(&mut random)).collect()
+}
+
+fn run_replayed(options: &Options) -> Result<()> {
+    traces(options)?.iter().try_for_each(|(name, path)| replay_trace(options, name, path))
+}
+
+fn replay_trace(options: &Options, trace: &str, path: &Path) -> Result<()> {
     let setting = |setting, text: &Option<String>| (setting, text.clone().expect("clap requires it"));
     let flags = ServeFlags {
         config: options.config.clone(),
@@ -236,24 +324,25 @@ fn run_replayed(options: &Options, trace: &str, path: &Path) -> Result<()> {
             sets: outcome.sets,
             too_large: outcome.too_large,
         };
-        print(options, &line, || {
-            format!(
-                "{trace:<12} {:<8} {} shards  {} bytes  {} requests  {} hits  {} misses  {} too large  {:.6}",
-                line.policy,
-                line.shards,
-                line.memory_bytes,
-                line.requests,
-                line.hits,
-                line.misses,
-                line.too_large,
-                line.hit_ratio
-            )
-        });
+        if options.json {
+            println!("{}", json(&line));
+            continue;
+        }
+        println!(
+            "{trace:<12} {:<8} {} shards  {} bytes  {} requests  {} hits  {} misses  {} too large  {:.6}",
+            line.policy,
+            line.shards,
+            line.memory_bytes,
+            line.requests,
+            line.hits,
+            line.misses,
+            line.too_large,
+            line.hit_ratio
+        );
     }
     Ok(())
 }
 
-fn print(options: &Options, line: &impl Serialize, table: impl FnOnce() -> String) {
-    let text = if options.json { serde_json::to_string(line).expect("a line is plain data") } else { table() };
-    println!("{text}");
+fn json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).expect("a line is plain data")
 }

@@ -31,5 +31,6 @@ pub mod workload;
 
 pub use clock::Clock;
 pub use error::LoadError;
+pub use parse::count;
 pub use report::{ErrorReport, Latency};
 pub use system::{allow_files, thread_cpu_ns};

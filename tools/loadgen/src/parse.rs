@@ -55,7 +55,10 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A number, with `k`, `M` and `G` for thousands, millions and billions.
-pub(crate) fn count(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// It is none, or too large; the text says what was expected.
+pub fn count(text: &str) -> Result<u64, String> {
     let expected = || "expected a number such as 500, 100k or 10M".to_string();
     let (digits, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),

@@ -1,54 +1,14 @@
-//! How often a trace misses, worked out in process with the store of the server.
-//!
-//! [`objects`] counts as published miss ratios do: one store, every object costs 1. [`Replayed`] gives what a replay
-//! over the network must give (`loadgen replay` with one connection): the same shards, budgets, keys and values as a
-//! server with the same configuration.
+//! What a replay over the network must give (`loadgen replay` with one connection): the same shards, budgets, keys and
+//! values as a server with the same configuration.
 
 use anyhow::{Context, Result};
 use larder_ring::{group_hash, key_hash, shard};
 use larder_server::config::{Config, Loaded, ServeFlags};
-use larder_store::limits::{MEMORY_BYTES_MIN, REGION_BYTES_MAX};
-use larder_store::{
-    Charge, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreError, StoreSettings, Write,
-};
+use larder_store::{GroupIndex, Key, NoHook, Store, StoreError, StoreSettings, Write};
 use loadgen::trace::Trace;
 use loadgen::workload::keys::trace_key;
 
-/// Memory for each object of a cache: an entry without a value, its place in the index, ghosts, and room to clean.
-const OBJECT_MEMORY_BYTES: u64 = 256;
-/// No entry of a replay expires, so the time does not matter; only 0 is not a time.
-const NOW_MS: u64 = 1;
-
-/// Replays keys against one store with room for so many objects, and returns the number of misses.
-///
-/// # Errors
-/// The store refuses the size.
-pub fn objects(policy: PolicyKind, cache_objects: u64, keys: impl IntoIterator<Item = u64>) -> Result<u64> {
-    let memory_bytes = (cache_objects * OBJECT_MEMORY_BYTES).clamp(MEMORY_BYTES_MIN, REGION_BYTES_MAX);
-    let settings = StoreSettings { shard: 0, value_bytes_max: 0, memory_bytes, key_hash: hash_of };
-    let mut store = Store::new(settings, NoHook);
-    let group = store
-        .create_group(GroupSettings {
-            name: "objects".into(),
-            budget_bytes: cache_objects,
-            policy: policy.into(),
-            ttl_ms: 0,
-            ttl_jitter: 0,
-            hash_seed: 0,
-            charge: Charge::Objects,
-        })
-        .with_context(|| format!("a cache of {cache_objects} objects"))?;
-    let mut misses = 0;
-    for key in keys {
-        let bytes = key.to_le_bytes();
-        let key = Key { group, hash: key_hash(&bytes, 0), bytes: &bytes };
-        if store.get(key, NOW_MS).is_none() {
-            misses += 1;
-            store.set(key, Write::default(), NOW_MS).context("an object costs 1, and the cache has room for 1")?;
-        }
-    }
-    Ok(misses)
-}
+use super::{NOW_MS, hash_of};
 
 /// What became of the requests of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,10 +91,6 @@ impl Replayed {
         }
         Ok(outcome)
     }
-}
-
-fn hash_of(seed: u64, key: &[u8]) -> u64 {
-    key_hash(key, seed)
 }
 
 /// The store of one shard, as the server makes it.
