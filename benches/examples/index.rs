@@ -22,7 +22,7 @@ mod prefetch;
 #[expect(dead_code)]
 mod region;
 #[path = "../../src/store/src/table/mod.rs"]
-#[expect(dead_code, unused_imports)]
+#[expect(dead_code)]
 mod table;
 
 extern crate alloc;

@@ -1,6 +1,6 @@
 //! Ghosts that each keep a time, and are forgotten by it: the earliest first, whoever was remembered first.
 //!
-//! Ghosts can be taken out from where they are, but the earliest cannot be found there. So only what they have cost is
+//! Ghosts can be taken out from where they are, but the earliest cannot be found there. So only what they count as is
 //! summed up by time, in a window of ranks; to forget the earliest, its rank and all below are given up, and a ghost of
 //! such a rank counts as unknown from then on. Its memory comes back when it is the oldest: of ghosts that are forgotten
 //! and not gone there are at most a quarter of those that may be remembered.
@@ -11,15 +11,16 @@ use alloc::vec;
 use crate::ghosts::Ghosts;
 use crate::limits::{HISTORY_HELD_PERCENT, RANKS};
 use crate::region::Region;
+use crate::settings::Charge;
 
 /// See the module. A rank is a time, or many that are not told apart.
 #[derive(Debug)]
 pub(crate) struct History {
     ghosts: Ghosts,
-    /// What ghosts of each rank have cost, modulo the number of ranks.
-    charges: Box<[u64]>,
+    /// What ghosts of each rank count as, modulo the number of ranks.
+    costs: Box<[u64]>,
     /// The sum of these.
-    charge: u64,
+    cost: u64,
     /// The first rank of the window; those below it count as this one.
     first: u64,
     /// Ghosts of lower ranks are forgotten.
@@ -28,9 +29,9 @@ pub(crate) struct History {
 
 impl History {
     /// A history of nothing.
-    pub(crate) fn new(region: &Region) -> Self {
-        let charges = vec![0; RANKS].into_boxed_slice();
-        Self { ghosts: Ghosts::with_words(region), charges, charge: 0, first: 0, cutoff: 0 }
+    pub(crate) fn new(region: &Region, unit: Charge) -> Self {
+        let costs = vec![0; RANKS].into_boxed_slice();
+        Self { ghosts: Ghosts::with_words(region, unit), costs, cost: 0, first: 0, cutoff: 0 }
     }
 
     /// What it takes of a budget in bytes.
@@ -45,12 +46,12 @@ impl History {
 
     /// The time of a ghost, which is remembered no longer; `rank_of` tells its rank.
     pub(crate) fn take(&mut self, region: &mut Region, hash: u64, rank_of: impl Fn(u32) -> u64) -> Option<u32> {
-        let (charge, time) = self.ghosts.take_whole(region, hash)?;
-        let is_known = self.count_out(charge, rank_of(time));
+        let (cost, time) = self.ghosts.take_whole(region, hash)?;
+        let is_known = self.count_out(cost, rank_of(time));
         is_known.then_some(time)
     }
 
-    /// Remembers an entry that was evicted, and forgets the earliest ghosts until they have cost at most `limit`.
+    /// Remembers an entry that was evicted, and forgets the earliest ghosts until they count as at most `limit`.
     pub(crate) fn remember(
         &mut self,
         region: &mut Region,
@@ -59,31 +60,32 @@ impl History {
         limit: u64,
         rank_of: impl Fn(u32) -> u64,
     ) {
-        if u64::from(charge) > limit {
+        let cost = u64::from(self.ghosts.cost_of(charge));
+        if cost > limit {
             return;
         }
         let held_max = limit * HISTORY_HELD_PERCENT / 100;
-        while self.ghosts.charge() + u64::from(charge) > held_max && self.forget_oldest(region, &rank_of) {}
+        while self.ghosts.cost() + cost > held_max && self.forget_oldest(region, &rank_of) {}
         self.ghosts.remember_with(region, hash, (charge, time), held_max);
         let rank = rank_of(time).max(self.first);
         if rank < self.cutoff {
             return;
         }
-        self.charges[rank as usize % RANKS] += u64::from(charge);
-        self.charge += u64::from(charge);
+        self.costs[rank as usize % RANKS] += cost;
+        self.cost += cost;
         self.forget_earliest(limit);
     }
 
-    /// Forgets the earliest ghosts until they have cost at most `limit`.
+    /// Forgets the earliest ghosts until they count as at most `limit`.
     pub(crate) fn shrink(&mut self, region: &mut Region, limit: u64, rank_of: impl Fn(u32) -> u64) {
         self.forget_earliest(limit);
-        while self.ghosts.charge() > limit * HISTORY_HELD_PERCENT / 100 && self.forget_oldest(region, &rank_of) {}
+        while self.ghosts.cost() > limit * HISTORY_HELD_PERCENT / 100 && self.forget_oldest(region, &rank_of) {}
     }
 
     /// Forgets the oldest ghost, and gives its memory back; whether there was one.
     pub(crate) fn forget_oldest(&mut self, region: &mut Region, rank_of: impl Fn(u32) -> u64) -> bool {
-        let Some((charge, time)) = self.ghosts.forget_whole(region) else { return false };
-        self.count_out(charge, rank_of(time));
+        let Some((cost, time)) = self.ghosts.forget_whole(region) else { return false };
+        self.count_out(cost, rank_of(time));
         true
     }
 
@@ -97,21 +99,21 @@ impl History {
     /// Forgets everything.
     pub(crate) fn clear(&mut self, region: &mut Region) {
         self.ghosts.clear(region);
-        self.charges.fill(0);
-        self.charge = 0;
+        self.costs.fill(0);
+        self.cost = 0;
     }
 
     /// Moves the window up; what lies below has the first rank from then on.
     pub(crate) fn advance(&mut self, first: u64) {
         // Most of the time by one rank.
         while self.first < first {
-            let before = core::mem::take(&mut self.charges[self.first as usize % RANKS]);
-            if self.charge == 0 {
+            let before = core::mem::take(&mut self.costs[self.first as usize % RANKS]);
+            if self.cost == 0 {
                 self.first = first;
                 return;
             }
             self.first += 1;
-            self.charges[self.first as usize % RANKS] += before;
+            self.costs[self.first as usize % RANKS] += before;
         }
     }
 
@@ -120,11 +122,11 @@ impl History {
         if self.cutoff % 2 == 1 {
             self.cut();
         }
-        let (first, before) = (self.first, self.charges.clone());
-        self.charges.fill(0);
+        let (first, before) = (self.first, self.costs.clone());
+        self.costs.fill(0);
         (self.first, self.cutoff) = (first / 2, self.cutoff / 2);
         for rank in first..first + RANKS as u64 {
-            self.charges[rank as usize / 2 % RANKS] += before[rank as usize % RANKS];
+            self.costs[rank as usize / 2 % RANKS] += before[rank as usize % RANKS];
         }
     }
 
@@ -134,12 +136,12 @@ impl History {
     /// If anything is wrong, or the ghosts are above `limit`.
     pub(crate) fn validate(&self, region: &Region, limit: u64) {
         self.ghosts.validate(region, limit * HISTORY_HELD_PERCENT / 100);
-        assert_eq!(self.charge, self.charges.iter().sum::<u64>(), "charges are counted wrong");
-        assert!(self.charge <= limit, "{} are remembered of {limit}", self.charge);
+        assert_eq!(self.cost, self.costs.iter().sum::<u64>(), "costs are counted wrong");
+        assert!(self.cost <= limit, "{} are remembered of {limit}", self.cost);
     }
 
     fn forget_earliest(&mut self, limit: u64) {
-        while self.charge > limit {
+        while self.cost > limit {
             self.cut();
         }
     }
@@ -147,20 +149,20 @@ impl History {
     /// Gives up the lowest rank that is not.
     fn cut(&mut self) {
         let rank = self.cutoff.max(self.first);
-        self.charge -= core::mem::take(&mut self.charges[rank as usize % RANKS]);
+        self.cost -= core::mem::take(&mut self.costs[rank as usize % RANKS]);
         self.cutoff = rank + 1;
     }
 
     /// A ghost is in memory no more; whether it was remembered. Ghosts that the queue dropped by itself, for want of
     /// memory, stay counted until their rank is given up.
-    fn count_out(&mut self, charge: u32, rank: u64) -> bool {
+    fn count_out(&mut self, cost: u32, rank: u64) -> bool {
         let rank = rank.max(self.first);
         if rank < self.cutoff {
             return false;
         }
-        let counted = &mut self.charges[rank as usize % RANKS];
-        let charge = u64::from(charge).min(*counted);
-        (*counted, self.charge) = (*counted - charge, self.charge - charge);
+        let counted = &mut self.costs[rank as usize % RANKS];
+        let cost = u64::from(cost).min(*counted);
+        (*counted, self.cost) = (*counted - cost, self.cost - cost);
         true
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! It takes the first segment of its region and keeps it, so that 0 is the place of no entry.
 
-use crate::limits::{INDEXED_BYTES_MIN, LOAD_GROW_PERCENT};
+use crate::limits::{INDEX_LOAD, INDEXED_BYTES_MIN};
 use crate::region::{Ref, Region, SegmentId, Use};
 use crate::table::{Crowded, EntryLine, Layout, Probe, Table};
 
@@ -23,7 +23,7 @@ impl Index {
     /// If something was.
     pub(crate) fn new(region: &mut Region) -> Self {
         let bytes = region.segments() * region.segment_bytes();
-        let lines_max = bytes / INDEXED_BYTES_MIN * 100 / (LOAD_GROW_PERCENT * EntryLine::SLOTS);
+        let lines_max = bytes / INDEXED_BYTES_MIN * 100 / (INDEX_LOAD.grow_percent * EntryLine::SLOTS);
         let table = Table::new(region, Use::Index, lines_max).expect("a region has room for a smallest index");
         assert_eq!(region.purpose(SegmentId::new(0)), Use::Index, "the index takes the first segment");
         Self { table }

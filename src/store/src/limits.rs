@@ -38,8 +38,9 @@ pub const ENTRY_HEADER_BYTES: usize = 32;
 pub const ENTRY_INDEX_BYTES: usize = 8;
 /// The least that an entry costs, in bytes.
 pub const ENTRY_BYTES_MIN: u64 = (ENTRY_HEADER_BYTES + ENTRY_INDEX_BYTES) as u64;
-/// What a ghost costs, in bytes.
-pub const GHOST_BYTES: u64 = 16;
+/// What a ghost costs, in bytes: a cell of 3 and a slot of 6.4 in a table that is filled to four fifths or
+/// more, and some that are stale.
+pub const GHOST_BYTES: u64 = 12;
 /// What a word that is kept with a ghost takes of a budget.
 pub const GHOST_WORD_BYTES: u64 = 4;
 
@@ -122,12 +123,21 @@ const _: () = assert!(REGION_BYTES_MAX / 8 <= 1 << 32, "a place must fit in 32 b
 pub const PASSED_MAX: usize = 120;
 /// Most lines in a row that entries pass over.
 pub const RUN_LINES_MAX: usize = 256;
-/// A table grows when more of its slots are filled, in percent.
-pub const LOAD_GROW_PERCENT: usize = 84;
-/// A table shrinks when no more of the slots that it would keep are filled, in percent.
-pub const LOAD_SHRINK_PERCENT: usize = 75;
-/// A table grows and shrinks by one in so many of its segments.
-pub const GROW_SHARE: usize = 8;
+/// How full a table is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// It grows when more of its slots are filled, in percent.
+    pub grow_percent: usize,
+    /// It shrinks when no more of the slots that it would keep are filled, in percent.
+    pub shrink_percent: usize,
+    /// It grows and shrinks by one in so many of its segments.
+    pub grow_share: usize,
+}
+
+/// The index: a look-up ends in the first line nearly always.
+pub const INDEX_LOAD: Load = Load { grow_percent: 84, shrink_percent: 75, grow_share: 8 };
+/// Ghosts, which are looked up at a miss alone; one in a billion that would make too long a run is not remembered.
+pub const GHOST_LOAD: Load = Load { grow_percent: 87, shrink_percent: 80, grow_share: 14 };
 /// Lines that an insertion or removal sweeps while a table is resized.
 pub const SWEEP_LINES: usize = 4;
 /// Entries that it moves at most before it leaves the rest of these lines to the next one.
@@ -137,11 +147,12 @@ pub const INDEXED_BYTES_MIN: usize = 48;
 /// Lines that an insertion wipes before a table grows.
 pub const WIPE_LINES: usize = 128;
 
-const _: () = assert!(LOAD_SHRINK_PERCENT < LOAD_GROW_PERCENT, "what has shrunk must not be due to grow");
+const _: () = assert!(INDEX_LOAD.shrink_percent < INDEX_LOAD.grow_percent, "what has shrunk must not be due to grow");
+const _: () = assert!(GHOST_LOAD.shrink_percent < GHOST_LOAD.grow_percent, "what has shrunk must not be due to grow");
 /// Lines of its first segment that a table begins with and wipes at once, if it needs no more.
-pub const FIRST_LINES: usize = 256;
+pub const FIRST_LINES: usize = 1024;
 /// Lines from which stale slots are removed for each ghost that is remembered.
-pub const GHOST_HAND_LINES: usize = 2;
+pub const GHOST_HAND_LINES: usize = 1;
 /// Ghosts that are forgotten when there is no memory for one more.
 pub const GHOSTS_YIELDED: usize = 64;
 /// Entries that a queue of ghosts does not remember after it had to give all of its memory away.
@@ -174,8 +185,13 @@ pub const TINY_LFU_MOVES_MAX: usize = 64;
 /// Entries that one search for a victim passes over at most because they were read. The next one goes although it was.
 /// Each was paid by the hit before, so the mean is below one; this bounds the worst case, at some 100 ns each.
 pub const SECOND_CHANCES_MAX: usize = 4 << 10;
-/// Bits of what a ghost remembers of its entry's charge.
+/// Bits of the largest charge that a ghost may have.
 pub const GHOST_CHARGE_BITS: u32 = 27;
+/// Bits of what is kept of a charge.
+pub const GHOST_COST_BITS: u32 = 10;
+/// Ghosts, those that were taken out in between included, from the oldest to the youngest; the oldest is forgotten rather
+/// than to have more of them. A group on one shard needs 9 GB to have as many that may all be remembered.
+pub const GHOST_SPAN_MAX: u64 = 1 << 26;
 
 const _: () = assert!(
     KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64 + (1 << 20) <= 1 << GHOST_CHARGE_BITS,

@@ -1,17 +1,16 @@
-//! Ghosts: what a policy remembers of entries that it evicted. Hashes and charges, oldest first out, never more than a
-//! given charge.
+//! Ghosts: what a policy remembers of entries that it evicted. Hashes and what they count as, oldest first out, never more
+//! than a given sum. A ghost counts as what its entry was charged with and the bytes that it takes itself, where bytes are
+//! charged, a little rounded up ([`cost`]).
 //!
-//! A ghost is a cell in a [`Ring`], which has its charge, and a slot in a [`Table`], which leads from its hash to the
+//! A ghost is a cell in a [`Ring`], which has its cost, and a slot in a [`Table`], which leads from its hash to the
 //! number of the cell. Forgetting the oldest ghost takes its cell alone; the slot, which cannot be found from there, is
 //! stale from then on: its number is before that of the first cell, so that nothing has to be read to know it. A hand
-//! goes over the table, some lines for each ghost that is remembered, and removes stale slots, and a slot is used again
-//! if the same hash comes back before. A ghost that is taken was found through its slot, which goes with it. Where the
+//! goes over the table, a line for each ghost that is remembered, and removes stale slots. A ghost that is taken was found through its slot, which goes with it. Where the
 //! hand comes next there are stale slots of a whole turn, where it was there are none; so the table keeps the room that
 //! its fullest part needs ([`Turn`]).
 //!
-//! That is its home and 32 bits, 39 bits of the hash or more; another [`CHECK_BITS`] are in the cell. A hash that agrees
-//! in all of these is taken for the ghost: with a million ghosts that happens to one in 10 million strangers at the very
-//! most.
+//! Home and tag of a slot are 28 bits of the hash or more; another [`CHECK_BITS`] are in the cell. A hash that agrees in
+//! all of these is taken for the ghost: with a million ghosts that happens to one in four million strangers at the most.
 //!
 //! A policy may keep a word with each ghost; then cells are twice as long.
 //!
@@ -19,18 +18,28 @@
 //! without ghosts holds no memory. The first ghost takes two segments and touches a small part of them, and is given up
 //! before it touches anything if it cannot have both.
 
+mod cost;
 mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_HAND_LINES, GHOST_REST, GHOST_WORD_BYTES, GHOSTS_YIELDED};
+use crate::limits::{
+    GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_COST_BITS, GHOST_HAND_LINES, GHOST_REST, GHOST_SPAN_MAX, GHOST_WORD_BYTES,
+    GHOSTS_YIELDED,
+};
 use crate::region::{Region, Use};
-use crate::table::{GhostLine, Table};
+use crate::settings::Charge;
+use crate::table::{GhostLine, Layout, Table};
 
+pub(crate) use cost::rounded;
 use ring::{Cell, NARROW_BITS, Ring};
 
-/// Bits of a hash beside a charge in a cell.
-const CHECK_BITS: u32 = NARROW_BITS - GHOST_CHARGE_BITS;
+/// Bits of a hash beside a cost in a cell.
+const CHECK_BITS: u32 = NARROW_BITS - GHOST_COST_BITS;
+/// The part of a number that is in the table.
+const NUMBER: u64 = (1 << GhostLine::VALUE_BITS) - 1;
+
+const _: () = assert!(2 * GHOST_SPAN_MAX <= NUMBER + 1, "what lies in the table can be told from what comes later");
 
 /// A bounded queue of ghosts that are found by hash.
 #[derive(Debug)]
@@ -38,8 +47,10 @@ pub(crate) struct Ghosts {
     /// Not there as long as there are no ghosts.
     table: Option<Table<GhostLine>>,
     ring: Ring,
+    /// What each counts as beside what its entry was charged with.
+    own: u32,
     len: u64,
-    charge: u64,
+    cost: u64,
     /// The next line of the table from which stale slots are removed.
     hand: usize,
     turn: Turn,
@@ -57,28 +68,30 @@ struct Turn {
     most_before: usize,
 }
 
-/// What a table of ghosts has of one hash.
-#[derive(Clone, Copy, Debug, Default)]
-struct Alike {
-    /// The value of the ghost.
-    ghost: Option<u32>,
-    /// The value of a ghost that was forgotten.
-    stale: Option<u32>,
-}
-
 impl Ghosts {
-    /// No ghosts; takes nothing from the region yet.
-    pub(crate) fn new(region: &Region) -> Self {
-        Self::of(Ring::new(region, false))
+    /// No ghosts; takes nothing from the region yet. They count what is charged of entries.
+    pub(crate) fn new(region: &Region, unit: Charge) -> Self {
+        Self::of(Ring::new(region, false), unit)
     }
 
     /// No ghosts that each keep a word.
-    pub(crate) fn with_words(region: &Region) -> Self {
-        Self::of(Ring::new(region, true))
+    pub(crate) fn with_words(region: &Region, unit: Charge) -> Self {
+        Self::of(Ring::new(region, true), unit)
     }
 
-    fn of(ring: Ring) -> Self {
-        Self { table: None, ring, len: 0, charge: 0, hand: 0, turn: Turn::default(), rest: 0 }
+    fn of(ring: Ring, unit: Charge) -> Self {
+        let own = if unit == Charge::Bytes { Self::ghost_bytes(&ring) as u32 } else { 0 };
+        Self { table: None, ring, own, len: 0, cost: 0, hand: 0, turn: Turn::default(), rest: 0 }
+    }
+
+    /// What a ghost takes of a budget in bytes.
+    fn ghost_bytes(ring: &Ring) -> u64 {
+        if ring.is_wide() { GHOST_BYTES + GHOST_WORD_BYTES } else { GHOST_BYTES }
+    }
+
+    /// What the ghost of an entry with this charge counts as.
+    pub(crate) fn cost_of(&self, charge: u32) -> u32 {
+        rounded(charge + self.own)
     }
 
     /// How many there are.
@@ -89,17 +102,17 @@ impl Ghosts {
 
     /// What they take of a budget in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.len * if self.ring.is_wide() { GHOST_BYTES + GHOST_WORD_BYTES } else { GHOST_BYTES }
+        self.len * Self::ghost_bytes(&self.ring)
     }
 
-    /// The sum of their charges.
-    pub(crate) fn charge(&self) -> u64 {
-        self.charge
+    /// The sum of what they count as.
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost
     }
 
-    /// Remembers an entry that was evicted, and forgets the oldest ghosts until their charges are at most `limit`.
-    /// An entry that alone is above the limit is not remembered. Takes time for as many ghosts as it forgets, each of
-    /// which was remembered once.
+    /// Remembers an entry that was evicted and has no ghost, since it was taken when the entry was admitted; forgets the
+    /// oldest ghosts until they count as at most `limit`. An entry that alone is above the limit is not remembered. Takes time for as many ghosts as it forgets, each of which was
+    /// remembered once.
     pub(crate) fn remember(&mut self, region: &mut Region, hash: u64, charge: u32, limit: u64) {
         self.remember_with(region, hash, (charge, 0), limit);
     }
@@ -107,17 +120,14 @@ impl Ghosts {
     /// The same with a word, if ghosts keep one.
     pub(crate) fn remember_with(&mut self, region: &mut Region, hash: u64, (charge, word): (u32, u32), limit: u64) {
         debug_assert!(charge > 0 && charge >> GHOST_CHARGE_BITS == 0, "a charge of {charge} is none of an entry");
-        let Alike { ghost, stale } = self.find(region, hash);
-        if let Some(value) = ghost {
-            self.remove(region, hash, value);
-        }
-        if u64::from(charge) <= limit {
-            while self.charge + u64::from(charge) > limit {
+        let cost = self.cost_of(charge);
+        if u64::from(cost) <= limit {
+            while self.cost + u64::from(cost) > limit || self.ring.span() >= GHOST_SPAN_MAX {
                 self.drop_oldest(region);
             }
             if self.rest > 0 {
                 self.rest -= 1;
-            } else if !self.add(region, hash, (charge, word), stale) {
+            } else if !self.add(region, hash, (cost, word)) {
                 (0..GHOSTS_YIELDED).for_each(|_| _ = self.drop_oldest(region));
             }
         }
@@ -137,12 +147,12 @@ impl Ghosts {
         self.take_whole(region, hash).is_some()
     }
 
-    /// Forgets the ghost with this hash; its charge and its word, if there was one.
+    /// Forgets the ghost with this hash; its cost and its word, if there was one.
     pub(crate) fn take_whole(&mut self, region: &mut Region, hash: u64) -> Option<(u32, u32)> {
-        let value = self.find(region, hash).ghost?;
+        let value = self.find(region, hash)?;
         let cell = self.remove(region, hash, value);
         self.clear_if_empty(region);
-        Some((charge_of(cell), word_of(cell)))
+        Some((cost_of(cell), word_of(cell)))
     }
 
     /// Forgets the oldest ghost; whether there was one.
@@ -150,11 +160,11 @@ impl Ghosts {
         self.forget_whole(region).is_some()
     }
 
-    /// Forgets the oldest ghost; its charge and its word, if there was one.
+    /// Forgets the oldest ghost; its cost and its word, if there was one.
     pub(crate) fn forget_whole(&mut self, region: &mut Region) -> Option<(u32, u32)> {
         let cell = self.drop_oldest(region)?;
         self.clear_if_empty(region);
-        Some((charge_of(cell), word_of(cell)))
+        Some((cost_of(cell), word_of(cell)))
     }
 
     /// Forgets the oldest ghost because its memory is needed; whether there was one. A queue that has given all of its
@@ -175,15 +185,15 @@ impl Ghosts {
     /// Walks everything.
     ///
     /// # Panics
-    /// If the parts disagree, or the charges are above `limit`.
+    /// If the parts disagree, or they count as more than `limit`.
     pub(crate) fn validate(&self, region: &Region, limit: u64) {
         self.ring.validate(region);
-        let (mut len, mut charge) = (0, 0);
+        let (mut len, mut cost) = (0, 0);
         for (_, cell) in self.ring.iter(region) {
-            (len, charge) = (len + 1, charge + u64::from(charge_of(cell)));
+            (len, cost) = (len + 1, cost + u64::from(cost_of(cell)));
         }
-        assert_eq!((self.len, self.charge), (len, charge), "ghosts are counted wrong");
-        assert!(charge <= limit, "ghosts of {charge} are above the limit {limit}");
+        assert_eq!((self.len, self.cost), (len, cost), "ghosts are counted wrong");
+        assert!(cost <= limit, "ghosts of {cost} are above the limit {limit}");
         assert_eq!(self.table.is_some(), len > 0, "a queue without ghosts holds no memory");
         let Some(table) = &self.table else { return };
         table.validate(region, &|_, _| None);
@@ -197,32 +207,24 @@ impl Ghosts {
         assert_eq!(found, len, "a ghost is not in the table, or twice");
     }
 
-    /// What the table has of this hash.
-    fn find(&self, region: &Region, hash: u64) -> Alike {
-        let mut alike = Alike::default();
-        let Some(table) = &self.table else { return alike };
+    /// What the table has for the ghost with this hash.
+    fn find(&self, region: &Region, hash: u64) -> Option<u32> {
         let age_max = self.ring.span();
-        alike.ghost = table.find_alike(region, hash, |value| {
+        self.table.as_ref()?.find_alike(region, hash, |value| {
             let age = self.age(value);
-            if age > age_max {
-                alike.stale = Some(value);
-                return false;
-            }
-            self.ring.cell(region, self.ring.head() - age) & CHECK == check(hash)
-        });
-        alike
+            age <= age_max && self.ring.cell(region, self.ring.head() - age) & CHECK == check(hash)
+        })
     }
 
-    /// How many numbers before that of the next ghost a value in the table is, which has the low bits of a number. It
-    /// stays less than 2^32 of them behind, for the hand comes round earlier.
+    /// How many numbers before that of the next ghost a value in the table is, which has the low bits of a number. Ghosts
+    /// are at most [`GHOST_SPAN_MAX`] behind, and stale slots not as much more, for the hand comes round earlier.
     #[inline]
     fn age(&self, value: u32) -> u64 {
-        (self.ring.head() as u32).wrapping_sub(value).into()
+        age(self.ring.head(), value)
     }
 
-    /// Appends a ghost, in the place of a stale slot of the same hash if there is one; whether there was room for it.
-    /// Nothing is touched for the first ghost unless all memory that it needs can be had.
-    fn add(&mut self, region: &mut Region, hash: u64, (charge, word): (u32, u32), stale: Option<u32>) -> bool {
+    /// Appends a ghost; whether there was room for it. Nothing is touched for the first ghost unless all memory that it needs can be had.
+    fn add(&mut self, region: &mut Region, hash: u64, (cost, word): (u32, u32)) -> bool {
         if self.table.is_none() {
             let segments = Table::<GhostLine>::small_segments(region, Use::Ghost) + 1;
             if !region.can_take_all(Use::Ghost, segments) {
@@ -231,25 +233,19 @@ impl Ghosts {
             self.table = Table::small(region, Use::Ghost);
         }
         let Some(table) = &mut self.table else { return false };
-        // In the table 0 means an empty slot; so one number in 2^32 has no ghost.
-        if self.ring.head() as u32 == 0 && !self.ring.push(region, 0) {
+        // In the table 0 means an empty slot; so one number in 2^27 has no ghost.
+        if self.ring.head() & NUMBER == 0 && !self.ring.push(region, 0) {
             return false;
         }
-        let value = self.ring.head() as u32;
+        let value = (self.ring.head() & NUMBER) as u32;
         debug_assert!(word == 0 || self.ring.is_wide(), "these ghosts keep no words");
-        let cell = u64::from(word) << NARROW_BITS | u64::from(charge) << CHECK_BITS | check(hash);
+        let cell = u64::from(word) << NARROW_BITS | u64::from(cost::encode(cost)) << CHECK_BITS | check(hash);
         if !self.ring.push(region, cell) {
             return false;
         }
-        let is_entered = match stale {
-            Some(stale) => {
-                table.replace(region, hash, stale, value);
-                true
-            }
-            None => table.insert(region, hash, value, &unknown).is_ok(),
-        };
+        let is_entered = table.insert(region, hash, value, &unknown).is_ok();
         match is_entered {
-            true => (self.len, self.charge) = (self.len + 1, self.charge + u64::from(charge)),
+            true => (self.len, self.cost) = (self.len + 1, self.cost + u64::from(cost)),
             false => self.ring.empty(region, self.ring.head() - 1),
         }
         self.sweep(region);
@@ -259,7 +255,7 @@ impl Ghosts {
     /// Removes stale slots from the next lines.
     fn sweep(&mut self, region: &mut Region) {
         let Some(table) = &mut self.table else { return };
-        let (head, age_max) = (self.ring.head() as u32, self.ring.span());
+        let (head, age_max) = (self.ring.head(), self.ring.span());
         self.turn.most = self.turn.most.max(table.len());
         for _ in 0..GHOST_HAND_LINES {
             if self.hand >= table.lines_end() {
@@ -267,7 +263,7 @@ impl Ghosts {
                 self.turn = Turn { most: table.len(), most_before: self.turn.most };
             }
             table.keep_room(self.turn.most.max(self.turn.most_before));
-            table.retain_in(region, self.hand, &unknown, |value| u64::from(head.wrapping_sub(value)) <= age_max);
+            table.retain_in(region, self.hand, &unknown, |value| age(head, value) <= age_max);
             self.hand += 1;
         }
     }
@@ -292,7 +288,7 @@ impl Ghosts {
     }
 
     fn count_out(&mut self, cell: Cell) {
-        (self.len, self.charge) = (self.len - 1, self.charge - u64::from(charge_of(cell)));
+        (self.len, self.cost) = (self.len - 1, self.cost - u64::from(cost_of(cell)));
     }
 
     /// Forgets all ghosts and gives their memory back.
@@ -301,7 +297,7 @@ impl Ghosts {
             table.dissolve(region);
         }
         self.ring.clear(region);
-        (self.len, self.charge, self.hand) = (0, 0, 0);
+        (self.len, self.cost, self.hand) = (0, 0, 0);
         self.turn = Turn::default();
     }
 
@@ -312,13 +308,19 @@ impl Ghosts {
         }
     }
 
-    /// The charges from the oldest to the youngest.
+    /// The costs from the oldest to the youngest.
     #[cfg(test)]
-    pub(crate) fn charges(&self, region: &Region) -> Vec<u32> {
-        self.ring.iter(region).map(|(_, cell)| charge_of(cell)).collect()
+    pub(crate) fn costs(&self, region: &Region) -> Vec<u32> {
+        self.ring.iter(region).map(|(_, cell)| cost_of(cell)).collect()
     }
 }
 
+fn age(head: u64, value: u32) -> u64 {
+    head.wrapping_sub(value.into()) & NUMBER
+}
+
+/// All but the word of a cell.
+const NARROW: Cell = (1 << NARROW_BITS) - 1;
 /// The bits of a hash in a cell.
 const CHECK: Cell = (1 << CHECK_BITS) - 1;
 
@@ -327,9 +329,9 @@ fn check(hash: u64) -> Cell {
     hash & CHECK
 }
 
-/// What the ghost of a cell costs.
-fn charge_of(cell: Cell) -> u32 {
-    cell as u32 >> CHECK_BITS
+/// What the ghost of a cell counts as.
+fn cost_of(cell: Cell) -> u32 {
+    cost::decode((cell & NARROW) as u32 >> CHECK_BITS)
 }
 
 /// What is kept with the ghost of a cell.

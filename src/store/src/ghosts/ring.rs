@@ -2,23 +2,26 @@
 
 use alloc::collections::VecDeque;
 
-use crate::region::{Ref, Region, SegmentId, Use};
+use crate::region::{GRANULE_BYTES, Region, SegmentId, Use};
 
-/// One ghost, or nothing: 0 is nothing. In a narrow ring 32 bits of it are kept.
+/// One ghost, or nothing: 0 is nothing. In a narrow ring [`NARROW_BITS`] of it are kept, in a wide one 32 more.
 pub(super) type Cell = u64;
 
 /// Bits of a cell in a narrow ring.
-pub(super) const NARROW_BITS: u32 = 32;
+pub(super) const NARROW_BITS: u32 = 24;
+const NARROW_BYTES: usize = NARROW_BITS as usize / 8;
+const WIDE_BYTES: usize = NARROW_BYTES + 4;
+/// What is empty is passed over by so many bytes at once.
+const STRIDE: usize = 64;
 
 /// A queue of cells numbered from its beginning, in segments. Cells are emptied in any order; a segment without any that
 /// is full is given back, whatever lies before it.
 #[derive(Debug)]
 pub(super) struct Ring {
     chunks: VecDeque<Chunk>,
-    /// Bits of a cell.
-    cell_bits: u32,
-    /// Cells of a segment, as a power of two.
-    shift: u32,
+    is_wide: bool,
+    /// Cells of a segment.
+    per_chunk: usize,
     /// The number of the first cell of the first chunk.
     base: u64,
     /// No cell before this number is full.
@@ -39,15 +42,14 @@ struct Chunk {
 impl Ring {
     /// An empty queue, whose first cell has the number 0.
     pub(super) fn new(region: &Region, is_wide: bool) -> Self {
-        let cell_bits = if is_wide { Cell::BITS } else { NARROW_BITS };
-        let shift = (region.segment_bytes() * 8 / cell_bits as usize).trailing_zeros();
-        Self { chunks: VecDeque::new(), cell_bits, shift, base: 0, tail: 0, head: 0 }
+        let per_chunk = region.segment_bytes() / if is_wide { WIDE_BYTES } else { NARROW_BYTES };
+        Self { chunks: VecDeque::new(), is_wide, per_chunk, base: 0, tail: 0, head: 0 }
     }
 
-    /// Whether its cells have 64 bits.
+    /// Whether its cells have 32 bits more.
     #[inline]
     pub(super) fn is_wide(&self) -> bool {
-        self.cell_bits == Cell::BITS
+        self.is_wide
     }
 
     /// The number of the next cell.
@@ -58,7 +60,7 @@ impl Ring {
 
     /// Appends a cell, which may be empty; whether there was memory for it.
     pub(super) fn push(&mut self, region: &mut Region, cell: Cell) -> bool {
-        if self.head == self.base + ((self.chunks.len() as u64) << self.shift) {
+        if self.head == self.base + (self.chunks.len() * self.per_chunk) as u64 {
             let Some(segment) = region.take(Use::Ghost) else { return false };
             // The last chunk is the only one that may be empty and have memory.
             if let Some(last) = self.chunks.back_mut().filter(|chunk| chunk.full == 0) {
@@ -82,11 +84,13 @@ impl Ring {
         if number < self.tail || number >= self.head {
             return 0;
         }
-        let within = (number - self.base) as usize;
-        let chunk = self.chunks[within >> self.shift];
-        let Some(segment) = chunk.segment else { return 0 };
-        let (place, bits) = self.place(region, segment, within);
-        region.word(place) >> bits & self.cell_mask()
+        let (index, cell) = self.locate(number);
+        let Some(segment) = self.chunks[index].segment else { return 0 };
+        let start = self.byte(region, segment, cell);
+        match self.is_wide {
+            false => read::<NARROW_BYTES>(region, start),
+            true => read::<WIDE_BYTES>(region, start),
+        }
     }
 
     /// How far before the next number the first one is that may be full.
@@ -104,12 +108,33 @@ impl Ring {
 
     /// Takes the first full cell out. What is empty before it is never looked at again.
     pub(super) fn pop(&mut self, region: &mut Region) -> Option<Cell> {
-        while self.tail < self.head {
-            let (number, cell) = (self.tail, self.cell(region, self.tail));
-            self.tail += 1;
-            if cell != 0 {
-                self.count_out(region, number);
-                return Some(cell);
+        self.tail = self.next_full(region)?;
+        let (number, cell) = (self.tail, self.cell(region, self.tail));
+        self.tail += 1;
+        self.count_out(region, number);
+        Some(cell)
+    }
+
+    /// The number of the first full cell. Segments without any are passed over at once, and empty cells by some twenty, so
+    /// that many that were emptied behind the first take no time that would be noticed.
+    fn next_full(&self, region: &Region) -> Option<u64> {
+        let mut number = self.tail;
+        while number < self.head {
+            let (index, cell) = self.locate(number);
+            let behind = self.base + ((index + 1) * self.per_chunk) as u64;
+            let Some(segment) = self.chunks[index].segment.filter(|_| self.chunks[index].full > 0) else {
+                number = behind;
+                continue;
+            };
+            let end = self.byte(region, segment, self.per_chunk);
+            let rest = &region.bytes()[self.byte(region, segment, cell)..end];
+            let empty = rest.chunks(STRIDE).take_while(|part| part.iter().fold(0, |any, byte| any | byte) == 0).count();
+            number += (empty * STRIDE / self.cell_bytes()) as u64;
+            while number < behind.min(self.head) {
+                if self.cell(region, number) != 0 {
+                    return Some(number);
+                }
+                number += 1;
             }
         }
         None
@@ -117,7 +142,7 @@ impl Ring {
 
     /// A cell of this number is full no more.
     fn count_out(&mut self, region: &mut Region, number: u64) {
-        let index = (number - self.base) as usize >> self.shift;
+        let (index, _) = self.locate(number);
         let is_last = index + 1 == self.chunks.len();
         let chunk = &mut self.chunks[index];
         chunk.full -= 1;
@@ -147,7 +172,7 @@ impl Ring {
     pub(super) fn validate(&self, region: &Region) {
         assert!(self.base <= self.tail && self.tail <= self.head, "{self:?}");
         let mut full = alloc::vec![0; self.chunks.len()];
-        self.iter(region).for_each(|(number, _)| full[(number - self.base) as usize >> self.shift] += 1);
+        self.iter(region).for_each(|(number, _)| full[self.locate(number).0] += 1);
         for (index, (chunk, full)) in self.chunks.iter().zip(full).enumerate() {
             assert_eq!(chunk.full, full, "a segment of ghosts is counted wrong");
             let may_be_empty = index + 1 == self.chunks.len();
@@ -160,29 +185,49 @@ impl Ring {
     fn drop_vacant(&mut self) {
         while let Some(Chunk { segment: None, .. }) = self.chunks.front() {
             self.chunks.pop_front();
-            self.base += 1 << self.shift;
+            self.base += self.per_chunk as u64;
         }
         self.tail = self.tail.max(self.base);
     }
 
     fn write(&mut self, region: &mut Region, number: u64, cell: Cell) {
+        let (index, within) = self.locate(number);
+        let segment = self.chunks[index].segment.expect("a cell is written in memory");
+        let start = self.byte(region, segment, within);
+        debug_assert_eq!(cell >> (8 * self.cell_bytes()), 0, "cell {cell:#x} has too many bits");
+        match self.is_wide {
+            false => write::<NARROW_BYTES>(region, start, cell),
+            true => write::<WIDE_BYTES>(region, start, cell),
+        }
+    }
+
+    /// In which chunk a cell is, and the how manyth there.
+    #[inline]
+    fn locate(&self, number: u64) -> (usize, usize) {
         let within = (number - self.base) as usize;
-        let segment = self.chunks[within >> self.shift].segment.expect("a cell is written in memory");
-        let (place, bits) = self.place(region, segment, within);
-        debug_assert_eq!(cell & !self.cell_mask(), 0, "a narrow cell has {NARROW_BITS} bits");
-        let kept = region.word(place) & !(self.cell_mask() << bits);
-        region.set_word(place, kept | cell << bits);
+        (within / self.per_chunk, within % self.per_chunk)
+    }
+
+    /// The byte at which a cell of a segment begins.
+    #[inline]
+    fn byte(&self, region: &Region, segment: SegmentId, within: usize) -> usize {
+        region.start(segment) as usize * GRANULE_BYTES + within * self.cell_bytes()
     }
 
     #[inline]
-    fn cell_mask(&self) -> Cell {
-        Cell::MAX >> (Cell::BITS - self.cell_bits)
+    fn cell_bytes(&self) -> usize {
+        if self.is_wide { WIDE_BYTES } else { NARROW_BYTES }
     }
+}
 
-    /// The granule of a cell, and how far it is shifted there.
-    fn place(&self, region: &Region, segment: SegmentId, within: usize) -> (Ref, usize) {
-        let within = within & ((1 << self.shift) - 1);
-        let bit = within * self.cell_bits as usize;
-        (region.start(segment) + (bit / Cell::BITS as usize) as Ref, bit % Cell::BITS as usize)
-    }
+#[inline]
+fn read<const BYTES: usize>(region: &Region, start: usize) -> Cell {
+    let mut cell = [0; size_of::<Cell>()];
+    cell[..BYTES].copy_from_slice(region.part(start, BYTES));
+    Cell::from_le_bytes(cell)
+}
+
+#[inline]
+fn write<const BYTES: usize>(region: &mut Region, start: usize, cell: Cell) {
+    region.part_mut(start, BYTES).copy_from_slice(&cell.to_le_bytes()[..BYTES]);
 }

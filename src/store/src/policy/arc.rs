@@ -47,8 +47,8 @@ impl Arc {
         Self {
             t1: List::new(side, T1, unit),
             t2: List::new(side, T2, unit),
-            b1: Ghosts::new(region),
-            b2: Ghosts::new(region),
+            b1: Ghosts::new(region, unit),
+            b2: Ghosts::new(region, unit),
             target: 0.0,
             admitted: Origin::Nowhere,
             incoming: 0,
@@ -57,8 +57,8 @@ impl Arc {
 
     /// Forgets the oldest ghosts of `B2` while all lists are together above twice the budget.
     fn trim_b2(&mut self, region: &mut Region, budget: u64) {
-        let others = self.t1.charge() + self.t2.charge() + self.b1.charge();
-        while self.b2.charge() > 0 && others + self.b2.charge() > 2 * budget {
+        let others = self.t1.charge() + self.t2.charge() + self.b1.cost();
+        while self.b2.cost() > 0 && others + self.b2.cost() > 2 * budget {
             self.b2.forget_oldest(region);
         }
     }
@@ -88,7 +88,7 @@ impl Replacement for Arc {
     }
 
     fn admit(&mut self, region: &mut Region, hash: u64, charge: u32, budget: u64) -> bool {
-        let (b1, b2) = (self.b1.charge(), self.b2.charge());
+        let (b1, b2) = (self.b1.cost(), self.b2.cost());
         self.incoming = 0;
         self.admitted = if self.b1.take(region, hash) {
             self.target = (self.target + Self::step(charge, b1, b2)).min(budget as f64);
@@ -98,7 +98,7 @@ impl Replacement for Arc {
             Origin::B2
         } else {
             self.incoming = charge.into();
-            while self.b1.charge() > 0 && self.t1.charge() + self.b1.charge() + self.incoming > budget {
+            while self.b1.cost() > 0 && self.t1.charge() + self.b1.cost() + self.incoming > budget {
                 self.b1.forget_oldest(region);
             }
             Origin::Nowhere
@@ -142,7 +142,7 @@ impl Replacement for Arc {
         let Departure::Evicted { hash } = departure else { return };
         let held = self.t1.charge() + self.incoming;
         if is_of_t2 {
-            let limit = (2 * budget).saturating_sub(held + self.t2.charge() + self.b1.charge());
+            let limit = (2 * budget).saturating_sub(held + self.t2.charge() + self.b1.cost());
             self.b2.remember(region, hash, charge, limit);
         } else {
             self.b1.remember(region, hash, charge, budget.saturating_sub(held));
@@ -164,7 +164,7 @@ impl Replacement for Arc {
     }
 
     fn yield_ghost(&mut self, region: &mut Region) -> bool {
-        match self.b1.charge() > self.b2.charge() {
+        match self.b1.cost() > self.b2.cost() {
             true => self.b1.yield_oldest(region) || self.b2.yield_oldest(region),
             false => self.b2.yield_oldest(region) || self.b1.yield_oldest(region),
         }
@@ -172,7 +172,7 @@ impl Replacement for Arc {
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {
         self.target = self.target.min(budget as f64);
-        while self.b1.charge() > 0 && self.t1.charge() + self.b1.charge() > budget {
+        while self.b1.cost() > 0 && self.t1.charge() + self.b1.cost() > budget {
             self.b1.forget_oldest(region);
         }
         self.trim_b2(region, budget);
@@ -229,13 +229,13 @@ mod tests {
                     (Some(place), other) if from_t1 || other.is_none() => {
                         let victim = self.t1.remove(place);
                         let limit = account.budget.saturating_sub(charge(&self.t1) + incoming);
-                        remember(&mut self.b1, victim, limit);
+                        remember(&mut self.b1, victim, limit, account);
                         self.trim_b2(account);
                     }
                     (_, Some(place)) => {
                         let victim = self.t2.remove(place);
                         let others = charge(&self.t1) + incoming + charge(&self.t2) + charge(&self.b1);
-                        remember(&mut self.b2, victim, (2 * account.budget).saturating_sub(others));
+                        remember(&mut self.b2, victim, (2 * account.budget).saturating_sub(others), account);
                     }
                     _ => drop(self.b1.pop().or_else(|| self.b2.pop()).expect("something is held")),
                 }
@@ -251,7 +251,8 @@ mod tests {
         }
     }
 
-    fn remember(queue: &mut Queue, ghost: (u64, u64), limit: u64) {
+    fn remember(queue: &mut Queue, victim: (u64, u64), limit: u64, account: Account) {
+        let ghost = (victim.0, account.ghost_cost(victim.1, 0));
         if ghost.1 <= limit {
             queue.insert(0, ghost);
             while charge(queue) > limit {

@@ -61,7 +61,17 @@ impl LruK {
     pub(super) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
         let [once, full] = [ONCE, FULL].map(|tag| Ranks::new(side, tag, unit));
         let recent = List::new(side, RECENT, unit);
-        Self { settings, unit, recent, once, full, history: History::new(region), now: 0, shift: 0, admitted: None }
+        Self {
+            settings,
+            unit,
+            recent,
+            once,
+            full,
+            history: History::new(region, unit),
+            now: 0,
+            shift: 0,
+            admitted: None,
+        }
     }
 
     fn entries(&self) -> u64 {
@@ -323,9 +333,13 @@ mod tests {
             };
             let Held { key, charge, first, .. } = self.held.remove(place);
             let budget = self.account().budget;
+            let charge = self.account().ghost_cost(charge, GHOST_WORD_BYTES);
             let cost = |history: &[Past], known: bool| -> u64 {
                 history.iter().filter(|past| past.is_known || !known).map(|past| past.charge).sum()
             };
+            if charge > budget {
+                return;
+            }
             while cost(&self.history, false) + charge > budget * HISTORY_HELD_PERCENT / 100 {
                 self.history.pop();
             }

@@ -168,7 +168,7 @@ impl Policy {
 
 /// A share of a budget.
 pub(crate) fn percent_of(percent: u64, budget: u64) -> u64 {
-    (u128::from(budget) * u128::from(percent) / 100) as u64
+    budget * percent / 100
 }
 
 /// Evaluates a call for whichever policy it is.

@@ -39,6 +39,18 @@ pub(super) struct Account {
     pub(super) ghost: u64,
 }
 
+impl Account {
+    /// What the ghost of an entry with this charge counts as, if it keeps so many bytes more than others.
+    pub(super) fn ghost_cost(&self, charge: u64, more: u64) -> u64 {
+        let whole = charge + if self.ghost == 0 { 0 } else { self.ghost + more };
+        let mut unit = 1;
+        while whole >= 64 * unit {
+            unit *= 2;
+        }
+        whole.next_multiple_of(unit)
+    }
+}
+
 /// Runs seeded traces through a store with the policy and through the oracle: read-through gets of objects, and then
 /// reads, writes of all sizes and deletes with charges in bytes. Contents and ghosts must agree after each access.
 pub(super) fn hold<O: Oracle>(policy: PolicyKind, oracle: impl Fn() -> O) {

@@ -41,7 +41,7 @@ impl S3Fifo {
     pub(super) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
         let small = List::with_states(side, SMALL..MAIN, unit);
         let main = List::with_states(side, MAIN..MAIN + MAIN_COUNT_MAX + 1, unit);
-        Self { settings, small, main, ghosts: Ghosts::new(region), admitted_to_main: false }
+        Self { settings, small, main, ghosts: Ghosts::new(region, unit), admitted_to_main: false }
     }
 
     /// What the small queue may hold before it pays.
@@ -157,7 +157,7 @@ impl Replacement for S3Fifo {
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {
-        while self.ghosts.charge() > self.ghost_charge_max(budget) {
+        while self.ghosts.cost() > self.ghost_charge_max(budget) {
             self.ghosts.forget_oldest(region);
         }
     }
@@ -213,8 +213,9 @@ mod tests {
                         }
                         small_pays = false;
                         let ghosts_max = account.budget * 9 / 10;
-                        if entry.charge <= ghosts_max {
-                            self.ghosts.insert(0, entry);
+                        let ghost = Entry { charge: account.ghost_cost(entry.charge, 0), ..entry };
+                        if ghost.charge <= ghosts_max {
+                            self.ghosts.insert(0, ghost);
                         }
                         while charge(&self.ghosts) > ghosts_max {
                             self.ghosts.pop();

@@ -34,7 +34,7 @@ pub(crate) struct TwoQ {
 impl TwoQ {
     pub(super) fn new(settings: PolicySettings, side: Side, unit: Charge, region: &Region) -> Self {
         let (a1_in, am) = (List::new(side, A1_IN, unit), List::new(side, AM, unit));
-        Self { settings, a1_in, a1_out: Ghosts::new(region), am, admitted_to_am: false }
+        Self { settings, a1_in, a1_out: Ghosts::new(region, unit), am, admitted_to_am: false }
     }
 
     /// Kin.
@@ -117,7 +117,7 @@ impl Replacement for TwoQ {
     }
 
     fn shrink(&mut self, region: &mut Region, budget: u64) {
-        while self.a1_out.charge() > self.a1_out_charge_max(budget) {
+        while self.a1_out.cost() > self.a1_out_charge_max(budget) {
             self.a1_out.forget_oldest(region);
         }
     }
@@ -159,8 +159,9 @@ mod tests {
                 match (from_in, from_am) {
                     (Some(place), other) if a1_in_pays || other.is_none() => {
                         let victim = self.a1_in.remove(place);
-                        if victim.1 <= account.budget / 2 {
-                            self.a1_out.insert(0, victim);
+                        let ghost = (victim.0, account.ghost_cost(victim.1, 0));
+                        if ghost.1 <= account.budget / 2 {
+                            self.a1_out.insert(0, ghost);
                         }
                         while charge(&self.a1_out) > account.budget / 2 {
                             self.a1_out.pop();

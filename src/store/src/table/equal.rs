@@ -15,22 +15,11 @@ pub(super) fn of_sixteen(line: &Line, tag: u32) -> u32 {
     plain::of_sixteen(line, tag)
 }
 
-/// Of the eight words of a line, those whose low half equals this number: a bit for each, the first the lowest.
-#[inline]
-pub(super) fn of_eight(line: &Line, tag: u32) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is part of x86_64.
-    return unsafe { wide::of_eight(line, tag) };
-    #[cfg(not(target_arch = "x86_64"))]
-    plain::of_eight(line, tag)
-}
-
 /// With SSE2.
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use core::arch::x86_64::{
-        __m128i, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi16, _mm_cmpeq_epi32, _mm_movemask_epi8,
-        _mm_packs_epi16, _mm_packs_epi32, _mm_set_epi64x, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_ps,
+        __m128i, _mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set_epi64x, _mm_set1_epi16,
     };
 
     use crate::region::Line;
@@ -41,18 +30,6 @@ mod wide {
         let tag = _mm_set1_epi16(tag as i16);
         let [low, high] = [[line[0], line[1]], [line[2], [0; 8]]].map(|two| _mm_cmpeq_epi16(pair(two), tag));
         _mm_movemask_epi8(_mm_packs_epi16(low, high)) as u32
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    pub(super) fn of_eight(line: &Line, tag: u32) -> u32 {
-        let tag = _mm_set1_epi32(tag as i32);
-        let four = |first: usize| {
-            let [low, high] = [0, 2].map(|at| _mm_castsi128_ps(pair([line[first + at], line[first + at + 1]])));
-            _mm_cmpeq_epi32(_mm_castps_si128(_mm_shuffle_ps::<0b10_00_10_00>(low, high)), tag)
-        };
-        let bytes = _mm_packs_epi16(_mm_packs_epi32(four(0), four(4)), _mm_set1_epi16(0));
-        _mm_movemask_epi8(bytes) as u32
     }
 
     #[inline]
@@ -73,12 +50,6 @@ mod plain {
         let equal = tags.iter().take(12).map(|&other| u32::from(u16::from_le_bytes(other)) == tag);
         equal.enumerate().fold(0, |found, (at, is_equal)| found | u32::from(is_equal) << at)
     }
-
-    #[inline]
-    pub(super) fn of_eight(line: &Line, tag: u32) -> u32 {
-        let equal = line.iter().map(|&word| u64::from_le_bytes(word) as u32 == tag);
-        equal.enumerate().fold(0, |found, (at, is_equal)| found | u32::from(is_equal) << at)
-    }
 }
 
 #[cfg(test)]
@@ -93,9 +64,6 @@ mod tests {
             let [first, second] = [random.u8(..) & 1, random.u8(..) & 1];
             let tag = u32::from_le_bytes([first, second, 0, 0]);
             assert_eq!(of_sixteen(&line, tag) & 0xFFF, plain::of_sixteen(&line, tag));
-            let tag = u32::from_le_bytes(line[random.usize(0..8)][..4].try_into().expect("four bytes"));
-            assert_eq!(of_eight(&line, tag), plain::of_eight(&line, tag));
-            assert_ne!(of_eight(&line, tag), 0);
         }
         let high = core::array::from_fn(|at| [at as u8 | 0x80; 8]);
         assert_eq!(of_sixteen(&high, 0x8181), 0xF0, "tags are compared as they are, whatever their top bit");

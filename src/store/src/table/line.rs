@@ -4,6 +4,7 @@
 //! passed the line over. A slot has a tag, a value that is never 0, and how many lines behind its home the entry lies.
 
 use super::equal;
+use crate::limits::{GHOST_LOAD, INDEX_LOAD, Load, PASSED_MAX};
 use crate::prefetch::LINE_BYTES;
 use crate::region::{Line, Ref};
 
@@ -30,10 +31,14 @@ pub(crate) trait Layout {
     const SLOTS: usize;
     /// Bits of a tag.
     const TAG_BITS: u32;
+    /// Bits of a value.
+    const VALUE_BITS: u32;
     /// Displacements below this one are kept; all others are kept as this one.
     const FAR: usize;
     /// The word with the two counts.
     const COUNTS: usize;
+    /// How many of the slots are filled.
+    const LOAD: Load;
 
     /// The slots with this tag, and perhaps some that are not filled; slot 0 is the lowest bit.
     fn matches(line: &Line, tag: u32) -> u32;
@@ -54,14 +59,10 @@ pub(crate) trait Layout {
     fn set(line: &mut Line, slot: usize, content: Slot);
 
     /// The first slot of a full line with the smallest displacement.
-    fn nearest(line: &Line) -> usize {
-        (0..Self::SLOTS).min_by_key(|&place| Self::displacement(line, place)).unwrap_or(0)
-    }
+    fn nearest(line: &Line) -> usize;
 
     /// The first slot with the largest displacement.
-    fn farthest(line: &Line) -> usize {
-        (0..Self::SLOTS).min_by_key(|&place| Self::FAR - Self::displacement(line, place)).unwrap_or(0)
-    }
+    fn farthest(line: &Line) -> usize;
 }
 
 /// How many slots are filled.
@@ -159,16 +160,16 @@ pub(crate) struct EntryLine;
 
 /// The first word with places.
 const PLACES: usize = 3;
-/// Where displacements begin in the word of counts.
-const ENTRY_DISPLACEMENTS: usize = 32;
 
 const _: () = assert!(size_of::<Ref>() == 4, "two places fill a word");
 
 impl Layout for EntryLine {
     const SLOTS: usize = 10;
     const TAG_BITS: u32 = 16;
+    const VALUE_BITS: u32 = 32;
     const FAR: usize = 3;
     const COUNTS: usize = 2;
+    const LOAD: Load = INDEX_LOAD;
 
     #[inline]
     fn matches(line: &Line, tag: u32) -> u32 {
@@ -192,89 +193,175 @@ impl Layout for EntryLine {
 
     #[inline]
     fn displacement(line: &Line, slot: usize) -> usize {
-        (word(line, Self::COUNTS) >> (ENTRY_DISPLACEMENTS + 2 * slot)) as usize & 3
+        (word(line, Self::COUNTS) >> (DISPLACEMENTS + 2 * slot)) as usize & 3
     }
 
     #[inline]
     fn set(line: &mut Line, slot: usize, content: Slot) {
         set_part(line, slot, (content.tag as u16).to_le_bytes());
         let displacement = content.displacement.min(Self::FAR) as u64;
-        set_bits(line, Self::COUNTS, ENTRY_DISPLACEMENTS + 2 * slot, 2, displacement);
+        set_bits(line, Self::COUNTS, DISPLACEMENTS + 2 * slot, 2, displacement);
         Self::set_value(line, slot, content.value);
     }
 
     #[inline]
     fn nearest(line: &Line) -> usize {
-        let (low, high) = entry_displacements(line);
-        let [zero, one, two] = [!low & !high, low & !high, !low & high].map(|slots| slots & ENTRY_SLOTS);
-        first_of([zero, one, two])
+        nearest_of_four::<Self>(line)
     }
 
     #[inline]
     fn farthest(line: &Line) -> usize {
-        let (low, high) = entry_displacements(line);
-        let [three, two, one] = [low & high, !low & high, low & !high].map(|slots| slots & ENTRY_SLOTS);
-        first_of([three, two, one])
+        farthest_of_four::<Self>(line)
     }
 }
 
+/// Where two bits of displacement of each slot begin in the word of counts.
+const DISPLACEMENTS: usize = 32;
 /// A bit for each slot, two bits apart.
-const ENTRY_SLOTS: u32 = 0x5_5555;
+const TEN_SLOTS: u32 = 0x5_5555;
 
-/// The low bits of all displacements, and the high ones, each at [`ENTRY_SLOTS`].
+const _: () = assert!(EntryLine::SLOTS == 10 && GhostLine::SLOTS == 10, "there is a bit for each slot");
+
+/// The first slot whose two bits of displacement are the smallest.
 #[inline]
-fn entry_displacements(line: &Line) -> (u32, u32) {
-    let all = (word(line, EntryLine::COUNTS) >> ENTRY_DISPLACEMENTS) as u32;
+fn nearest_of_four<L: Layout>(line: &Line) -> usize {
+    let (low, high) = displacement_bits::<L>(line);
+    let [zero, one, two] = [!low & !high, low & !high, !low & high].map(|slots| slots & TEN_SLOTS);
+    first_of([zero, one, two])
+}
+
+/// The first slot whose two bits of displacement are the largest.
+#[inline]
+fn farthest_of_four<L: Layout>(line: &Line) -> usize {
+    let (low, high) = displacement_bits::<L>(line);
+    let [three, two, one] = [low & high, !low & high, low & !high].map(|slots| slots & TEN_SLOTS);
+    first_of([three, two, one])
+}
+
+/// The low bits of all displacements, and the high ones, each at [`TEN_SLOTS`].
+#[inline]
+fn displacement_bits<L: Layout>(line: &Line) -> (u32, u32) {
+    let all = (word(line, L::COUNTS) >> DISPLACEMENTS) as u32;
     (all, all >> 1)
 }
 
-/// The first slot of the first of these sets, in [`ENTRY_SLOTS`], that is not empty; slot 0 if all are.
+/// The first slot of the first of these sets, in [`TEN_SLOTS`], that is not empty; slot 0 if all are.
 #[inline]
 fn first_of(sets: [u32; 3]) -> usize {
     let set = sets.into_iter().find(|&slots| slots != 0).unwrap_or(1);
     set.trailing_zeros() as usize / 2
 }
 
-/// Seven ghosts of 8 bytes, a tag and a value of 32 bits each, and behind them 7 bits of displacement for each and the
-/// counts. A ghost has no item that could be asked for its hash; so displacements are kept whole.
+/// Ten ghosts of 50 bits: values of 27 bits, tags of 19, displacements of 4. A ghost has no item that could be asked for
+/// its hash; so displacements are kept whole.
+///
+/// | bytes | |
+/// |---|---|
+/// | 0 to 19 | the low 16 bits of all tags |
+/// | 20 to 59 | all values, and above each of them the 3 other bits of the tag and the 2 high ones of the displacement |
+/// | 60 to 63 | the 2 low bits of all displacements, and the counts |
 #[derive(Debug)]
 pub(crate) struct GhostLine;
 
+/// The first part of 4 bytes with a value.
+const GHOST_VALUES: usize = 5;
+/// Where the high bits of a displacement begin in the part with the value.
+const GHOST_FARTHER: u32 = 30;
+/// The high bits of the displacements in a word with two values.
+const GHOST_FARTHER_OF_TWO: u64 = 0b11 << GHOST_FARTHER | 0b11 << (32 + GHOST_FARTHER);
+
+const _: () = assert!(
+    PASSED_MAX.div_ceil(GhostLine::SLOTS) < GhostLine::FAR,
+    "the displacement of a ghost is known wherever it may lie"
+);
+
+impl GhostLine {
+    const VALUE: u32 = (1 << Self::VALUE_BITS) - 1;
+
+    /// A value and what lies above it.
+    #[inline]
+    fn packed(line: &Line, slot: usize) -> u32 {
+        u32::from_le_bytes(part(line, GHOST_VALUES + slot))
+    }
+
+    /// Whether all displacements are so small that their low bits say them, as nearly always.
+    #[inline]
+    fn are_near(line: &Line) -> bool {
+        let whole = word(line, 3) | word(line, 4) | word(line, 5) | word(line, 6);
+        (whole | word(line, 2) >> 32 << 32 | word(line, 7) & u64::from(u32::MAX)) & GHOST_FARTHER_OF_TWO == 0
+    }
+}
+
 impl Layout for GhostLine {
-    const SLOTS: usize = 7;
-    const TAG_BITS: u32 = 32;
-    const FAR: usize = 127;
+    const SLOTS: usize = 10;
+    const TAG_BITS: u32 = 19;
+    const VALUE_BITS: u32 = 27;
+    const FAR: usize = 15;
     const COUNTS: usize = 7;
+    const LOAD: Load = GHOST_LOAD;
 
     #[inline]
     fn matches(line: &Line, tag: u32) -> u32 {
-        equal::of_eight(line, tag) & ((1 << Self::SLOTS) - 1)
+        let alike = equal::of_sixteen(line, tag & 0xFFFF) & ((1 << Self::SLOTS) - 1);
+        let (mut found, mut rest) = (alike, alike);
+        while rest != 0 {
+            let slot = rest.trailing_zeros();
+            rest &= rest - 1;
+            if Self::tag(line, slot as usize) != tag {
+                found ^= 1 << slot;
+            }
+        }
+        found
     }
 
     #[inline]
     fn value(line: &Line, slot: usize) -> u32 {
-        (word(line, slot) >> 32) as u32
+        Self::packed(line, slot) & Self::VALUE
     }
 
     #[inline]
     fn set_value(line: &mut Line, slot: usize, value: u32) {
-        set_part(line, 2 * slot + 1, value.to_le_bytes());
+        debug_assert!(value <= Self::VALUE, "value {value} is too large for a line of ghosts");
+        let above = Self::packed(line, slot) & !Self::VALUE;
+        set_part(line, GHOST_VALUES + slot, (above | value).to_le_bytes());
     }
 
     #[inline]
     fn tag(line: &Line, slot: usize) -> u32 {
-        word(line, slot) as u32
+        let low = u32::from(u16::from_le_bytes(part(line, slot)));
+        low | (Self::packed(line, slot) >> Self::VALUE_BITS & 7) << 16
     }
 
     #[inline]
     fn displacement(line: &Line, slot: usize) -> usize {
-        (word(line, Self::COUNTS) >> (7 * slot)) as usize & 0x7F
+        let low = (word(line, Self::COUNTS) >> (DISPLACEMENTS + 2 * slot)) as usize & 3;
+        low | (Self::packed(line, slot) >> GHOST_FARTHER << 2) as usize
     }
 
     #[inline]
-    fn set(line: &mut Line, slot: usize, content: Slot) {
-        set_word(line, slot, u64::from(content.tag) | u64::from(content.value) << 32);
-        set_bits(line, Self::COUNTS, 7 * slot, 7, content.displacement as u64);
+    fn set(line: &mut Line, slot: usize, Slot { tag, value, displacement }: Slot) {
+        debug_assert!(value <= Self::VALUE, "value {value} is too large for a line of ghosts");
+        let displacement = displacement.min(Self::FAR) as u32;
+        let packed = value | tag >> 16 << Self::VALUE_BITS | displacement >> 2 << GHOST_FARTHER;
+        set_part(line, slot, (tag as u16).to_le_bytes());
+        set_part(line, GHOST_VALUES + slot, packed.to_le_bytes());
+        set_bits(line, Self::COUNTS, DISPLACEMENTS + 2 * slot, 2, u64::from(displacement & 3));
+    }
+
+    #[inline]
+    fn nearest(line: &Line) -> usize {
+        match Self::are_near(line) {
+            true => nearest_of_four::<Self>(line),
+            false => (0..Self::SLOTS).min_by_key(|&place| Self::displacement(line, place)).unwrap_or(0),
+        }
+    }
+
+    #[inline]
+    fn farthest(line: &Line) -> usize {
+        match Self::are_near(line) {
+            true => farthest_of_four::<Self>(line),
+            false => (0..Self::SLOTS).min_by_key(|&place| Self::FAR - Self::displacement(line, place)).unwrap_or(0),
+        }
     }
 }
 
@@ -291,7 +378,11 @@ mod tests {
             match random.u8(0..6) {
                 0..3 if model.len() < L::SLOTS => {
                     let tag = random.u32(0..=3) << random.u32(0..L::TAG_BITS - 1);
-                    let content = Slot { tag, value: random.u32(1..), displacement: random.usize(0..=L::FAR) };
+                    let content = Slot {
+                        tag,
+                        value: random.u32(1..) >> (32 - L::VALUE_BITS) | 1,
+                        displacement: random.usize(0..=L::FAR),
+                    };
                     push::<L>(&mut line, content);
                     model.push(content);
                 }

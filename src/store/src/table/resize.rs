@@ -16,13 +16,11 @@
 //! If entries do not fit at their new homes, they are put back, the line stays unswept and the insertion is refused; that
 //! needs as many hashes that are nearly equal as any other [`Crowded`].
 
-use crate::limits::{
-    GROW_SHARE, LOAD_GROW_PERCENT, LOAD_SHRINK_PERCENT, PASSED_MAX, RUN_LINES_MAX, SWEEP_LINES, SWEEP_MOVES, WIPE_LINES,
-};
+use crate::limits::{PASSED_MAX, RUN_LINES_MAX, SWEEP_LINES, SWEEP_MOVES, WIPE_LINES};
 use crate::region::{Region, Use};
 
 use super::homes::Homes;
-use super::{Crowded, Layout, Table};
+use super::{Crowded, EntryLine, GhostLine, Layout, Table};
 
 /// How far a change of the number of lines has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +57,14 @@ const HOME_ENTRIES_MAX: usize = PASSED_MAX + 10;
 /// Most entries that are moved to sweep one line, and then to put them back because they did not fit.
 const LINE_MOVES_MAX: usize = 2 * HOME_ENTRIES_MAX * (2 * RUN_LINES_MAX + 1);
 
-// A table that has just grown to m = l + l / GROW_SHARE lines or more is due to grow again after LOAD_GROW_PERCENT of the
-// slots of m - l lines were filled, at least 7 for each line. Half of these insertions sweep all l lines, so that the
-// other half is left for taking and wiping segments.
-const _: () = assert!(SWEEP_LINES * 7 * LOAD_GROW_PERCENT >= 2 * GROW_SHARE * 100, "growing must not be overtaken");
+// A table that has just grown to m = l + l / grow_share lines or more is due to grow again after grow_percent of the slots
+// of m - l lines were filled. Half of these insertions sweep all l lines, so that the other half is left for taking and
+// wiping segments.
+const fn grows_in_time<L: Layout>() -> bool {
+    SWEEP_LINES * L::SLOTS * L::LOAD.grow_percent >= 2 * L::LOAD.grow_share * 100
+}
+
+const _: () = assert!(grows_in_time::<EntryLine>() && grows_in_time::<GhostLine>(), "growing must not be overtaken");
 const _: () = assert!(WIPE_LINES > 0 && LINE_MOVES_MAX < 1 << 20);
 
 impl<L: Layout> Table<L> {
@@ -104,20 +106,20 @@ impl<L: Layout> Table<L> {
     fn begin(&mut self) {
         let (lines, segment_lines) = (self.lines_end(), self.lines.of_segments(1));
         let segments = lines / segment_lines;
-        if Self::is_above(self.len, LOAD_GROW_PERCENT, self.home_lines()) {
+        if Self::is_above(self.len, L::LOAD.grow_percent, self.home_lines()) {
             let to = match segments {
                 0 => (2 * lines).min(segment_lines),
-                _ => (segments + segments.div_ceil(GROW_SHARE)) * segment_lines,
+                _ => (segments + segments.div_ceil(L::LOAD.grow_share)) * segment_lines,
             };
             self.resize = Resize::Gathering { from: lines, to };
         } else if lines > self.lines_min {
             let to = match segments {
                 0 | 1 => lines / 2,
-                _ => (segments - (segments / GROW_SHARE).max(1)) * segment_lines,
+                _ => (segments - (segments / L::LOAD.grow_share).max(1)) * segment_lines,
             };
             let to = to.max(self.lines_min);
             let fewer = to - Self::SPARE;
-            if !Self::is_above(self.len.max(self.room), LOAD_SHRINK_PERCENT, fewer) {
+            if !Self::is_above(self.len.max(self.room), L::LOAD.shrink_percent, fewer) {
                 self.homes = Homes { split: 0, lower: fewer as u64, ..self.homes };
                 self.resize = Resize::Shrinking { next: 0, to };
             }
@@ -125,7 +127,7 @@ impl<L: Layout> Table<L> {
     }
 
     fn gather(&mut self, region: &mut Region, from: usize, to: usize) {
-        if !Self::is_above(self.len, LOAD_SHRINK_PERCENT, self.home_lines()) {
+        if !Self::is_above(self.len, L::LOAD.shrink_percent, self.home_lines()) {
             // It waited for a segment until it needed none any more.
             self.lines.shrink(region, from);
             self.resize = Resize::Steady;
