@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::mem;
 
+use crate::block::Header;
 use crate::limits::{
     BUDGET_BYTES_MIN, BUDGET_OBJECTS_MIN, GROUP_NAME_BYTES_MAX, SHRINK_STEP_BYTES, SHRINK_STEP_OBJECTS,
     SHRINK_UNUSED_MAX, TTL_JITTER_MAX,
@@ -20,8 +21,8 @@ pub(crate) struct Group {
     pub(crate) policy: Policy,
     /// The tags of the policy, of the new one if there are two.
     pub(crate) side: Side,
-    /// Whether entries have wide headers, because a policy keeps memos with them.
-    pub(crate) is_wide: bool,
+    /// What the headers of entries can do at least: a policy may keep memos with them.
+    pub(crate) header: Header,
     /// What entries and ghosts may cost at this moment: the budget of the settings, or more while that was lowered and
     /// is not met yet.
     pub(crate) budget: u64,
@@ -48,12 +49,12 @@ impl Group {
         check_budget(name, budget, charge)?;
         let policy = Policy::new(settings.policy, Side::Left, charge, region);
         let counters = GroupCounters::default();
-        let is_wide = settings.policy.kind().keeps_memos();
+        let header = settings.policy.kind().header();
         Ok(Self {
             settings,
             policy,
             side: Side::Left,
-            is_wide,
+            header,
             budget,
             floor: 0,
             generation: 0,
@@ -118,7 +119,7 @@ impl Group {
         self.policy = Policy::Switch(Box::new(Switch::new(old, old_side, self.counters.entries, new, region)));
         (self.settings.policy, self.side, self.before) = (settings, side, self.counters);
         // Entries of the old policy need what it keeps with them until the last is taken over.
-        self.is_wide |= settings.kind().keeps_memos();
+        self.header = self.header.max(settings.kind().header());
         self.finish_switch();
         Ok(())
     }
@@ -149,7 +150,7 @@ impl Group {
             && let Policy::Switch(switch) = mem::replace(&mut self.policy, Policy::none())
         {
             self.policy = switch.finish();
-            self.is_wide = self.settings.policy.kind().keeps_memos();
+            self.header = self.settings.policy.kind().header();
         }
     }
 

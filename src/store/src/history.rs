@@ -3,13 +3,13 @@
 //! Ghosts can be taken out from where they are, but the earliest cannot be found there. So only what they count as is
 //! summed up by time, in a window of ranks; to forget the earliest, its rank and all below are given up, and a ghost of
 //! such a rank counts as unknown from then on. Its memory comes back when it is the oldest: of ghosts that are forgotten
-//! and not gone there are at most a quarter of those that may be remembered.
+//! and not gone there is at most a twelfth of those that may be remembered, and where objects are counted a quarter.
 
 use alloc::boxed::Box;
 use alloc::vec;
 
 use crate::ghosts::Ghosts;
-use crate::limits::{HISTORY_HELD_PERCENT, RANKS};
+use crate::limits::{HISTORY_HELD_PERCENT, HISTORY_HELD_PERCENT_OF_OBJECTS, RANKS};
 use crate::region::Region;
 use crate::settings::Charge;
 
@@ -17,6 +17,8 @@ use crate::settings::Charge;
 #[derive(Debug)]
 pub(crate) struct History {
     ghosts: Ghosts,
+    /// What all ghosts may count as, in percent of those that are remembered.
+    held_percent: u64,
     /// What ghosts of each rank count as, modulo the number of ranks.
     costs: Box<[u64]>,
     /// The sum of these.
@@ -31,7 +33,11 @@ impl History {
     /// A history of nothing.
     pub(crate) fn new(region: &Region, unit: Charge) -> Self {
         let costs = vec![0; RANKS].into_boxed_slice();
-        Self { ghosts: Ghosts::with_words(region, unit), costs, cost: 0, first: 0, cutoff: 0 }
+        let held_percent = match unit {
+            Charge::Bytes => HISTORY_HELD_PERCENT,
+            Charge::Objects => HISTORY_HELD_PERCENT_OF_OBJECTS,
+        };
+        Self { ghosts: Ghosts::with_words(region, unit), held_percent, costs, cost: 0, first: 0, cutoff: 0 }
     }
 
     /// What it takes of a budget in bytes.
@@ -64,7 +70,7 @@ impl History {
         if cost > limit {
             return;
         }
-        let held_max = limit * HISTORY_HELD_PERCENT / 100;
+        let held_max = self.held_max(limit);
         while self.ghosts.cost() + cost > held_max && self.forget_oldest(region, &rank_of) {}
         self.ghosts.remember_with(region, hash, (charge, time), held_max);
         let rank = rank_of(time).max(self.first);
@@ -79,7 +85,7 @@ impl History {
     /// Forgets the earliest ghosts until they count as at most `limit`.
     pub(crate) fn shrink(&mut self, region: &mut Region, limit: u64, rank_of: impl Fn(u32) -> u64) {
         self.forget_earliest(limit);
-        while self.ghosts.cost() > limit * HISTORY_HELD_PERCENT / 100 && self.forget_oldest(region, &rank_of) {}
+        while self.ghosts.cost() > self.held_max(limit) && self.forget_oldest(region, &rank_of) {}
     }
 
     /// Forgets the oldest ghost, and gives its memory back; whether there was one.
@@ -135,9 +141,14 @@ impl History {
     /// # Panics
     /// If anything is wrong, or the ghosts are above `limit`.
     pub(crate) fn validate(&self, region: &Region, limit: u64) {
-        self.ghosts.validate(region, limit * HISTORY_HELD_PERCENT / 100);
+        self.ghosts.validate(region, self.held_max(limit));
         assert_eq!(self.cost, self.costs.iter().sum::<u64>(), "costs are counted wrong");
         assert!(self.cost <= limit, "{} are remembered of {limit}", self.cost);
+    }
+
+    /// What all ghosts may count as.
+    fn held_max(&self, limit: u64) -> u64 {
+        limit * self.held_percent / 100
     }
 
     fn forget_earliest(&mut self, limit: u64) {

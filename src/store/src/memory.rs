@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use crate::block::{self, Frame, Head, Shape, Stamp, byte_of};
+use crate::block::{self, Frame, Head, Header, Shape, Stamp, byte_of};
 use crate::index::Index;
 use crate::limits::{PREFETCH_LINES, RESERVE_SEGMENTS};
 use crate::list::{NONE, Side};
@@ -144,17 +144,24 @@ impl Memory {
         }
     }
 
-    /// The shape of an entry with these lengths, if it is a short block with a narrow header. Any memory has room for it.
+    /// The shape of an entry with these lengths and this header, if it is a short block that needs no wide one. Any memory
+    /// has room for it.
     #[inline]
-    pub(crate) fn small_shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Option<Shape> {
-        let small = Shape::narrow(key_bytes, value_bytes)?;
+    pub(crate) fn small_shape(
+        &self,
+        group: GroupIndex,
+        header: Header,
+        key_bytes: usize,
+        value_bytes: usize,
+    ) -> Option<Shape> {
+        let small = Shape::narrow(header, key_bytes, value_bytes)?;
         (small.block_bytes(0) <= self.small_bytes && !self.frame.needs_wide(group, 0)).then_some(small)
     }
 
-    /// The shape of an entry with these lengths that says no far time.
-    pub(crate) fn shape(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> Shape {
-        let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes());
-        Shape { is_wide: shape.is_wide || self.frame.needs_wide(group, 0), ..shape }
+    /// The shape of an entry with these lengths, and a header that can do no less than this one, that says no far time.
+    pub(crate) fn shape(&self, group: GroupIndex, header: Header, key_bytes: usize, value_bytes: usize) -> Shape {
+        let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes()).with(header);
+        if self.frame.needs_wide(group, 0) { shape.with(Header::Wide) } else { shape }
     }
 
     /// How many more segments than now must be free for an entry of this shape to be written.

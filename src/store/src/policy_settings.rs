@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::block::Header;
+
 /// The eviction policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -150,9 +152,12 @@ impl PolicyKind {
         }
     }
 
-    /// Whether it keeps memos with each entry, which a wide header has: 24 bytes more for a short one.
-    pub(crate) const fn keeps_memos(self) -> bool {
-        matches!(self, PolicyKind::Lfu | PolicyKind::LruK)
+    /// What the header of an entry must be able to do.
+    pub(crate) const fn header(self) -> Header {
+        match self {
+            PolicyKind::Lfu | PolicyKind::LruK => Header::WithMemos,
+            _ => Header::Narrow,
+        }
     }
 
     /// What can be set, in the order in which it is written.

@@ -197,8 +197,7 @@ impl<H: RemovalHook> Store<H> {
         let kept = self.expires_at_ms(found);
         let seed = key.hash ^ self.memory.frame.version(&found.head) ^ now_ms;
         let expires_at_ms = self.group(key).expires_at_ms(expiry, Some(kept), seed, now_ms);
-        let is_wide = found.shape(&self.memory.region).is_wide;
-        if !is_wide && self.memory.frame.needs_wide(key.group, expires_at_ms) {
+        if !found.head.is_wide() && self.memory.frame.needs_wide(key.group, expires_at_ms) {
             handle.entry = self.widen(key, found, expires_at_ms, now_ms)?;
         } else {
             self.memory.set_expires_at_ms(handle.entry, expires_at_ms);

@@ -74,9 +74,9 @@ impl<H: RemovalHook> Store<H> {
         }
     }
 
-    /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. In a group
-    /// with a number from 255 on, or with policy `lfu` or `lru_k`, and with a time of expiry that is decades ahead, it is
-    /// 24 more unless key or value are long.
+    /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. Unless key or
+    /// value are long it is 16 more with policy `lfu` or `lru_k`, and 24 more in a group with a number from 127 on or with a
+    /// time of expiry that is decades ahead.
     pub fn entry_bytes(&self, key_bytes: usize, value_bytes: usize) -> u64 {
         let segment_bytes = self.memory.region.segment_bytes();
         let shape = Shape::of(key_bytes, value_bytes, segment_bytes);
@@ -86,8 +86,7 @@ impl<H: RemovalHook> Store<H> {
     /// The same in a group, whose policy may keep more with an entry than others.
     pub fn entry_bytes_in(&self, group: GroupIndex, key_bytes: usize, value_bytes: usize) -> u64 {
         let segment_bytes = self.memory.region.segment_bytes();
-        let shape = self.memory.shape(group, key_bytes, value_bytes);
-        let shape = Shape { is_wide: shape.is_wide || self.groups[usize::from(group.0)].is_wide, ..shape };
+        let shape = self.memory.shape(group, self.groups[usize::from(group.0)].header, key_bytes, value_bytes);
         (shape.total_bytes(segment_bytes) + ENTRY_INDEX_BYTES) as u64
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::block::{self, Head, Shape, Stamp};
+use crate::block::{self, Head, Header, Shape, Stamp};
 use crate::limits::{KEY_BYTES_MAX, SWITCH_ENTRIES};
 use crate::list::{self, NONE};
 use crate::memory::{Change, Found, Memory};
@@ -28,17 +28,15 @@ impl<H: RemovalHook> Store<H> {
         if key.bytes.len() > KEY_BYTES_MAX || value_bytes > self.settings.value_bytes_max {
             return Err(StoreError::TooLarge);
         }
-        let is_wide = self.group(key).is_wide;
-        let small = if is_wide { None } else { self.memory.small_shape(key.group, key.bytes.len(), value_bytes) };
-        match small {
+        let header = self.group(key).header;
+        match self.memory.small_shape(key.group, header, key.bytes.len(), value_bytes) {
             // What is small is within all limits but perhaps this one.
             Some(shape) => match u64::from(self.charge(key, shape)) <= self.group(key).settings.budget_bytes {
                 true => Ok(shape),
                 false => Err(StoreError::TooLarge),
             },
             None => {
-                let shape = self.memory.shape(key.group, key.bytes.len(), value_bytes);
-                let shape = Shape { is_wide: shape.is_wide || is_wide, ..shape };
+                let shape = self.memory.shape(key.group, header, key.bytes.len(), value_bytes);
                 self.check_shape(key, shape)?;
                 Ok(shape)
             }
@@ -48,10 +46,10 @@ impl<H: RemovalHook> Store<H> {
     /// The same shape, or a wide one if the entry expires at a time that calls for it, within all limits too.
     #[inline]
     pub(crate) fn check_expiry(&self, key: Key<'_>, shape: Shape, expires_at_ms: u64) -> Result<Shape, StoreError> {
-        if shape.is_wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
+        if shape.header == Header::Wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
             return Ok(shape);
         }
-        let shape = Shape { is_wide: true, ..shape };
+        let shape = shape.with(Header::Wide);
         self.check_shape(key, shape)?;
         Ok(shape)
     }
@@ -145,23 +143,30 @@ impl<H: RemovalHook> Store<H> {
             group.finish_switch();
             return None;
         };
-        let needs_memos = group.settings.policy.kind().keeps_memos();
+        let header = group.settings.policy.kind().header();
         let head = Head::at(&self.memory.region, entry);
-        if !needs_memos || head.is_wide() {
+        if head.shape(&self.memory.region, entry).header >= header {
             group.take_over(&mut self.memory, entry);
             return Some(0);
         }
-        let Some((entry, grown)) = self.widen_to_take_over(index, entry, head, now_ms) else { return Some(0) };
+        let Some((entry, grown)) = self.widen_to_take_over(index, entry, head, header, now_ms) else { return Some(0) };
         self.groups[usize::from(index.0)].take_over(&mut self.memory, entry);
         Some(grown)
     }
 
-    /// Writes an entry anew with a wide header, if there is room for it: its place, and what it costs more. Otherwise it
-    /// goes, being the next that would, and nobody else has to.
-    fn widen_to_take_over(&mut self, index: GroupIndex, entry: Ref, head: Head, now_ms: u64) -> Option<(Ref, u64)> {
+    /// Writes an entry anew with a header that can do more, if there is room for it: its place, and what it costs more.
+    /// Otherwise it goes, being the next that would, and nobody else has to.
+    fn widen_to_take_over(
+        &mut self,
+        index: GroupIndex,
+        entry: Ref,
+        head: Head,
+        header: Header,
+        now_ms: u64,
+    ) -> Option<(Ref, u64)> {
         let region = &self.memory.region;
         let old = head.shape(region, entry);
-        let shape = Shape { is_wide: true, ..old };
+        let shape = old.with(header);
         let bytes = Vec::from(block::key(region, entry));
         let key = Key { group: index, hash: self.memory.hashes.of(region, entry), bytes: &bytes };
         let grown = self.charge(key, shape) - self.charge(key, old);
@@ -187,7 +192,7 @@ impl<H: RemovalHook> Store<H> {
         self.report(found, Reason::Replaced);
         self.group_mut(key).counters.replacements += 1;
         let old = found.shape(&self.memory.region);
-        let fits = Shape { is_wide: old.is_wide, ..shape } == old && (old.is_wide || !shape.is_wide);
+        let fits = shape.with(old.header) == old;
         if let Change::Whole(value) = change
             && fits
         {
@@ -213,7 +218,7 @@ impl<H: RemovalHook> Store<H> {
     ) -> Result<Ref, StoreError> {
         let head = found.head;
         let old = found.shape(&self.memory.region);
-        let shape = Shape { is_wide: true, ..old };
+        let shape = old.with(Header::Wide);
         self.check_shape(key, shape)?;
         let (version, flags) = (self.memory.frame.version(&head), head.flags());
         let stamp = Stamp { version, expires_at_ms, flags, now_ms };

@@ -418,3 +418,40 @@ fn a_hook_that_does_not_listen_is_not_called() {
 fn a_value_limit_above_the_highest_is_a_mistake() {
     Store::new(StoreSettings { value_bytes_max: (64 << 20) + 1, ..SETTINGS }, NoHook);
 }
+
+/// Groups from 127 on are told in a longer header; one key is another entry in each of them.
+#[test]
+fn entries_of_many_groups_are_told_apart() {
+    let mut store = Store::new(SETTINGS, NoHook);
+    let policies = [PolicyKind::Lfu, PolicyKind::Lru, PolicyKind::LruK];
+    let groups: Vec<GroupIndex> = (0..300)
+        .map(|number| {
+            let settings = group(&format!("g{number}"), policies[number % 3], Charge::Bytes, 8 << 10);
+            // Equal hashes of as many entries would be too many for the index.
+            store.create_group(GroupSettings { hash_seed: number as u64, ..settings }).unwrap()
+        })
+        .collect();
+    let same = |group: GroupIndex| Key { group, hash: key_hash(group.0.into(), b"the same"), bytes: b"the same" };
+    for &group in &groups {
+        store.set(same(group), write(&group.0.to_le_bytes()), NOW).unwrap();
+    }
+    store.validate();
+    for &group in &groups {
+        let handle = store.get(same(group), NOW).unwrap();
+        assert_eq!(store.entry(handle).value.contiguous(), Some(&group.0.to_le_bytes()[..]));
+        let more = match (group.0, policies[usize::from(group.0) % 3]) {
+            (127.., _) => 24,
+            (_, PolicyKind::Lru) => 0,
+            _ => 16,
+        };
+        assert_eq!(store.counters(group).bytes, store.entry_bytes(8, 2) + more, "{group:?}");
+    }
+    for &group in groups.iter().step_by(2) {
+        store.delete(same(group), 0, NOW).unwrap();
+    }
+    store.validate();
+    let is_there = |group: GroupIndex| group.0 % 2 == 1;
+    for &group in &groups {
+        assert_eq!(store.get(same(group), NOW).is_some(), is_there(group), "{group:?}");
+    }
+}

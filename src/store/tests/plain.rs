@@ -94,8 +94,8 @@ pub(crate) struct ModelGroup {
     pub(crate) budget_before: u64,
     /// Whether it had another policy before.
     pub(crate) was_switched: bool,
-    /// Whether what is stored now has a wide header, for a policy that keeps more with it; what was stored before may.
-    pub(crate) is_wide: bool,
+    /// Whether what is stored now has memos, for a policy that keeps more with it; what was stored before may.
+    pub(crate) has_memos: bool,
     /// Whether memory may be short, so that entries are evicted although their group has room.
     pub(crate) is_tight: bool,
     /// Whether the index may have no room for so many keys of one hash, so that any of these is evicted.
@@ -113,22 +113,23 @@ pub(crate) struct ModelGroup {
 impl ModelGroup {
     pub(crate) fn charge(&self, key: &[u8], value_bytes: usize) -> u64 {
         match self.settings.charge {
-            Charge::Bytes => entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.widening(key, value_bytes),
+            Charge::Bytes => entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes(key, value_bytes),
             Charge::Objects => 1,
         }
     }
 
-    /// What a wide header takes more, unless the lengths need one.
-    fn widening(&self, key: &[u8], value_bytes: usize) -> u64 {
+    /// What memos take, unless the lengths need a header that has room for them.
+    fn memo_bytes(&self, key: &[u8], value_bytes: usize) -> u64 {
         let is_short = key.len() < 255 && value_bytes < 65_535;
         let whole = (32 + key.len() + value_bytes).next_multiple_of(8);
         let has_pieces = whole > self.piece_bytes && value_bytes / (self.piece_bytes - 16) > 0;
-        if self.is_wide && is_short && !has_pieces { 24 } else { 0 }
+        if self.has_memos && is_short && !has_pieces { 16 } else { 0 }
     }
 
     /// Whether an entry may be as large as this.
     pub(crate) fn fits(&self, key: &[u8], value_bytes: usize) -> bool {
-        entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.widening(key, value_bytes) <= self.entry_bytes_max
+        entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes(key, value_bytes)
+            <= self.entry_bytes_max
             && self.charge(key, value_bytes) <= self.settings.budget_bytes
     }
 

@@ -56,7 +56,7 @@ impl Run {
                 budget_before: budget_bytes,
                 is_tight,
                 was_switched: false,
-                is_wide: false,
+                has_memos: false,
                 // Where a few hashes belong to all keys, there is no room in the index for them, and one goes.
                 is_crowded: hashes < u64::from(KEYS) / 4,
                 floor: 0,
@@ -337,9 +337,9 @@ impl Run {
         if !reclaimed.more {
             for (index, model) in self.groups.iter().enumerate() {
                 let at = GroupIndex(index as u16);
-                let is_wide = self.store.entry_bytes_in(at, 1, 1) > self.store.entry_bytes(1, 1);
+                let has_memos = self.store.entry_bytes_in(at, 1, 1) > self.store.entry_bytes(1, 1);
                 let keeps_memos = matches!(model.settings.policy.kind(), PolicyKind::Lfu | PolicyKind::LruK);
-                assert_eq!(is_wide, keeps_memos, "{}: the former policy is left behind", self.context);
+                assert_eq!(has_memos, keeps_memos, "{}: the former policy is left behind", self.context);
             }
             self.groups.iter_mut().for_each(|model| model.budget_before = model.settings.budget_bytes);
         }
@@ -450,16 +450,16 @@ impl Run {
             let counters = self.store.counters(GroupIndex(index as u16));
             model.counters.bytes = if model.was_switched { counters.bytes } else { model.bytes() };
             if model.was_switched && model.settings.charge == Charge::Bytes {
-                let [narrow, wide] = [false, true].map(|is_wide| {
-                    model.is_wide = is_wide;
+                let [narrow, wide] = [false, true].map(|has_memos| {
+                    model.has_memos = has_memos;
                     model.bytes()
                 });
                 assert!((narrow..=wide).contains(&counters.bytes), "{}: {} bytes", self.context, counters.bytes);
             }
             let at = GroupIndex(index as u16);
-            model.is_wide = self.store.entry_bytes_in(at, 1, 1) > self.store.entry_bytes(1, 1);
+            model.has_memos = self.store.entry_bytes_in(at, 1, 1) > self.store.entry_bytes(1, 1);
             let keeps_memos = matches!(model.settings.policy.kind(), PolicyKind::Lfu | PolicyKind::LruK);
-            assert!(model.is_wide || !keeps_memos, "{}: nowhere to keep what the policy needs", self.context);
+            assert!(model.has_memos || !keeps_memos, "{}: nowhere to keep what the policy needs", self.context);
             let mut expected = model.counters;
             if !model.is_lru() {
                 (expected.ghost_bytes, expected.ghost_hits) = (counters.ghost_bytes, counters.ghost_hits);

@@ -1,8 +1,9 @@
 //! What the header of an entry says, read and written as a whole; [`super`] has the layout.
 
 use super::{
-    ACCESS_MASK, ACCESS_SHIFT, EXPIRY_MAX, FLAGS_SHIFT, GROUP_SHIFT, HEADER_BYTES, HIT, LIST_MASK, LIVE, MEMO_SHIFT,
-    PIECES_SHIFT, STALE, Shape, VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WON, byte_of,
+    ACCESS_MASK, ACCESS_SHIFT, EXPIRY_MAX, FLAGS_SHIFT, GROUP_SHIFT, GROUP_WIDE, HEADER_BYTES, HIT, Header, LIST_MASK,
+    LIVE, MEMO_SHIFT, PIECES_SHIFT, STALE, Shape, VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WITH_MEMOS, WON,
+    byte_of,
 };
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
@@ -25,7 +26,7 @@ impl Head {
         let is_it = match head.is_wide() {
             true => is_of_wide(region, entry, group, key),
             false => {
-                head.0[3] >> GROUP_SHIFT == u64::from(group.0)
+                head.0[3] >> GROUP_SHIFT & GROUP_WIDE == u64::from(group.0)
                     && head.0[2] >> VERSION_BITS == key.len() as u64
                     && is_equal(key, region.part(byte_of(entry) + HEADER_BYTES, key.len()))
             }
@@ -33,20 +34,30 @@ impl Head {
         is_it.then_some(head)
     }
 
-    /// Whether it has three words more, and keeps memos.
+    /// Whether it has three words more.
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
         self.0[3] >> GROUP_SHIFT == WIDE
     }
 
+    /// Whether the policy can keep memos with the entry.
+    #[inline]
+    pub(crate) fn keeps_memos(&self) -> bool {
+        self.0[3] >> GROUP_SHIFT & WITH_MEMOS != 0
+    }
+
     /// The shape of the entry, which lies at this place.
     #[inline]
     pub(crate) fn shape(&self, region: &Region, entry: Ref) -> Shape {
-        if self.is_wide() {
-            return Shape::at_wide(region, entry);
-        }
+        if self.is_wide() { Shape::at_wide(region, entry) } else { self.narrow_shape() }
+    }
+
+    /// The shape of the entry, if the header is not wide.
+    #[inline]
+    fn narrow_shape(&self) -> Shape {
         let value_bytes = (self.0[3] >> VALUE_SHIFT) as usize & VALUE_WIDE;
-        Shape { is_wide: false, key_bytes: (self.0[2] >> VERSION_BITS) as usize, value_bytes, pieces: 0 }
+        let header = if self.keeps_memos() { Header::WithMemos } else { Header::Narrow };
+        Shape { header, key_bytes: (self.0[2] >> VERSION_BITS) as usize, value_bytes, pieces: 0 }
     }
 
     /// The group of the entry, which lies at this place.
@@ -54,7 +65,7 @@ impl Head {
     pub(crate) fn group(&self, region: &Region, entry: Ref) -> GroupIndex {
         match self.0[3] >> GROUP_SHIFT {
             WIDE => GroupIndex(region.word(entry + 6) as u16),
-            group => GroupIndex(group as u16),
+            group => GroupIndex((group & GROUP_WIDE) as u16),
         }
     }
 
@@ -132,23 +143,29 @@ impl Frame {
     /// not need one: the base is long past.
     #[inline]
     pub(crate) fn needs_wide(&self, group: GroupIndex, expires_at_ms: u64) -> bool {
-        u64::from(group.0) >= WIDE || expires_at_ms.saturating_sub(self.base_ms) > EXPIRY_MAX
+        u64::from(group.0) >= GROUP_WIDE || expires_at_ms.saturating_sub(self.base_ms) > EXPIRY_MAX
     }
 
     /// Writes the header of a live entry that is in no list yet. Places of pieces are not written.
     #[inline]
     pub(crate) fn write(&self, region: &mut Region, entry: Ref, group: GroupIndex, shape: Shape, stamp: Stamp) {
-        debug_assert!(shape.is_wide || !self.needs_wide(group, stamp.expires_at_ms), "the header is too narrow");
-        let [key, sized] = match shape.is_wide {
+        let is_wide = shape.header == Header::Wide;
+        debug_assert!(is_wide || !self.needs_wide(group, stamp.expires_at_ms), "the header is too narrow");
+        let [key, sized] = match is_wide {
             true => [0, WIDE << GROUP_SHIFT],
             false => {
-                let sized = (shape.value_bytes as u64) << VALUE_SHIFT | u64::from(group.0) << GROUP_SHIFT;
-                [(shape.key_bytes as u64) << VERSION_BITS, sized]
+                let mark = if shape.header == Header::WithMemos { WITH_MEMOS } else { 0 };
+                let group = (u64::from(group.0) | mark) << GROUP_SHIFT;
+                [(shape.key_bytes as u64) << VERSION_BITS, (shape.value_bytes as u64) << VALUE_SHIFT | group]
             }
         };
-        if shape.is_wide {
-            region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
-            region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << PIECES_SHIFT);
+        match shape.header {
+            Header::Narrow => {}
+            Header::WithMemos => (0..2).for_each(|word| region.set_word(shape.memos(entry) + word, 0)),
+            Header::Wide => {
+                region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
+                region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << PIECES_SHIFT);
+            }
         }
         self.stamp(region, entry, Head([u64::MAX, LIVE, key, sized]), stamp);
     }
@@ -207,14 +224,18 @@ impl Frame {
     }
 }
 
-/// Numbers that a policy may keep in a wide header.
+/// Numbers that a policy may keep with an entry.
 const MEMOS: usize = 3;
 
-/// What a policy keeps with an entry, whose header is wide; 0 at first. It stays while the entry is moved or changed.
+/// What a policy keeps with an entry, whose header allows it; 0 at first. It stays while the entry is moved or changed.
 #[inline]
 pub(crate) fn memo(region: &Region, entry: Ref, number: usize) -> u32 {
+    let head = Head::at(region, entry);
+    if !head.is_wide() {
+        let word = region.word(head.narrow_shape().memos(entry) + number as Ref / 2);
+        return (word >> (number % 2 * 32)) as u32;
+    }
     let word = |place: Ref| region.word(entry + place);
-    debug_assert!(word(3) >> GROUP_SHIFT == WIDE, "entry {entry} has no memos");
     match number {
         0 => word(3) as u32,
         1 => (word(6) >> MEMO_SHIFT) as u32,
@@ -230,17 +251,23 @@ pub(crate) fn memo(region: &Region, entry: Ref, number: usize) -> u32 {
 #[inline]
 pub(crate) fn set_memo(region: &mut Region, entry: Ref, number: usize, value: u32) {
     let value = u64::from(value);
+    let head = Head::at(region, entry);
     let mut set = |place: Ref, mask: u64, bits: u64| {
-        let word = region.word(entry + place) & !mask;
-        region.set_word(entry + place, word | bits);
+        let word = region.word(place) & !mask;
+        region.set_word(place, word | bits);
     };
-    match number {
-        0 => set(3, u64::from(u32::MAX), value),
-        1 => set(6, u64::from(u32::MAX) << MEMO_SHIFT, value << MEMO_SHIFT),
-        2 => {
+    let whole = u64::from(u32::MAX);
+    match (head.is_wide(), number) {
+        (false, _) => {
+            let shift = number % 2 * 32;
+            set(head.narrow_shape().memos(entry) + number as Ref / 2, whole << shift, value << shift);
+        }
+        (true, 0) => set(entry + 3, whole, value),
+        (true, 1) => set(entry + 6, whole << MEMO_SHIFT, value << MEMO_SHIFT),
+        (true, 2) => {
             let mask = (1 << MEMO_2_BITS) - 1;
-            set(3, mask << MEMO_SHIFT, (value & mask) << MEMO_SHIFT);
-            set(2, u64::MAX << VERSION_BITS, value >> MEMO_2_BITS << VERSION_BITS);
+            set(entry + 3, mask << MEMO_SHIFT, (value & mask) << MEMO_SHIFT);
+            set(entry + 2, u64::MAX << VERSION_BITS, value >> MEMO_2_BITS << VERSION_BITS);
         }
         _ => unreachable!("a header keeps {MEMOS} memos"),
     }
@@ -248,7 +275,7 @@ pub(crate) fn set_memo(region: &mut Region, entry: Ref, number: usize, value: u3
 
 /// Gives an entry the memos of another, if both have some.
 pub(crate) fn copy_memos(region: &mut Region, from: Ref, to: Ref) {
-    if Head::at(region, from).is_wide() && Head::at(region, to).is_wide() {
+    if Head::at(region, from).keeps_memos() && Head::at(region, to).keeps_memos() {
         for number in 0..MEMOS {
             let value = memo(region, from, number);
             set_memo(region, to, number, value);

@@ -9,11 +9,13 @@
 //! | 2 | version without the shard's number 56, bytes of the key 8 |
 //! | 3 | ms of expiry since the base 40 (0: never), bytes of the value 16, group 8 |
 //!
-//! and then key and value. Where a number does not fit, for a value in pieces, and where the policy keeps more than links
-//! with an entry, the group is [`WIDE`] and three more words follow, which say all of it: the ms of expiry since the Unix
-//! epoch; bytes of the key 32 and of the value 32; group 16, number of pieces 16, memo 1 of the policy 32. Memo 0 is the
-//! low half of word 3 then, and memo 2 the 24 bits above it and the 8 highest of word 2. Then come the places of the
-//! pieces, 32 bits each, filled up to a whole word.
+//! and then key and value. Where the policy keeps more than links with an entry, the top bit of the group is set and two
+//! words end the block: three memos of the policy, 32 bits each.
+//!
+//! Where a number does not fit, and for a value in pieces, the group is [`WIDE`] and three more words follow the header,
+//! which say all of it: the ms of expiry since the Unix epoch; bytes of the key 32 and of the value 32; group 16, number of
+//! pieces 16, memo 1 of the policy 32. Memo 0 is the low half of word 3 then, and memo 2 the 24 bits above it and the 8
+//! highest of word 2. Then come the places of the pieces, 32 bits each, filled up to a whole word.
 //!
 //! A block is never longer than it must be, up to whole words. An entry that would be longer than
 //! [`piece_bytes`] has as much of its value as can be in pieces of just that size; what remains, the first part of the
@@ -41,6 +43,8 @@ pub(crate) use head::{Before, Frame, Head, Stamp, copy_memos, memo, set_memo};
 const HEADER_BYTES: usize = 4 * GRANULE_BYTES;
 /// Bytes of a header that says more.
 const WIDE_BYTES: usize = 7 * GRANULE_BYTES;
+/// Bytes of the memos behind the value, if the header is narrow and there are some.
+const MEMO_BYTES: usize = 2 * GRANULE_BYTES;
 /// Bytes of the header of a piece.
 const PIECE_HEADER_BYTES: usize = 2 * GRANULE_BYTES;
 /// Bytes of the place of a piece.
@@ -50,6 +54,10 @@ const PLACE_BYTES: usize = size_of::<Ref>();
 pub(crate) const PIECE: u8 = LIST_MASK as u8;
 /// The group that says that the header is wide.
 const WIDE: u64 = 0xFF;
+/// What is set in a group if memos follow the value, or the header is wide.
+const WITH_MEMOS: u64 = 0x80;
+/// Groups from this one on need a wide header.
+const GROUP_WIDE: u64 = WIDE & !WITH_MEMOS;
 
 const LIST_MASK: u64 = 0xF;
 const LIVE: u64 = 1 << 4;
@@ -76,11 +84,22 @@ pub(crate) fn piece_bytes(segment_bytes: usize) -> usize {
     (segment_bytes / PIECES_PER_SEGMENT).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
 }
 
+/// What a header can say and keep. Each can do what those before it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Header {
+    /// Four words.
+    Narrow,
+    /// Four words, and two more with the memos of the policy at the end of the block.
+    WithMemos,
+    /// Seven words, memos included.
+    Wide,
+}
+
 /// Lengths that say where everything of an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Whether the header is wide.
-    pub(crate) is_wide: bool,
+    /// What the header can say.
+    pub(crate) header: Header,
     /// Bytes of the key.
     pub(crate) key_bytes: usize,
     /// Bytes of the value.
@@ -93,22 +112,29 @@ impl Shape {
     /// The shape of an entry with these lengths, in segments of this size, if nothing else calls for a wide header.
     pub(crate) fn of(key_bytes: usize, value_bytes: usize, segment_bytes: usize) -> Self {
         let is_wide = key_bytes >= KEY_WIDE || value_bytes >= VALUE_WIDE;
-        let whole = Self { is_wide, key_bytes, value_bytes, pieces: 0 };
+        let header = if is_wide { Header::Wide } else { Header::Narrow };
+        let whole = Self { header, key_bytes, value_bytes, pieces: 0 };
         let piece_bytes = piece_bytes(segment_bytes);
         if whole.block_bytes(segment_bytes) <= piece_bytes {
             return whole;
         }
         match value_bytes / (piece_bytes - PIECE_HEADER_BYTES) {
             0 => whole,
-            pieces => Self { is_wide: true, pieces, ..whole },
+            pieces => Self { header: Header::Wide, pieces, ..whole },
         }
     }
 
-    /// The shape of an entry with these lengths, a narrow header and no pieces, if the header can say them.
+    /// The shape of an entry with these lengths, this header, which is not wide, and no pieces, if the header can say them.
     #[inline]
-    pub(crate) fn narrow(key_bytes: usize, value_bytes: usize) -> Option<Self> {
+    pub(crate) fn narrow(header: Header, key_bytes: usize, value_bytes: usize) -> Option<Self> {
         let is_narrow = key_bytes < KEY_WIDE && value_bytes < VALUE_WIDE;
-        is_narrow.then_some(Self { is_wide: false, key_bytes, value_bytes, pieces: 0 })
+        is_narrow.then_some(Self { header, key_bytes, value_bytes, pieces: 0 })
+    }
+
+    /// The same with a header that can do no less than this one.
+    #[inline]
+    pub(crate) fn with(self, header: Header) -> Self {
+        Self { header: self.header.max(header), ..self }
     }
 
     /// The shape of the entry at this place.
@@ -122,13 +148,15 @@ impl Shape {
     fn at_wide(region: &Region, entry: Ref) -> Self {
         let (lengths, rest) = (region.word(entry + 5), region.word(entry + 6));
         let [key_bytes, value_bytes] = [lengths as u32 as usize, (lengths >> 32) as usize];
-        Self { is_wide: true, key_bytes, value_bytes, pieces: usize::from((rest >> PIECES_SHIFT) as u16) }
+        let pieces = usize::from((rest >> PIECES_SHIFT) as u16);
+        Self { header: Header::Wide, key_bytes, value_bytes, pieces }
     }
 
     /// Bytes of the block of key and first part, header and places included.
     #[inline]
     pub(crate) fn block_bytes(&self, segment_bytes: usize) -> usize {
-        (self.key_offset() + self.key_bytes + self.first_bytes(segment_bytes)).next_multiple_of(GRANULE_BYTES)
+        let key_and_first = self.key_offset() + self.key_bytes + self.first_bytes(segment_bytes);
+        key_and_first.next_multiple_of(GRANULE_BYTES) + self.memo_bytes()
     }
 
     /// Bytes of all blocks.
@@ -151,11 +179,23 @@ impl Shape {
     }
 
     #[inline]
+    fn memo_bytes(&self) -> usize {
+        if self.header == Header::WithMemos { MEMO_BYTES } else { 0 }
+    }
+
+    #[inline]
     fn key_offset(&self) -> usize {
-        match self.is_wide {
-            false => HEADER_BYTES,
-            true => WIDE_BYTES + (self.pieces * PLACE_BYTES).next_multiple_of(GRANULE_BYTES),
+        match self.header {
+            Header::Narrow | Header::WithMemos => HEADER_BYTES,
+            Header::Wide => WIDE_BYTES + (self.pieces * PLACE_BYTES).next_multiple_of(GRANULE_BYTES),
         }
+    }
+
+    /// The first word of the memos behind the value.
+    #[inline]
+    fn memos(&self, entry: Ref) -> Ref {
+        debug_assert_eq!(self.header, Header::WithMemos, "entry {entry} has no memos behind it");
+        entry + ((HEADER_BYTES + self.key_bytes + self.value_bytes).div_ceil(GRANULE_BYTES)) as Ref
     }
 
     /// The key of an entry of this shape, and the first part of its value.

@@ -260,7 +260,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use crate::PolicyKind;
-    use crate::limits::{GHOST_WORD_BYTES, HISTORY_HELD_PERCENT, MATURE_STEPS, RANKS};
+    use crate::limits::{GHOST_WORD_BYTES, HISTORY_HELD_PERCENT, HISTORY_HELD_PERCENT_OF_OBJECTS, MATURE_STEPS, RANKS};
     use crate::policy::oracle::{Account, Oracle, hold_for};
 
     #[derive(Clone, Copy, Debug)]
@@ -332,7 +332,8 @@ mod tests {
                 return;
             };
             let Held { key, charge, first, .. } = self.held.remove(place);
-            let budget = self.account().budget;
+            let Account { budget, ghost } = self.account();
+            let held_percent = if ghost == 0 { HISTORY_HELD_PERCENT_OF_OBJECTS } else { HISTORY_HELD_PERCENT };
             let charge = self.account().ghost_cost(charge, GHOST_WORD_BYTES);
             let cost = |history: &[Past], known: bool| -> u64 {
                 history.iter().filter(|past| past.is_known || !known).map(|past| past.charge).sum()
@@ -340,7 +341,7 @@ mod tests {
             if charge > budget {
                 return;
             }
-            while cost(&self.history, false) + charge > budget * HISTORY_HELD_PERCENT / 100 {
+            while cost(&self.history, false) + charge > budget * held_percent / 100 {
                 self.history.pop();
             }
             self.history.insert(0, Past { key, charge, first, is_known: first >= self.cutoff });
