@@ -3,10 +3,13 @@
 //! Cases with a distribution in their name get 1 M items of 16 + 64 bytes, beside `quick_cache` without its locks, in two
 //! forms: `boxed` owns keys and values of any length, as a server must; `inline` has arrays of these very lengths in its
 //! table. Each get hashes the key and copies the value. The hook of the store is that of a server, to which nobody listens.
+//!
+//! For each policy there is a get of a key that is there and is drawn by Zipf's law, a set that evicts, and the metadata of an entry: what its memory and that of index and ghosts is beside key and value, when the
+//! store is full.
 
 use std::process::ExitCode;
 
-use larder_benches::harness::{case, run};
+use larder_benches::harness::{case, figure, run};
 use larder_engine::Watchers;
 use larder_ring::{group_hash, key_hash};
 use larder_store::{
@@ -23,27 +26,40 @@ const MANY_KEYS: u64 = 1_000_000;
 const DRAWS: usize = 1 << 20;
 const ZIPF: Distribution = Distribution::Zipf(0.99);
 const UNIFORM: Distribution = Distribution::Uniform;
+/// Memory in which metadata is counted, and keys that are stored there.
+const METADATA_MEMORY_BYTES: u64 = 64 << 20;
+const METADATA_KEYS: u64 = 1_500_000;
 const VALUE: [u8; 64] = [7; 64];
 const NOW_MS: u64 = 1_700_000_000_000;
 
 fn main() -> ExitCode {
-    run(&[
+    let mut cases = vec![
         case("get_hit_lru", || getting(PolicyKind::Lru, 0)),
         case("get_hit_two_q", || getting(PolicyKind::TwoQ, 0)),
-        case("get_zipf_lru", || getting_drawn(PolicyKind::Lru, ZIPF)),
-        case("get_zipf_two_q", || getting_drawn(PolicyKind::TwoQ, ZIPF)),
+        case("get_miss", || getting(PolicyKind::TwoQ, KEYS)),
         case("get_zipf_quick_cache_boxed", || getting_boxed(ZIPF)),
         case("get_zipf_quick_cache_inline", || getting_inline(ZIPF)),
         case("get_uniform_lru", || getting_drawn(PolicyKind::Lru, UNIFORM)),
         case("get_uniform_two_q", || getting_drawn(PolicyKind::TwoQ, UNIFORM)),
         case("get_uniform_quick_cache_boxed", || getting_boxed(UNIFORM)),
         case("get_uniform_quick_cache_inline", || getting_inline(UNIFORM)),
-        case("get_miss", || getting(PolicyKind::TwoQ, KEYS)),
         case("set_same_size_lru", || setting(PolicyKind::Lru, 1 << 30, KEYS)),
         case("set_same_size_two_q", || setting(PolicyKind::TwoQ, 1 << 30, KEYS)),
-        case("set_evicting_lru", || setting(PolicyKind::Lru, 8 << 20, 64 * KEYS)),
-        case("set_evicting_two_q", || setting(PolicyKind::TwoQ, 8 << 20, 64 * KEYS)),
-    ])
+    ];
+    for &policy in PolicyKind::ALL {
+        cases.push(case(format!("get_zipf_{policy}"), move || getting_drawn(policy, ZIPF)));
+        cases.push(case(format!("set_evicting_{policy}"), move || setting(policy, 8 << 20, 64 * KEYS)));
+        cases.push(figure(format!("metadata_{policy}"), "bytes of an entry", move || metadata_bytes(policy)));
+    }
+    run(&cases)
+}
+
+/// What an entry takes beside key and value in a full store of distinct keys.
+fn metadata_bytes(policy: PolicyKind) -> f64 {
+    let Shard { store, group, .. } = Shard::filled(policy, METADATA_MEMORY_BYTES, METADATA_KEYS);
+    let (memory, counters) = (store.memory(), store.counters(group));
+    let tables = (memory.segments_index + memory.segments_ghost) * memory.segment_bytes;
+    (memory.live_bytes + tables) as f64 / counters.entries as f64 - (key_bytes(0).len() + VALUE.len()) as f64
 }
 
 /// Numbers that follow each other without a pattern.

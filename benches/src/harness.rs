@@ -1,7 +1,7 @@
 //! What `cargo bench` runs: cases that are timed, or whose instructions are counted, which is stable also where the
 //! machine is not.
 //!
-//! A case is a closure that does one operation. Times are the median of several samples; instructions are what
+//! A case is a closure that does one operation, or one that works out a figure. Times are the median of several samples; instructions are what
 //! callgrind counts for twice as many operations less what it counts for once as many, so that the setup is left out.
 
 use std::hint::black_box;
@@ -36,21 +36,29 @@ struct Options {
 
 /// A name, and what makes the operation. The setup is made only for cases that run.
 pub struct Case {
-    name: &'static str,
-    setup: Box<dyn Fn() -> Box<dyn FnMut()>>,
+    name: String,
+    what: What,
+}
+
+enum What {
+    Operation(Box<dyn Fn() -> Box<dyn FnMut()>>),
+    Figure { unit: &'static str, work_out: Box<dyn Fn() -> f64> },
 }
 
 /// A case; what its operation returns is kept from being optimised away.
-pub fn case<T, Op: FnMut() -> T + 'static>(name: &'static str, setup: impl Fn() -> Op + 'static) -> Case {
-    Case {
-        name,
-        setup: Box::new(move || {
-            let mut operation = setup();
-            Box::new(move || {
-                black_box(operation());
-            })
-        }),
-    }
+pub fn case<T, Op: FnMut() -> T + 'static>(name: impl Into<String>, setup: impl Fn() -> Op + 'static) -> Case {
+    let operation = move || -> Box<dyn FnMut()> {
+        let mut operation = setup();
+        Box::new(move || {
+            black_box(operation());
+        })
+    };
+    Case { name: name.into(), what: What::Operation(Box::new(operation)) }
+}
+
+/// A figure that is shown as it is.
+pub fn figure(name: impl Into<String>, unit: &'static str, work_out: impl Fn() -> f64 + 'static) -> Case {
+    Case { name: name.into(), what: What::Figure { unit, work_out: Box::new(work_out) } }
 }
 
 /// Does what the command line asks for.
@@ -66,18 +74,24 @@ pub fn run(cases: &[Case]) -> ExitCode {
 
 fn execute(options: &Options, cases: &[Case]) -> Result<()> {
     if let (Some(count), Some(name)) = (options.silently, &options.filter) {
-        let case = cases.iter().find(|case| case.name == name).with_context(|| format!("there is no case {name}"))?;
-        let mut operation = (case.setup)();
+        let found = cases.iter().find_map(|case| match &case.what {
+            What::Operation(setup) if case.name == *name => Some(setup),
+            _ => None,
+        });
+        let mut operation = found.with_context(|| format!("there is no case {name}"))?();
         (0..count).for_each(|_| operation());
         return Ok(());
     }
     let wanted = |case: &&Case| options.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()));
     for case in cases.iter().filter(wanted) {
-        if options.instructions {
-            let count = (counted(case.name, 2 * COUNTED)? - counted(case.name, COUNTED)?) as f64 / COUNTED as f64;
-            println!("{:<32} {count:>10.1} instructions", case.name);
-        } else {
-            println!("{:<32} {:>10.1} ns", case.name, timed(&mut *(case.setup)()));
+        let name = &case.name;
+        match &case.what {
+            What::Figure { unit, work_out } => println!("{name:<32} {:>10.1} {unit}", work_out()),
+            What::Operation(_) if options.instructions => {
+                let count = (counted(name, 2 * COUNTED)? - counted(name, COUNTED)?) as f64 / COUNTED as f64;
+                println!("{name:<32} {count:>10.1} instructions");
+            }
+            What::Operation(setup) => println!("{name:<32} {:>10.1} ns", timed(&mut *setup())),
         }
     }
     Ok(())
@@ -124,7 +138,7 @@ mod tests {
     #[test]
     fn a_filter_runs_its_cases_alone_and_silent_runs_count() {
         let calls = Rc::new(Cell::new([0; 2]));
-        let counting = |name, place: usize| {
+        let counting = |name: &str, place: usize| {
             let calls = Rc::clone(&calls);
             case(name, move || {
                 let calls = Rc::clone(&calls);
@@ -135,7 +149,7 @@ mod tests {
                 }
             })
         };
-        let cases = [counting("encode", 0), counting("decode", 1)];
+        let cases = [counting("encode", 0), counting("decode", 1), figure("bytes", "bytes", || 1.5)];
         let options = |filter: &str, silently| Options {
             filter: Some(filter.into()),
             instructions: false,
@@ -147,6 +161,8 @@ mod tests {
         execute(&options("dec", None), &cases).unwrap();
         assert!(calls.get()[0] == 7 && calls.get()[1] > 1000, "{:?}", calls.get());
         assert!(execute(&options("dec", Some(1)), &cases).is_err(), "no case has that very name");
+        assert!(execute(&options("bytes", Some(1)), &cases).is_err(), "a figure is no operation");
+        execute(&options("bytes", None), &cases).unwrap();
     }
 
     #[test]
