@@ -106,6 +106,36 @@ fn what_expires_is_told_although_nobody_asks_for_it_and_silence_is_no_reason_to_
     assert!(server.stop().success());
 }
 
+/// Each entry of an invalidated group is told once, although nobody asks for it; what is stored afterwards stays.
+#[test]
+fn what_is_invalidated_is_told_once_for_each_entry() {
+    let server = server(&["--shards", "1", "--memory", "32MiB"]);
+    let mut watch = watch(&server);
+    let mut client = Client::connect(server.address());
+    let keys: Vec<Vec<u8>> = (0..1_000).map(|number| format!("old:{number}").into_bytes()).collect();
+    for key in &keys {
+        assert_eq!(client.call(set(key, b"v")).status, Status::Ok);
+    }
+    assert_eq!(client.call(Command::Invalidate).status, Status::Ok);
+    assert_eq!(client.call(set(b"new", b"v")).status, Status::Ok);
+    let mut told = Vec::new();
+    while told.len() < keys.len() {
+        let (removals, missed) = next(&mut watch);
+        assert_eq!(missed, 0);
+        for (key, reason) in removals {
+            assert_eq!(reason, RemovalReason::Invalidated, "{}", String::from_utf8_lossy(&key));
+            told.push(key);
+        }
+    }
+    told.sort_unstable();
+    let mut expected = keys;
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    assert_eq!(client.call(Command::Delete { key: b"new", version: 0 }).status, Status::Ok);
+    assert_eq!(next(&mut watch), (vec![(b"new".to_vec(), RemovalReason::Deleted)], 0), "nothing else was told");
+    assert!(server.stop().success());
+}
+
 #[test]
 fn watches_that_are_gone_make_room_for_others() {
     let server = server(&["--shards", "1", "--memory", "32MiB"]);

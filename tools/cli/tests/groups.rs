@@ -1,6 +1,7 @@
 //! Scans, and groups of a running node.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use larder_testkit::Server;
 use serde_json::json;
@@ -62,5 +63,41 @@ fn groups_are_listed_and_altered_while_the_node_runs() {
     let refused = cli(&["group", "alter", "sores", "--memory", "8MiB"]).exits(3);
     assert!(refused.err.contains("\"sores\"") && refused.err.contains("default, scores"), "{}", refused.err);
     cli(&["group", "alter", "scores", "--memory", "8M"]).exits(2);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_policy_of_a_group_is_altered_while_the_node_runs() {
+    let (server, _config) = server();
+    let address = server.address().to_string();
+    let cli = |arguments: &[&str]| run(program().args(["--addr", &address]).args(arguments), b"");
+    let keys: Vec<String> = (0..500).map(|number| format!("k:{number}")).collect();
+    let pairs: Vec<&str> = keys.iter().flat_map(|key| [key.as_str(), "v"]).collect();
+    cli(&[&["--group", "scores", "mset"], &pairs[..]].concat()).exits(0);
+    cli(&["--group", "scores", "get", "k:1"]).exits(0);
+    let altered = cli(&["group", "alter", "scores", "--policy", "lru_k:history=50%"]).exits(0);
+    let lines: Vec<&str> = altered.text().lines().collect();
+    assert!(lines[0].ends_with(": group scores had policy lru and has lru_k:history=50%"), "{lines:?}");
+    assert!(lines[1].contains("until the node ends"), "{lines:?}");
+    let begun = Instant::now();
+    let group = loop {
+        let stats = cli(&["--json", "stats"]).exits(0).json();
+        let group = stats["nodes"][0]["groups"][1].clone();
+        if group["switching"] == 0 {
+            break group;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "entries do not go over: {group}");
+    };
+    assert_eq!((&group["policy"], &group["entries"]), (&json!("lru_k:history=50%"), &json!(500)));
+    assert_eq!(group["hits"], 1, "since the start");
+    assert_eq!(group["since_policy"]["hits"], 0, "since it has its policy: {group}");
+    for key in &keys {
+        assert_eq!(cli(&["--group", "scores", "get", key]).exits(0).text(), "v", "{key} went over");
+        if key == "k:20" {
+            break;
+        }
+    }
+    let refused = cli(&["group", "alter", "scores", "--policy", "lru_k:k=9"]).exits(3);
+    assert!(refused.err.contains('9') && refused.err.contains("lru_k"), "{}", refused.err);
     assert!(server.stop().success());
 }
