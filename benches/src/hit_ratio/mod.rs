@@ -13,7 +13,7 @@ mod table;
 pub use objects::Cache;
 pub use replayed::{Outcome, Replayed, config};
 pub use rivals::Rival;
-pub use table::{Run, Spread, Table, TraceTable};
+pub use table::{Run, SHARD_OBJECTS_MIN, Spread, Table, TraceTable};
 
 /// No entry of a replay expires, so the time does not matter; only 0 is not a time.
 const NOW_MS: u64 = 1;

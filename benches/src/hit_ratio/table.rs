@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Cache;
 
 /// With fewer objects a shard is a cache of a handful, which no policy can make good.
-pub(super) const SHARD_OBJECTS_MIN: u64 = 100;
+pub const SHARD_OBJECTS_MIN: u64 = 100;
 /// Width of the first column: the longest name, and the number of its shards.
 const NAME_WIDTH: usize = 14;
 
