@@ -129,7 +129,7 @@ fn wrong_options_and_files_are_named() {
             &["--traces", traces, "--trace", "a", "--replayed", "--shards", "2", "--memory", "16MiB", "--group", "x"],
             "--group x",
         ),
-        (&["--objects"], "--traces"),
+        (&["--objects"], "--generated"),
         (&["--generated", "zip", "--objects"], "zipf:THETA"),
         (&["--generated", "uniform", "--keys", "0", "--objects"], "above 0"),
         (&["--traces", traces, "--objects", "--shards", "1"], "--shards 1"),

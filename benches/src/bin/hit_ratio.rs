@@ -21,7 +21,8 @@ const KEYS_SUFFIX: &str = ".keys.zst";
 
 /// Replays traces in process and counts misses: every request is a get, and a miss stores the object.
 #[derive(Debug, Parser)]
-#[command(name = "hit_ratio", group = ArgGroup::new("mode").required(true), after_help = "\
+#[command(name = "hit_ratio", group = ArgGroup::new("mode").required(true), group = ArgGroup::new("source").required(true),
+    after_help = "\
 With --objects every object costs 1, as in published miss ratios. What is printed is a table for each trace and the
 geometric mean of misses in relation to lru; with --json a line is
   {\"trace\",\"policy\",\"cache_objects\",\"requests\",\"misses\"} and with --shards also \"shards\"
@@ -37,19 +38,19 @@ Examples:
   hit_ratio --traces traces --trace webclient --sizes-file traces/webclient.sizes.zst --replayed --shards 2 --memory 16MiB")]
 struct Options {
     /// Folder with the traces, NAME.keys.zst: 64-bit little-endian keys, one for each request.
-    #[arg(long, value_name = "DIR", required_unless_present = "generated")]
+    #[arg(long, value_name = "DIR", group = "source")]
     traces: Option<PathBuf>,
     /// Traces; all in the folder if absent.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', requires = "traces")]
     trace: Vec<String>,
     /// Draw requests instead: uniform, zipf:THETA, hotspot:KEYS%:REQUESTS% or in_turn.
-    #[arg(long, value_name = "D,…", value_delimiter = ',', conflicts_with_all = ["traces", "replayed"])]
+    #[arg(long, value_name = "D,…", value_delimiter = ',', group = "source", conflicts_with = "replayed")]
     generated: Vec<Distribution>,
     /// --generated: number of keys.
     #[arg(long, value_name = "N", default_value = "1M", value_parser = some)]
     keys: u64,
     /// --generated: number of requests.
-    #[arg(long, value_name = "N", default_value = "5M", value_parser = some)]
+    #[arg(long, value_name = "N", default_value = "2M", value_parser = some)]
     requests: u64,
     /// --generated: what the draws depend on.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -234,11 +235,7 @@ fn run_trace(options: &Options, caches: &[Cache], trace: &str, keys: &[u64], tab
     let default = SIZES_DEFAULT.map(|thousandths| Size::Share(thousandths as f64 / 1000.0));
     let sizes = if options.sizes.is_empty() { &default[..] } else { &options.sizes };
     let cells: Vec<_> = caches.iter().flat_map(|&cache| sizes.iter().map(move |size| (cache, *size))).collect();
-    let run = |&(cache, size): &(Cache, Size)| {
-        let cache_objects = size.objects(unique);
-        let misses = cache.misses(cache_objects, keys)?;
-        Ok(cache.run(trace, options.shards.is_some(), cache_objects, keys.len() as u64, misses))
-    };
+    let run = |&(cache, size): &(Cache, Size)| cache.run(trace, keys, size.objects(unique), options.shards.is_some());
     let runs = on_all_cores(&cells, run).into_iter().collect::<Result<Vec<_>>>();
     let runs = runs.with_context(|| format!("trace {trace}"))?;
     match options {

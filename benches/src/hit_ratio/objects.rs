@@ -5,7 +5,7 @@ use larder_ring::{key_hash, shard};
 use larder_store::limits::{MEMORY_BYTES_MIN, REGION_BYTES_MAX};
 use larder_store::{Charge, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
 
-use super::{NOW_MS, Rival, hash_of};
+use super::{NOW_MS, Rival, Run, hash_of};
 
 /// Memory for each object of a cache: an entry without a value, its place in the index, ghosts, and room to clean.
 const OBJECT_MEMORY_BYTES: u64 = 256;
@@ -41,6 +41,16 @@ impl Cache {
         }
     }
 
+    /// Replays the keys of a trace in room for so many objects. The run says how many shards there were if `is_sharded`.
+    ///
+    /// # Errors
+    /// Those of [`Cache::misses`].
+    pub fn run(self, trace: &str, keys: &[u64], cache_objects: u64, is_sharded: bool) -> Result<Run> {
+        let misses = self.misses(cache_objects, keys)?;
+        let (requests, shards) = (keys.len() as u64, is_sharded.then(|| self.shards()));
+        Ok(Run { trace: trace.into(), policy: self.name(), shards, cache_objects, requests, misses })
+    }
+
     /// Asks for each key, stores what is not there, in room for so many objects, and returns the number of misses.
     ///
     /// # Errors
@@ -56,7 +66,7 @@ impl Cache {
 fn larder(policy: PolicyKind, shards: u16, cache_objects: u64, keys: &[u64]) -> Result<u64> {
     ensure!(
         u64::from(shards) <= cache_objects,
-        "a cache of {cache_objects} objects cannot be divided among {shards} shards; ask for larger sizes or fewer shards"
+        "a cache of {cache_objects} objects cannot be divided among {shards} shards; ask for larger sizes, or fewer shards"
     );
     let stores = (0..u64::from(shards)).map(|number| {
         let more = u64::from(number < cache_objects % u64::from(shards));

@@ -5,8 +5,6 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use larder_store::PolicyKind;
 use serde::Serialize;
 
-use super::Cache;
-
 /// With fewer objects a shard is a cache of a handful, which no policy can make good.
 pub const SHARD_OBJECTS_MIN: u64 = 100;
 /// Width of the first column: the longest name, and the number of its shards.
@@ -204,14 +202,6 @@ impl Display for TraceTable<'_> {
 
 fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
-}
-
-impl Cache {
-    /// The run of this cache.
-    pub fn run(self, trace: &str, names_shards: bool, cache_objects: u64, requests: u64, misses: u64) -> Run {
-        let shards = names_shards.then(|| self.shards());
-        Run { trace: trace.into(), policy: self.name(), shards, cache_objects, requests, misses }
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(crate) struct Ghosts {
     ring: Ring,
     /// What each counts as beside what its entry was charged with.
     own: u32,
+    /// [`GHOST_SPAN_MAX`], but in tests.
+    span_max: u64,
     len: u64,
     cost: u64,
     /// The next line of the table from which stale slots are removed.
@@ -81,7 +83,8 @@ impl Ghosts {
 
     fn of(ring: Ring, unit: Charge) -> Self {
         let own = if unit == Charge::Bytes { Self::ghost_bytes(&ring) as u32 } else { 0 };
-        Self { table: None, ring, own, len: 0, cost: 0, hand: 0, turn: Turn::default(), rest: 0 }
+        let (span_max, turn) = (GHOST_SPAN_MAX, Turn::default());
+        Self { table: None, ring, own, span_max, len: 0, cost: 0, hand: 0, turn, rest: 0 }
     }
 
     /// What a ghost takes of a budget in bytes.
@@ -122,9 +125,9 @@ impl Ghosts {
         debug_assert!(charge > 0 && charge >> GHOST_CHARGE_BITS == 0, "a charge of {charge} is none of an entry");
         let cost = self.cost_of(charge);
         if u64::from(cost) <= limit {
-            while self.cost + u64::from(cost) > limit || self.ring.span() >= GHOST_SPAN_MAX {
-                self.drop_oldest(region);
-            }
+            while (self.cost + u64::from(cost) > limit || self.ring.span() >= self.span_max)
+                && self.drop_oldest(region).is_some()
+            {}
             if self.rest > 0 {
                 self.rest -= 1;
             } else if !self.add(region, hash, (cost, word)) {
@@ -223,7 +226,8 @@ impl Ghosts {
         age(self.ring.head(), value)
     }
 
-    /// Appends a ghost; whether there was room for it. Nothing is touched for the first ghost unless all memory that it needs can be had.
+    /// Appends a ghost; whether there was room for it. Nothing is touched for the first ghost unless all memory that it
+    /// needs can be had.
     fn add(&mut self, region: &mut Region, hash: u64, (cost, word): (u32, u32)) -> bool {
         if self.table.is_none() {
             let segments = Table::<GhostLine>::small_segments(region, Use::Ghost) + 1;
@@ -315,6 +319,8 @@ impl Ghosts {
     }
 }
 
+/// See [`Ghosts::age`].
+#[inline]
 fn age(head: u64, value: u32) -> u64 {
     head.wrapping_sub(value.into()) & NUMBER
 }

@@ -46,6 +46,12 @@ impl Ring {
         Self { chunks: VecDeque::new(), is_wide, per_chunk, base: 0, tail: 0, head: 0 }
     }
 
+    /// The same, but the first cell has this number.
+    #[cfg(test)]
+    pub(super) fn starting_at(self, number: u64) -> Self {
+        Self { base: number, tail: number, head: number, ..self }
+    }
+
     /// Whether its cells have 32 bits more.
     #[inline]
     pub(super) fn is_wide(&self) -> bool {

@@ -171,3 +171,45 @@ fn ghosts_that_come_and_go_behind_an_old_one_leave_no_trace() {
     assert_eq!(ghosts.costs(&region), [50 + GHOST_BYTES as u32, 60 + GHOST_BYTES as u32].map(rounded));
     assert!(ghosts.forget_oldest(&mut region) && ghosts.take(&mut region, 2) && ghosts.len() == 0);
 }
+
+/// A lone old ghost is forgotten before the numbers of those that come and go behind it run out.
+#[test]
+fn the_span_of_ghosts_is_bounded() {
+    let mut region = Region::of_segments(100, 1024);
+    let mut ghosts = Ghosts { span_max: 1_000, ..Ghosts::new(&region, Charge::Objects) };
+    ghosts.remember(&mut region, 0, 1, 10);
+    for hash in 1..5_000_u64 {
+        ghosts.remember(&mut region, hash << 40, 1, 10);
+        assert!(ghosts.take(&mut region, hash << 40), "{hash} was remembered");
+        ghosts.validate(&region, 10);
+        // When the old one goes, the others have none before them, and nothing is left when they are taken.
+        assert_eq!(ghosts.len(), u64::from(hash < 999), "{hash}; number 0 has no ghost");
+        assert!(ghosts.ring.span() <= 1_000, "{hash}");
+    }
+    assert_eq!(region.free(), region.segments(), "all memory was given back");
+}
+
+/// The table has the low bits of a number alone, and none whose low bits are 0.
+#[test]
+fn numbers_that_begin_again_in_the_table_lose_no_ghost() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut region = Region::of_segments(200, 1024);
+    let ring = Ring::new(&region, true).starting_at(NUMBER - 5_000);
+    let mut ghosts = Ghosts::of(ring, Charge::Objects);
+    let mut model: Vec<(u64, u32)> = Vec::new();
+    for step in 0..10_000 {
+        let (hash, word) = (random.u64(..), random.u32(1..));
+        ghosts.remember_with(&mut region, hash, (1, word), 300);
+        model.insert(0, (hash, word));
+        model.truncate(300);
+        if step % 3 == 0 {
+            let (hash, word) = model.remove(random.usize(0..model.len()));
+            assert_eq!(ghosts.take_whole(&mut region, hash), Some((1, word)), "step {step}");
+        }
+        assert_eq!(ghosts.len(), model.len() as u64, "step {step}");
+        if step % 64 == 0 {
+            ghosts.validate(&region, 300);
+        }
+    }
+    assert!(ghosts.ring.head() > NUMBER + 4_000, "they did begin again");
+}

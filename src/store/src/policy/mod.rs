@@ -168,7 +168,8 @@ impl Policy {
 
 /// A share of a budget.
 pub(crate) fn percent_of(percent: u64, budget: u64) -> u64 {
-    budget * percent / 100
+    // As budget * percent / 100, which may be too large for 64 bits, and without a division of 128.
+    (budget / 100).saturating_mul(percent).saturating_add(budget % 100 * percent / 100)
 }
 
 /// Evaluates a call for whichever policy it is.
@@ -250,5 +251,25 @@ impl Replacement for Policy {
 
     fn validate(&self, region: &Region, budget: u64) -> (u64, u64) {
         each!(self, policy => policy.validate(region, budget))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_exact_and_never_too_large_for_its_type() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..100_000 {
+            let (budget, percent) = (random.u64(..) >> random.u32(0..64), random.u64(0..=400));
+            let exact = u128::from(budget) * u128::from(percent) / 100;
+            assert_eq!(
+                percent_of(percent, budget),
+                u64::try_from(exact).unwrap_or(u64::MAX),
+                "{percent} % of {budget}"
+            );
+        }
+        assert_eq!(percent_of(100, u64::MAX), u64::MAX);
     }
 }
