@@ -84,7 +84,7 @@ impl<H: RemovalHook> Store<H> {
         let is_piece = block::list(region, place) == block::PIECE;
         let entry = if is_piece { block::owner(region, place).0 } else { place };
         let found = Found::at(region, entry);
-        let group = found.head.group(region, entry);
+        let group = found.head.group();
         if entry != need.keep
             && let Some(reason) = self.absence(group, &found.head, entry, need.now_ms)
         {
@@ -119,7 +119,7 @@ impl<H: RemovalHook> Store<H> {
     fn evict_one(&mut self, victim: Ref, need: &Need) -> usize {
         let bytes = Shape::at(&self.memory.region, victim).total_bytes(self.memory.region.segment_bytes());
         let found = Found::at(&self.memory.region, victim);
-        let group = usize::from(found.head.group(&self.memory.region, victim).0);
+        let group = usize::from(found.head.group().0);
         let evicted = u64::from(self.evict(victim, need.now_ms));
         self.work.evictions += evicted;
         self.groups[group].counters.evictions_for_memory += evicted;

@@ -119,7 +119,7 @@ impl Group {
         self.policy = Policy::Switch(Box::new(Switch::new(old, old_side, self.counters.entries, new, region)));
         (self.settings.policy, self.side, self.before) = (settings, side, self.counters);
         // Entries of the old policy need what it keeps with them until the last is taken over.
-        self.header = self.header.max(settings.kind().header());
+        self.header = self.header.and(settings.kind().header());
         self.finish_switch();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Ghosts that each keep a time, and are forgotten by it: the earliest first, whoever was remembered first.
+//! Ghosts that each keep a time, and maybe another word, and are forgotten by it: the earliest first, whoever was remembered first.
 //!
 //! Ghosts can be taken out from where they are, but the earliest cannot be found there. So only what they count as is
 //! summed up by time, in a window of ranks; to forget the earliest, its rank and all below are given up, and a ghost of
@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use crate::ghosts::Ghosts;
+use crate::ghosts::{Ghosts, Words};
 use crate::limits::{HISTORY_HELD_PERCENT, HISTORY_HELD_PERCENT_OF_OBJECTS, RANKS};
 use crate::region::Region;
 use crate::settings::Charge;
@@ -27,17 +27,22 @@ pub(crate) struct History {
     first: u64,
     /// Ghosts of lower ranks are forgotten.
     cutoff: u64,
+    /// Ghosts with lower numbers are so old that they are forgotten, one at a time.
+    expired: u64,
+    /// The number of the next ghost when the present round began.
+    round: u64,
 }
 
 impl History {
-    /// A history of nothing.
-    pub(crate) fn new(region: &Region, unit: Charge) -> Self {
+    /// A history of nothing, whose ghosts will keep so many words, at least one.
+    pub(crate) fn new(region: &Region, unit: Charge, words: u64) -> Self {
         let costs = vec![0; RANKS].into_boxed_slice();
         let held_percent = match unit {
             Charge::Bytes => HISTORY_HELD_PERCENT,
             Charge::Objects => HISTORY_HELD_PERCENT_OF_OBJECTS,
         };
-        Self { ghosts: Ghosts::with_words(region, unit), held_percent, costs, cost: 0, first: 0, cutoff: 0 }
+        let ghosts = Ghosts::with_words(region, unit, words);
+        Self { ghosts, held_percent, costs, cost: 0, first: 0, cutoff: 0, expired: 0, round: 0 }
     }
 
     /// What it takes of a budget in bytes.
@@ -50,19 +55,20 @@ impl History {
         self.ghosts.prefetch(region, hash);
     }
 
-    /// The time of a ghost, which is remembered no longer; `rank_of` tells its rank.
-    pub(crate) fn take(&mut self, region: &mut Region, hash: u64, rank_of: impl Fn(u32) -> u64) -> Option<u32> {
-        let (cost, time) = self.ghosts.take_whole(region, hash)?;
-        let is_known = self.count_out(cost, rank_of(time));
-        is_known.then_some(time)
+    /// What was kept with a ghost, which is remembered no longer; `rank_of` tells its rank.
+    pub(crate) fn take(&mut self, region: &mut Region, hash: u64, rank_of: impl Fn(u32) -> u64) -> Option<Words> {
+        let (cost, words) = self.ghosts.take_whole(region, hash)?;
+        let is_known = self.count_out(cost, rank_of(time_of(words)));
+        is_known.then_some(words)
     }
 
-    /// Remembers an entry that was evicted, and forgets the earliest ghosts until they count as at most `limit`.
+    /// Remembers an entry that was evicted, whose time is the lowest of the words, and forgets the earliest ghosts until they
+    /// count as at most `limit`.
     pub(crate) fn remember(
         &mut self,
         region: &mut Region,
         hash: u64,
-        (charge, time): (u32, u32),
+        (charge, words): (u32, Words),
         limit: u64,
         rank_of: impl Fn(u32) -> u64,
     ) {
@@ -72,8 +78,8 @@ impl History {
         }
         let held_max = self.held_max(limit);
         while self.ghosts.cost() + cost > held_max && self.forget_oldest(region, &rank_of) {}
-        self.ghosts.remember_with(region, hash, (charge, time), held_max);
-        let rank = rank_of(time).max(self.first);
+        self.ghosts.remember_with(region, hash, (charge, words), held_max);
+        let rank = rank_of(time_of(words)).max(self.first);
         if rank < self.cutoff {
             return;
         }
@@ -90,9 +96,22 @@ impl History {
 
     /// Forgets the oldest ghost, and gives its memory back; whether there was one.
     pub(crate) fn forget_oldest(&mut self, region: &mut Region, rank_of: impl Fn(u32) -> u64) -> bool {
-        let Some((cost, time)) = self.ghosts.forget_whole(region) else { return false };
-        self.count_out(cost, rank_of(time));
+        let Some((cost, words)) = self.ghosts.forget_whole(region) else { return false };
+        self.count_out(cost, rank_of(time_of(words)));
         true
+    }
+
+    /// Begins to forget what was remembered before the last round began: its times must not become too old.
+    pub(crate) fn begin_round(&mut self) {
+        (self.expired, self.round) = (self.round, self.ghosts.number());
+    }
+
+    /// Forgets a ghost that is due for that, if there is one.
+    #[inline]
+    pub(crate) fn expire(&mut self, region: &mut Region, rank_of: impl Fn(u32) -> u64) {
+        if self.ghosts.has_before(self.expired) {
+            self.forget_oldest(region, rank_of);
+        }
     }
 
     /// The same because its memory is needed.
@@ -176,4 +195,9 @@ impl History {
         (*counted, self.cost) = (*counted - cost, self.cost - cost);
         true
     }
+}
+
+/// The time of a ghost.
+fn time_of(words: Words) -> u32 {
+    words as u32
 }

@@ -30,7 +30,7 @@ pub const PREFETCH_HASHES: usize = 64;
 pub const PREFETCH_LINES: usize = 2;
 
 /// Bytes of the header of an entry. An entry costs these, its key and its value, up to whole words of 8 bytes, and
-/// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 24 more, and one in pieces
+/// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 16 more, and one in pieces
 /// 20 to 24 for each of them. See [`crate::Store::entry_bytes`].
 pub const ENTRY_HEADER_BYTES: usize = 32;
 /// What an entry costs for its place in the index, in bytes: 6.4 at the load that the index grows at, and some more
@@ -41,15 +41,19 @@ pub const ENTRY_BYTES_MIN: u64 = (ENTRY_HEADER_BYTES + ENTRY_INDEX_BYTES) as u64
 /// What a ghost costs, in bytes: a cell of 3 and a slot of 6.4 in a table that is filled to four fifths or
 /// more, and some that are stale.
 pub const GHOST_BYTES: u64 = 12;
-/// What a word that is kept with a ghost takes of a budget.
+/// What each word that is kept with a ghost takes of a budget.
 pub const GHOST_WORD_BYTES: u64 = 4;
+/// The most words that are kept with a ghost.
+pub const GHOST_WORDS_MAX: u64 = 2;
 
 const _: () = assert!(
     2 * (KEY_BYTES_MAX as u64 + VALUE_BYTES_MAX as u64) <= u32::MAX as u64,
     "the charge of a largest entry must fit in 32 bits, headers of pieces included"
 );
-const _: () =
-    assert!(GHOST_BYTES + GHOST_WORD_BYTES < ENTRY_BYTES_MIN, "an eviction must make room even if it leaves a ghost");
+const _: () = assert!(
+    GHOST_BYTES + GHOST_WORDS_MAX * GHOST_WORD_BYTES < ENTRY_BYTES_MIN,
+    "an eviction must make room even if it leaves a ghost"
+);
 const _: () = assert!(BUDGET_BYTES_MIN >= 8 * ENTRY_BYTES_MIN, "a smallest group must hold some entries");
 const _: () = assert!(GROUPS_MAX <= u16::MAX as usize, "a group's index is 16 bits");
 
@@ -163,6 +167,19 @@ pub const GHOST_REST: u32 = 64;
 pub const RANKS: usize = 4 << 10;
 /// So many accesses for each entry are within the window in which lru_k tells times apart.
 pub const RANK_SPAN: u64 = 32;
+/// The accesses within which lru_k tells times apart are not more than this many times the number of ranks.
+pub const RANK_SHIFT_MAX: u32 = 16;
+/// After so many accesses lru_k looks at all times that are longer ago than it tells apart, one at each access, so that
+/// none of them is ever too long ago for its 32 bits.
+pub const TIME_ROUND: u64 = 1 << 28;
+/// No time is taken to be longer ago than this when it is looked at.
+pub const TIME_AGO_MAX: u64 = 1 << 29;
+
+const _: () = assert!((RANKS as u64) << RANK_SHIFT_MAX <= TIME_ROUND, "what is told apart needs not be looked at");
+const _: () = assert!(
+    TIME_AGO_MAX + 4 * TIME_ROUND <= 1 << 31,
+    "a time is looked at again before it is too long ago, whatever a round and a ghost's life add to that"
+);
 /// Entries whose correlated reference period is over that lru_k looks after at each access, which makes one at most.
 pub const MATURE_STEPS: usize = 2;
 /// What ghosts of a history may count as that are in memory, in percent of those that are remembered; the others are

@@ -131,6 +131,14 @@ impl Ends {
         }
     }
 
+    /// Where an entry was that lies at another place now, before [`Ends::moved`] is told.
+    pub(crate) fn place_before(&self, region: &Region, to: Ref) -> Ref {
+        match block::links(region, to).0 {
+            NONE => self.head,
+            other => block::links(region, other).1,
+        }
+    }
+
     /// An entry lies at another place from now on, with the links that it had.
     pub(crate) fn moved(&mut self, region: &mut Region, to: Ref) {
         let (towards_head, towards_tail) = block::links(region, to);
@@ -243,10 +251,7 @@ impl List {
 
     /// Where an entry of this list was that lies at another place now, before [`List::moved`] is told.
     pub(crate) fn place_before(&self, region: &Region, to: Ref) -> Ref {
-        match block::links(region, to).0 {
-            NONE => self.ends.head,
-            other => block::links(region, other).1,
-        }
+        self.ends.place_before(region, to)
     }
 
     /// Adds an entry of this charge that is in no list.

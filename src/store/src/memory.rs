@@ -81,7 +81,7 @@ impl Hashes {
     /// The hash of the key of an entry whose header is known.
     #[inline]
     pub(crate) fn of_found(&self, region: &Region, Found { entry, head }: Found) -> u64 {
-        let group = head.group(region, entry);
+        let group = head.group();
         let (key, _) = head.shape(region, entry).key_and_first(region, entry);
         (self.key_hash)(self.seeds[usize::from(group.0)], key)
     }
@@ -161,7 +161,7 @@ impl Memory {
     /// The shape of an entry with these lengths, and a header that can do no less than this one, that says no far time.
     pub(crate) fn shape(&self, group: GroupIndex, header: Header, key_bytes: usize, value_bytes: usize) -> Shape {
         let shape = Shape::of(key_bytes, value_bytes, self.region.segment_bytes()).with(header);
-        if self.frame.needs_wide(group, 0) { shape.with(Header::Wide) } else { shape }
+        if self.frame.needs_wide(group, 0) { shape.with(Header::WIDE) } else { shape }
     }
 
     /// How many more segments than now must be free for an entry of this shape to be written.

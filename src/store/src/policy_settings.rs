@@ -73,6 +73,8 @@ const TWO_Q: &[PolicyParameter] = &[
 
 /// How many references LRU-K looks back.
 pub(crate) const LRU_K_K: usize = 0;
+/// The most that this may be; the paper looks at no more either.
+pub(crate) const LRU_K_K_MAX: u16 = 3;
 /// Its correlated reference period.
 pub(crate) const LRU_K_PERIOD: usize = 1;
 /// What its history may have cost.
@@ -83,7 +85,7 @@ const LRU_K: &[PolicyParameter] = &[
         name: "k",
         is_percent: false,
         min: 1,
-        max: 2,
+        max: LRU_K_K_MAX,
         default: 2,
         meaning: "which of an entry's last references counts",
     },
@@ -155,8 +157,8 @@ impl PolicyKind {
     /// What the header of an entry must be able to do.
     pub(crate) const fn header(self) -> Header {
         match self {
-            PolicyKind::Lfu | PolicyKind::LruK => Header::WithMemos,
-            _ => Header::Narrow,
+            PolicyKind::Lfu | PolicyKind::LruK => Header::WITH_MEMOS,
+            _ => Header::NARROW,
         }
     }
 

@@ -2,7 +2,8 @@
 //! All steps take constant time but the one that halves the number of ranks.
 //!
 //! Ranks below the window share its first chain; nobody comes with a rank above it. A window only moves up, and chains that
-//! it leaves behind join the first. So an entry is found by its rank, wherever the window was when it came.
+//! it leaves behind join the first. So an entry is found by its rank, wherever the window was when it came. What has the
+//! first rank can be looked at, one entry at a time, since a rank may follow from a number that must not become too old.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -29,6 +30,8 @@ pub(crate) struct Ranks {
     words: u64,
     /// The first rank of the window.
     first: u64,
+    /// The entry of the first rank that is looked at next, or [`NONE`].
+    hand: Ref,
     len: u32,
     charge: u64,
 }
@@ -37,7 +40,7 @@ impl Ranks {
     /// No entries, which will have this tag.
     pub(crate) fn new(side: Side, tag: u8, unit: Charge) -> Self {
         let chains = vec![Ends::EMPTY; RANKS].into_boxed_slice();
-        Self { tag: side.tag(tag), unit, chains, used: [0; WORDS], words: 0, first: 0, len: 0, charge: 0 }
+        Self { tag: side.tag(tag), unit, chains, used: [0; WORDS], words: 0, first: 0, hand: NONE, len: 0, charge: 0 }
     }
 
     /// Whether an entry is here.
@@ -80,6 +83,9 @@ impl Ranks {
     /// Takes an entry of this charge and rank out.
     pub(crate) fn unlink(&mut self, region: &mut Region, entry: Ref, charge: u32, rank: u64) {
         debug_assert!(self.holds(region, entry), "entry {entry} is in another list");
+        if entry == self.hand {
+            self.hand = block::links(region, entry).0;
+        }
         let place = self.place(rank);
         self.chains[place].part(region, entry);
         self.unmark(place);
@@ -94,7 +100,26 @@ impl Ranks {
     /// An entry of this rank lies at another place from now on, with the links that it had.
     pub(crate) fn moved(&mut self, region: &mut Region, to: Ref, rank: u64) {
         let place = self.place(rank);
+        if self.hand != NONE && self.chains[place].place_before(region, to) == self.hand {
+            self.hand = to;
+        }
         self.chains[place].moved(region, to);
+    }
+
+    /// Begins to look at the entries of the first rank, the oldest first.
+    pub(crate) fn begin_round(&mut self) {
+        self.hand = self.chains[self.place(self.first)].tail;
+    }
+
+    /// The next of them. Its rank is not to change.
+    #[inline]
+    pub(crate) fn next_of_first(&mut self, region: &Region) -> Option<Ref> {
+        let entry = self.hand;
+        if entry == NONE {
+            return None;
+        }
+        self.hand = block::links(region, entry).0;
+        Some(entry)
     }
 
     /// The oldest entry of the least rank, but for one that is to stay.
@@ -177,6 +202,8 @@ impl Ranks {
             assert_eq!(chain.tail, previous, "chain {place} does not end at its tail");
         }
         assert_eq!((self.len, self.charge), (len, charge), "entries are counted wrong");
+        let mut looked_at = self.chains[self.place(self.first)].iter(region);
+        assert!(self.hand == NONE || looked_at.any(|entry| entry == self.hand), "the hand is astray");
         let words = self.used.iter().enumerate().filter(|(_, word)| **word != 0);
         assert_eq!(self.words, words.fold(0, |words, (place, _)| words | 1 << place));
     }

@@ -162,7 +162,7 @@ mod tests {
         fn write(&mut self, expires_at_ms: u64) -> Ref {
             let bytes = self.region.segment_bytes();
             let entry = self.log.append(&mut self.region, bytes, Stream::Written).unwrap();
-            let shape = Shape { header: Header::Wide, key_bytes: bytes - 56, value_bytes: 0, pieces: 0 };
+            let shape = Shape { header: Header::WIDE, key_bytes: bytes - 48, value_bytes: 0, pieces: 0 };
             let stamp = Stamp { version: 256, expires_at_ms, flags: 0, now_ms: 0 };
             FRAME.write(&mut self.region, entry, GroupIndex(0), shape, stamp);
             self.log.note(&self.region, entry, expires_at_ms);

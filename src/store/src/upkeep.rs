@@ -75,8 +75,8 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. Unless key or
-    /// value are long it is 16 more with policy `lfu` or `lru_k`, and 24 more in a group with a number from 127 on or with a
-    /// time of expiry that is decades ahead.
+    /// value are long it is 16 more in a group with a number from 127 on or with a time of expiry that is decades ahead, and
+    /// with policy `lfu` or `lru_k` it is 16 more in any case.
     pub fn entry_bytes(&self, key_bytes: usize, value_bytes: usize) -> u64 {
         let segment_bytes = self.memory.region.segment_bytes();
         let shape = Shape::of(key_bytes, value_bytes, segment_bytes);
@@ -198,7 +198,7 @@ impl<H: RemovalHook> Store<H> {
                 Step::Entry(entry) => entry,
             };
             let found = Found::at(&memory.region, entry);
-            let group = found.head.group(&memory.region, entry);
+            let group = found.head.group();
             let Some(reason) = self.absence(group, &found.head, entry, now_ms) else {
                 let expires_at_ms = self.expires_at_ms(found);
                 self.memory.sweep.stays(expires_at_ms);
@@ -295,6 +295,12 @@ impl<H: RemovalHook> Store<H> {
             assert!(group.has_room(0), "group {name:?} is above its budget");
             assert!(group.budget >= group.settings.budget_bytes, "group {name:?} has less than its budget");
         }
+    }
+
+    /// Changes the policy of a group by hand.
+    #[cfg(test)]
+    pub(crate) fn policy_mut(&mut self, group: GroupIndex, change: impl FnOnce(&mut crate::policy::Policy)) {
+        change(&mut self.groups[usize::from(group.0)].policy);
     }
 
     /// The keys in memory.

@@ -46,10 +46,10 @@ impl<H: RemovalHook> Store<H> {
     /// The same shape, or a wide one if the entry expires at a time that calls for it, within all limits too.
     #[inline]
     pub(crate) fn check_expiry(&self, key: Key<'_>, shape: Shape, expires_at_ms: u64) -> Result<Shape, StoreError> {
-        if shape.header == Header::Wide || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
+        if shape.header.covers(Header::WIDE) || !self.memory.frame.needs_wide(key.group, expires_at_ms) {
             return Ok(shape);
         }
-        let shape = shape.with(Header::Wide);
+        let shape = shape.with(Header::WIDE);
         self.check_shape(key, shape)?;
         Ok(shape)
     }
@@ -145,7 +145,7 @@ impl<H: RemovalHook> Store<H> {
         };
         let header = group.settings.policy.kind().header();
         let head = Head::at(&self.memory.region, entry);
-        if head.shape(&self.memory.region, entry).header >= header {
+        if head.shape(&self.memory.region, entry).header.covers(header) {
             group.take_over(&mut self.memory, entry);
             return Some(0);
         }
@@ -218,7 +218,7 @@ impl<H: RemovalHook> Store<H> {
     ) -> Result<Ref, StoreError> {
         let head = found.head;
         let old = found.shape(&self.memory.region);
-        let shape = old.with(Header::Wide);
+        let shape = old.with(Header::WIDE);
         self.check_shape(key, shape)?;
         let (version, flags) = (self.memory.frame.version(&head), head.flags());
         let stamp = Stamp { version, expires_at_ms, flags, now_ms };
@@ -285,7 +285,7 @@ impl<H: RemovalHook> Store<H> {
     /// Removes a victim; whether it was there until now.
     pub(crate) fn evict(&mut self, victim: Ref, now_ms: u64) -> bool {
         let found = Found::at(&self.memory.region, victim);
-        let group = found.head.group(&self.memory.region, victim);
+        let group = found.head.group();
         let absence = self.absence(group, &found.head, victim, now_ms);
         if absence.is_none() {
             let counters = &mut self.groups[usize::from(group.0)].counters;
@@ -300,7 +300,7 @@ impl<H: RemovalHook> Store<H> {
     pub(crate) fn remove(&mut self, found: Found, reason: Reason) {
         self.report(found, reason);
         let region = &self.memory.region;
-        let (index, hash) = (found.head.group(region, found.entry), self.memory.hashes.of_found(region, found));
+        let (index, hash) = (found.head.group(), self.memory.hashes.of_found(region, found));
         let shape = found.shape(region);
         self.memory.prefetch_line(hash);
         let region = &self.memory.region;
@@ -339,7 +339,7 @@ impl<H: RemovalHook> Store<H> {
         let region = &self.memory.region;
         let shape = found.shape(region);
         let bytes = (shape.key_bytes + shape.value_bytes) as u64;
-        let (group, version) = (found.head.group(region, found.entry), self.memory.frame.version(&found.head));
+        let (group, version) = (found.head.group(), self.memory.frame.version(&found.head));
         let (key, _) = shape.key_and_first(region, found.entry);
         let removal = Removal { group, key, reason, bytes, version };
         self.hook.removed(removal);

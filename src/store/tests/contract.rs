@@ -440,7 +440,8 @@ fn entries_of_many_groups_are_told_apart() {
         let handle = store.get(same(group), NOW).unwrap();
         assert_eq!(store.entry(handle).value.contiguous(), Some(&group.0.to_le_bytes()[..]));
         let more = match (group.0, policies[usize::from(group.0) % 3]) {
-            (127.., _) => 24,
+            (127.., PolicyKind::Lru) => 16,
+            (127.., _) => 32,
             (_, PolicyKind::Lru) => 0,
             _ => 16,
         };

@@ -113,23 +113,19 @@ pub(crate) struct ModelGroup {
 impl ModelGroup {
     pub(crate) fn charge(&self, key: &[u8], value_bytes: usize) -> u64 {
         match self.settings.charge {
-            Charge::Bytes => entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes(key, value_bytes),
+            Charge::Bytes => entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes(),
             Charge::Objects => 1,
         }
     }
 
-    /// What memos take, unless the lengths need a header that has room for them.
-    fn memo_bytes(&self, key: &[u8], value_bytes: usize) -> u64 {
-        let is_short = key.len() < 255 && value_bytes < 65_535;
-        let whole = (32 + key.len() + value_bytes).next_multiple_of(8);
-        let has_pieces = whole > self.piece_bytes && value_bytes / (self.piece_bytes - 16) > 0;
-        if self.has_memos && is_short && !has_pieces { 16 } else { 0 }
+    /// What memos take.
+    fn memo_bytes(&self) -> u64 {
+        if self.has_memos { 16 } else { 0 }
     }
 
     /// Whether an entry may be as large as this.
     pub(crate) fn fits(&self, key: &[u8], value_bytes: usize) -> bool {
-        entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes(key, value_bytes)
-            <= self.entry_bytes_max
+        entry_bytes(key.len(), value_bytes, self.piece_bytes) + self.memo_bytes() <= self.entry_bytes_max
             && self.charge(key, value_bytes) <= self.settings.budget_bytes
     }
 
@@ -253,11 +249,11 @@ pub(crate) struct Outcome {
 
 /// What an entry with a narrow time of expiry takes, in words of 8 bytes, its place in the index included.
 fn entry_bytes(key_bytes: usize, value_bytes: usize, piece_bytes: usize) -> u64 {
-    let header = if key_bytes >= 255 || value_bytes >= 65_535 { 56 } else { 32 };
+    let header = if key_bytes >= 255 || value_bytes >= 65_535 { 48 } else { 32 };
     let whole = (header + key_bytes + value_bytes).next_multiple_of(8);
     let (pieces, first) = (value_bytes / (piece_bytes - 16), value_bytes % (piece_bytes - 16));
     let bytes = match whole > piece_bytes && pieces > 0 {
-        true => 56 + (4 * pieces).next_multiple_of(8) + (key_bytes + first).next_multiple_of(8) + pieces * piece_bytes,
+        true => 48 + (4 * pieces).next_multiple_of(8) + (key_bytes + first).next_multiple_of(8) + pieces * piece_bytes,
         false => whole,
     };
     bytes as u64 + 8

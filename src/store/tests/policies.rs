@@ -38,6 +38,15 @@ impl Cache {
     }
 }
 
+fn policy(text: &str) -> PolicySettings {
+    text.parse().unwrap()
+}
+
+/// Every policy, and those whose parameters have them keep more.
+fn policies() -> impl Iterator<Item = PolicySettings> {
+    PolicyKind::ALL.iter().map(|&kind| kind.into()).chain([policy("lru_k:k=3")])
+}
+
 /// Draws keys of which few are asked for often.
 fn zipf(random: &mut fastrand::Rng, keys: f64) -> u64 {
     (keys.powf(random.f64()) - 1.0) as u64
@@ -45,11 +54,11 @@ fn zipf(random: &mut fastrand::Rng, keys: f64) -> u64 {
 
 #[test]
 fn a_scan_of_ten_times_the_capacity_leaves_a_hot_set_its_hits() {
-    for policy in [PolicyKind::TwoQ, PolicyKind::LruK, PolicyKind::Arc, PolicyKind::S3Fifo] {
+    for policy in ["two_q", "lru_k", "lru_k:k=3", "arc", "s3_fifo"].map(policy) {
         let (objects, hot) = (10_000, 5_000);
         let hits = |with_scan: bool| {
             let mut random = fastrand::Rng::with_seed(1);
-            let mut cache = Cache::of_objects(policy.into(), objects);
+            let mut cache = Cache::of_objects(policy, objects);
             let (mut hits, mut scanned) = (0, 1 << 32);
             for step in 0..600_000_u64 {
                 let is_hit = cache.ask(random.u64(0..hot), b"");
@@ -81,10 +90,10 @@ fn lru_does_not_stand_a_scan() {
 #[test]
 fn memory_is_flat_whatever_the_number_of_keys() {
     let keys: u64 = if crate::full() { 100_000_000 } else { 5_000_000 };
-    for &policy in PolicyKind::ALL {
+    for policy in policies() {
         let memory_bytes = 8 << 20;
-        let mut cache = Cache::new(policy.into(), Charge::Bytes, memory_bytes, memory_bytes);
-        let keys = keys / PolicyKind::ALL.len() as u64;
+        let mut cache = Cache::new(policy, Charge::Bytes, memory_bytes, memory_bytes);
+        let keys = keys / policies().count() as u64;
         let mut settled = 0;
         for number in 0..keys {
             cache.ask(number, b"some value or other");
@@ -109,11 +118,11 @@ fn memory_is_flat_whatever_the_number_of_keys() {
 /// Sixteen caches with a sixteenth each miss about as often as one.
 #[test]
 fn shards_miss_about_as_often_as_one_cache() {
-    for &policy in PolicyKind::ALL {
+    for policy in policies() {
         let objects = 16_000;
         let mut random = fastrand::Rng::with_seed(1);
-        let mut whole = Cache::of_objects(policy.into(), objects);
-        let mut shards: Vec<_> = (0..16).map(|_| Cache::of_objects(policy.into(), objects / 16)).collect();
+        let mut whole = Cache::of_objects(policy, objects);
+        let mut shards: Vec<_> = (0..16).map(|_| Cache::of_objects(policy, objects / 16)).collect();
         let (mut misses, mut of_shards) = (0_u64, 0_u64);
         for step in 0..400_000 {
             let key = zipf(&mut random, 200_000.0);
@@ -132,7 +141,7 @@ fn shards_miss_about_as_often_as_one_cache() {
 /// With k = 1 and no period, LRU-K is LRU.
 #[test]
 fn lru_1_hits_as_lru_does() {
-    let one: PolicySettings = "lru_k:k=1,period=0%".parse().unwrap();
+    let one = policy("lru_k:k=1,period=0%");
     let mut random = fastrand::Rng::with_seed(1);
     let (mut lru, mut lru_1) = (Cache::of_objects(PolicyKind::Lru.into(), 100), Cache::of_objects(one, 100));
     let mut hits = 0;

@@ -397,7 +397,11 @@ impl Run {
         if group == 0 {
             return;
         }
-        let policy = PolicySettings::from(PolicyKind::ALL[usize::from(number) % PolicyKind::ALL.len()]);
+        let kinds = PolicyKind::ALL;
+        let mut policy = PolicySettings::from(kinds[usize::from(number) % kinds.len()]);
+        if policy.kind() == PolicyKind::LruK {
+            policy = policy.with("k", 1 + u16::from(number) / kinds.len() as u16 % 3).expect("k is 1 to 3");
+        }
         let index = GroupIndex(u16::from(group));
         let is_under_way = self.store.counters(index).switching > 0;
         let model = &mut self.groups[usize::from(group)];

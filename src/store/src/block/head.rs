@@ -2,8 +2,8 @@
 
 use super::{
     ACCESS_MASK, ACCESS_SHIFT, EXPIRY_MAX, FLAGS_SHIFT, GROUP_SHIFT, GROUP_WIDE, HEADER_BYTES, HIT, Header, LIST_MASK,
-    LIVE, MEMO_SHIFT, PIECES_SHIFT, STALE, Shape, VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WITH_MEMOS, WON,
-    byte_of,
+    LIVE, MEMO_BYTES, PIECES_SHIFT, STALE, Shape, VALUE_SHIFT, VALUE_WIDE, VERSION_BITS, WIDE, WIDE_WITH_MEMOS,
+    WITH_MEMOS, WON, byte_of,
 };
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
@@ -34,7 +34,7 @@ impl Head {
         is_it.then_some(head)
     }
 
-    /// Whether it has three words more.
+    /// Whether it has two words more.
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
         self.0[3] >> GROUP_SHIFT == WIDE
@@ -42,29 +42,29 @@ impl Head {
 
     /// Whether the policy can keep memos with the entry.
     #[inline]
-    pub(crate) fn keeps_memos(&self) -> bool {
-        self.0[3] >> GROUP_SHIFT & WITH_MEMOS != 0
+    fn has_memos(&self) -> bool {
+        match self.is_wide() {
+            false => self.0[3] >> GROUP_SHIFT & WITH_MEMOS != 0,
+            true => self.0[3] & WIDE_WITH_MEMOS != 0,
+        }
     }
 
     /// The shape of the entry, which lies at this place.
     #[inline]
     pub(crate) fn shape(&self, region: &Region, entry: Ref) -> Shape {
-        if self.is_wide() { Shape::at_wide(region, entry) } else { self.narrow_shape() }
-    }
-
-    /// The shape of the entry, if the header is not wide.
-    #[inline]
-    fn narrow_shape(&self) -> Shape {
+        if self.is_wide() {
+            return Shape::at_wide(region, entry, self.0[3]);
+        }
+        let header = if self.has_memos() { Header::WITH_MEMOS } else { Header::NARROW };
         let value_bytes = (self.0[3] >> VALUE_SHIFT) as usize & VALUE_WIDE;
-        let header = if self.keeps_memos() { Header::WithMemos } else { Header::Narrow };
         Shape { header, key_bytes: (self.0[2] >> VERSION_BITS) as usize, value_bytes, pieces: 0 }
     }
 
-    /// The group of the entry, which lies at this place.
+    /// The group of the entry.
     #[inline]
-    pub(crate) fn group(&self, region: &Region, entry: Ref) -> GroupIndex {
+    pub(crate) fn group(&self) -> GroupIndex {
         match self.0[3] >> GROUP_SHIFT {
-            WIDE => GroupIndex(region.word(entry + 6) as u16),
+            WIDE => GroupIndex(self.0[3] as u16),
             group => GroupIndex((group & GROUP_WIDE) as u16),
         }
     }
@@ -149,23 +149,24 @@ impl Frame {
     /// Writes the header of a live entry that is in no list yet. Places of pieces are not written.
     #[inline]
     pub(crate) fn write(&self, region: &mut Region, entry: Ref, group: GroupIndex, shape: Shape, stamp: Stamp) {
-        let is_wide = shape.header == Header::Wide;
+        let Header { is_wide, has_memos } = shape.header;
         debug_assert!(is_wide || !self.needs_wide(group, stamp.expires_at_ms), "the header is too narrow");
+        let group = u64::from(group.0);
         let [key, sized] = match is_wide {
-            true => [0, WIDE << GROUP_SHIFT],
+            true => {
+                region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
+                let mark = if has_memos { WIDE_WITH_MEMOS } else { 0 };
+                [0, WIDE << GROUP_SHIFT | mark | (shape.pieces as u64) << PIECES_SHIFT | group]
+            }
             false => {
-                let mark = if shape.header == Header::WithMemos { WITH_MEMOS } else { 0 };
-                let group = (u64::from(group.0) | mark) << GROUP_SHIFT;
+                let mark = if has_memos { WITH_MEMOS } else { 0 };
+                let group = (group | mark) << GROUP_SHIFT;
                 [(shape.key_bytes as u64) << VERSION_BITS, (shape.value_bytes as u64) << VALUE_SHIFT | group]
             }
         };
-        match shape.header {
-            Header::Narrow => {}
-            Header::WithMemos => (0..2).for_each(|word| region.set_word(shape.memos(entry) + word, 0)),
-            Header::Wide => {
-                region.set_word(entry + 5, shape.key_bytes as u64 | (shape.value_bytes as u64) << 32);
-                region.set_word(entry + 6, u64::from(group.0) | (shape.pieces as u64) << PIECES_SHIFT);
-            }
+        if has_memos {
+            let memos = shape.memos(entry, region.segment_bytes());
+            (0..MEMO_WORDS).for_each(|word| region.set_word(memos + word, 0));
         }
         self.stamp(region, entry, Head([u64::MAX, LIVE, key, sized]), stamp);
     }
@@ -225,66 +226,50 @@ impl Frame {
 }
 
 /// Numbers that a policy may keep with an entry.
-const MEMOS: usize = 3;
+pub(crate) const MEMOS: usize = MEMO_BYTES / size_of::<u32>();
+const MEMO_WORDS: Ref = (MEMO_BYTES / GRANULE_BYTES) as Ref;
 
 /// What a policy keeps with an entry, whose header allows it; 0 at first. It stays while the entry is moved or changed.
 #[inline]
-pub(crate) fn memo(region: &Region, entry: Ref, number: usize) -> u32 {
-    let head = Head::at(region, entry);
-    if !head.is_wide() {
-        let word = region.word(head.narrow_shape().memos(entry) + number as Ref / 2);
-        return (word >> (number % 2 * 32)) as u32;
-    }
-    let word = |place: Ref| region.word(entry + place);
-    match number {
-        0 => word(3) as u32,
-        1 => (word(6) >> MEMO_SHIFT) as u32,
-        2 => {
-            let low = word(3) >> MEMO_SHIFT & ((1 << MEMO_2_BITS) - 1);
-            (low | word(2) >> VERSION_BITS << MEMO_2_BITS) as u32
-        }
-        _ => unreachable!("a header keeps {MEMOS} memos"),
-    }
+pub(crate) fn memos(region: &Region, entry: Ref) -> [u32; MEMOS] {
+    let [first, second] = *region.granules(place_of_memos(region, entry));
+    let ([low, high], [third, fourth]) = (halves(first), halves(second));
+    [low, high, third, fourth]
 }
 
-/// See [`memo`].
+/// See [`memos`].
 #[inline]
-pub(crate) fn set_memo(region: &mut Region, entry: Ref, number: usize, value: u32) {
-    let value = u64::from(value);
+pub(crate) fn set_memos(region: &mut Region, entry: Ref, memos: [u32; MEMOS]) {
+    let place = place_of_memos(region, entry);
+    let [low, high, third, fourth] = memos.map(u64::from);
+    *region.granules_mut(place) = [low | high << 32, third | fourth << 32].map(u64::to_le_bytes);
+}
+
+#[inline]
+fn place_of_memos(region: &Region, entry: Ref) -> Ref {
     let head = Head::at(region, entry);
-    let mut set = |place: Ref, mask: u64, bits: u64| {
-        let word = region.word(place) & !mask;
-        region.set_word(place, word | bits);
-    };
-    let whole = u64::from(u32::MAX);
-    match (head.is_wide(), number) {
-        (false, _) => {
-            let shift = number % 2 * 32;
-            set(head.narrow_shape().memos(entry) + number as Ref / 2, whole << shift, value << shift);
-        }
-        (true, 0) => set(entry + 3, whole, value),
-        (true, 1) => set(entry + 6, whole << MEMO_SHIFT, value << MEMO_SHIFT),
-        (true, 2) => {
-            let mask = (1 << MEMO_2_BITS) - 1;
-            set(entry + 3, mask << MEMO_SHIFT, (value & mask) << MEMO_SHIFT);
-            set(entry + 2, u64::MAX << VERSION_BITS, value >> MEMO_2_BITS << VERSION_BITS);
-        }
-        _ => unreachable!("a header keeps {MEMOS} memos"),
+    if head.is_wide() {
+        return Shape::at_wide(region, entry, head.0[3]).memos(entry, region.segment_bytes());
     }
+    debug_assert!(head.has_memos(), "entry {entry} has no memos");
+    let bytes =
+        HEADER_BYTES + (head.0[2] >> VERSION_BITS) as usize + ((head.0[3] >> VALUE_SHIFT) as usize & VALUE_WIDE);
+    entry + bytes.div_ceil(GRANULE_BYTES) as Ref
+}
+
+#[inline]
+fn halves(granule: [u8; GRANULE_BYTES]) -> [u32; 2] {
+    let word = u64::from_le_bytes(granule);
+    [word as u32, (word >> 32) as u32]
 }
 
 /// Gives an entry the memos of another, if both have some.
 pub(crate) fn copy_memos(region: &mut Region, from: Ref, to: Ref) {
-    if Head::at(region, from).keeps_memos() && Head::at(region, to).keeps_memos() {
-        for number in 0..MEMOS {
-            let value = memo(region, from, number);
-            set_memo(region, to, number, value);
-        }
+    if Head::at(region, from).has_memos() && Head::at(region, to).has_memos() {
+        let memos = memos(region, from);
+        set_memos(region, to, memos);
     }
 }
-
-/// Bits of memo 2 in word 3; the others are in word 2.
-const MEMO_2_BITS: u32 = GROUP_SHIFT - MEMO_SHIFT;
 
 #[inline]
 fn second(now_ms: u64) -> u64 {

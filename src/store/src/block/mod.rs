@@ -10,12 +10,11 @@
 //! | 3 | ms of expiry since the base 40 (0: never), bytes of the value 16, group 8 |
 //!
 //! and then key and value. Where the policy keeps more than links with an entry, the top bit of the group is set and two
-//! words end the block: three memos of the policy, 32 bits each.
+//! words end the block: four memos of the policy, 32 bits each.
 //!
-//! Where a number does not fit, and for a value in pieces, the group is [`WIDE`] and three more words follow the header,
-//! which say all of it: the ms of expiry since the Unix epoch; bytes of the key 32 and of the value 32; group 16, number of
-//! pieces 16, memo 1 of the policy 32. Memo 0 is the low half of word 3 then, and memo 2 the 24 bits above it and the 8
-//! highest of word 2. Then come the places of the pieces, 32 bits each, filled up to a whole word.
+//! Where a number does not fit, and for a value in pieces, the group is [`WIDE`]. Word 3 then says in its low bits: group
+//! 16, number of pieces 16, whether memos end the block 1. Two more words follow it: the ms of expiry since the Unix epoch;
+//! bytes of the key 32 and of the value 32. Then come the places of the pieces, 32 bits each, filled up to a whole word.
 //!
 //! A block is never longer than it must be, up to whole words. An entry that would be longer than
 //! [`piece_bytes`] has as much of its value as can be in pieces of just that size; what remains, the first part of the
@@ -37,13 +36,13 @@ use crate::limits::{PIECE_BYTES_MAX, PIECE_BYTES_MIN, PIECES_PER_SEGMENT};
 use crate::region::{GRANULE_BYTES, Ref, Region};
 use crate::{GroupIndex, Marks};
 
-pub(crate) use head::{Before, Frame, Head, Stamp, copy_memos, memo, set_memo};
+pub(crate) use head::{Before, Frame, Head, MEMOS, Stamp, copy_memos, memos, set_memos};
 
 /// Bytes of a header.
 const HEADER_BYTES: usize = 4 * GRANULE_BYTES;
 /// Bytes of a header that says more.
-const WIDE_BYTES: usize = 7 * GRANULE_BYTES;
-/// Bytes of the memos behind the value, if the header is narrow and there are some.
+const WIDE_BYTES: usize = 6 * GRANULE_BYTES;
+/// Bytes of the memos behind the value, if there are some.
 const MEMO_BYTES: usize = 2 * GRANULE_BYTES;
 /// Bytes of the header of a piece.
 const PIECE_HEADER_BYTES: usize = 2 * GRANULE_BYTES;
@@ -54,7 +53,7 @@ const PLACE_BYTES: usize = size_of::<Ref>();
 pub(crate) const PIECE: u8 = LIST_MASK as u8;
 /// The group that says that the header is wide.
 const WIDE: u64 = 0xFF;
-/// What is set in a group if memos follow the value, or the header is wide.
+/// What is set in the group of a narrow header if memos end the block.
 const WITH_MEMOS: u64 = 0x80;
 /// Groups from this one on need a wide header.
 const GROUP_WIDE: u64 = WIDE & !WITH_MEMOS;
@@ -72,9 +71,9 @@ const EXPIRY_BITS: u32 = 40;
 const EXPIRY_MAX: u64 = (1 << EXPIRY_BITS) - 1;
 const VALUE_SHIFT: u32 = EXPIRY_BITS;
 const GROUP_SHIFT: u32 = 56;
-/// In the last word of a wide header.
+/// In word 3 of a wide header.
 const PIECES_SHIFT: u32 = 16;
-const MEMO_SHIFT: u32 = 32;
+const WIDE_WITH_MEMOS: u64 = 1 << 32;
 /// Lengths from these on need a wide header.
 const KEY_WIDE: usize = 0xFF;
 const VALUE_WIDE: usize = 0xFFFF;
@@ -84,15 +83,34 @@ pub(crate) fn piece_bytes(segment_bytes: usize) -> usize {
     (segment_bytes / PIECES_PER_SEGMENT).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
 }
 
-/// What a header can say and keep. Each can do what those before it can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Header {
+/// What a header can say, and what is kept with the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Six words, and not four.
+    is_wide: bool,
+    /// Two words with the memos of the policy end the block.
+    has_memos: bool,
+}
+
+impl Header {
     /// Four words.
-    Narrow,
-    /// Four words, and two more with the memos of the policy at the end of the block.
-    WithMemos,
-    /// Seven words, memos included.
-    Wide,
+    pub(crate) const NARROW: Self = Self { is_wide: false, has_memos: false };
+    /// Four words, and memos.
+    pub(crate) const WITH_MEMOS: Self = Self { has_memos: true, ..Self::NARROW };
+    /// Six words.
+    pub(crate) const WIDE: Self = Self { is_wide: true, ..Self::NARROW };
+
+    /// One that can do what either can.
+    #[inline]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { is_wide: self.is_wide | other.is_wide, has_memos: self.has_memos | other.has_memos }
+    }
+
+    /// Whether it can do all that another can.
+    #[inline]
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.and(other) == self
+    }
 }
 
 /// Lengths that say where everything of an entry lies.
@@ -112,7 +130,7 @@ impl Shape {
     /// The shape of an entry with these lengths, in segments of this size, if nothing else calls for a wide header.
     pub(crate) fn of(key_bytes: usize, value_bytes: usize, segment_bytes: usize) -> Self {
         let is_wide = key_bytes >= KEY_WIDE || value_bytes >= VALUE_WIDE;
-        let header = if is_wide { Header::Wide } else { Header::Narrow };
+        let header = if is_wide { Header::WIDE } else { Header::NARROW };
         let whole = Self { header, key_bytes, value_bytes, pieces: 0 };
         let piece_bytes = piece_bytes(segment_bytes);
         if whole.block_bytes(segment_bytes) <= piece_bytes {
@@ -120,7 +138,7 @@ impl Shape {
         }
         match value_bytes / (piece_bytes - PIECE_HEADER_BYTES) {
             0 => whole,
-            pieces => Self { header: Header::Wide, pieces, ..whole },
+            pieces => Self { header: Header::WIDE, pieces, ..whole },
         }
     }
 
@@ -134,7 +152,7 @@ impl Shape {
     /// The same with a header that can do no less than this one.
     #[inline]
     pub(crate) fn with(self, header: Header) -> Self {
-        Self { header: self.header.max(header), ..self }
+        Self { header: self.header.and(header), ..self }
     }
 
     /// The shape of the entry at this place.
@@ -145,11 +163,12 @@ impl Shape {
 
     #[cold]
     #[inline(never)]
-    fn at_wide(region: &Region, entry: Ref) -> Self {
-        let (lengths, rest) = (region.word(entry + 5), region.word(entry + 6));
+    fn at_wide(region: &Region, entry: Ref, word_3: u64) -> Self {
+        let lengths = region.word(entry + 5);
         let [key_bytes, value_bytes] = [lengths as u32 as usize, (lengths >> 32) as usize];
-        let pieces = usize::from((rest >> PIECES_SHIFT) as u16);
-        Self { header: Header::Wide, key_bytes, value_bytes, pieces }
+        let pieces = usize::from((word_3 >> PIECES_SHIFT) as u16);
+        let header = Header { is_wide: true, has_memos: word_3 & WIDE_WITH_MEMOS != 0 };
+        Self { header, key_bytes, value_bytes, pieces }
     }
 
     /// Bytes of the block of key and first part, header and places included.
@@ -180,22 +199,22 @@ impl Shape {
 
     #[inline]
     fn memo_bytes(&self) -> usize {
-        if self.header == Header::WithMemos { MEMO_BYTES } else { 0 }
+        if self.header.has_memos { MEMO_BYTES } else { 0 }
     }
 
     #[inline]
     fn key_offset(&self) -> usize {
-        match self.header {
-            Header::Narrow | Header::WithMemos => HEADER_BYTES,
-            Header::Wide => WIDE_BYTES + (self.pieces * PLACE_BYTES).next_multiple_of(GRANULE_BYTES),
+        match self.header.is_wide {
+            false => HEADER_BYTES,
+            true => WIDE_BYTES + (self.pieces * PLACE_BYTES).next_multiple_of(GRANULE_BYTES),
         }
     }
 
-    /// The first word of the memos behind the value.
+    /// The first word of the memos.
     #[inline]
-    fn memos(&self, entry: Ref) -> Ref {
-        debug_assert_eq!(self.header, Header::WithMemos, "entry {entry} has no memos behind it");
-        entry + ((HEADER_BYTES + self.key_bytes + self.value_bytes).div_ceil(GRANULE_BYTES)) as Ref
+    fn memos(&self, entry: Ref, segment_bytes: usize) -> Ref {
+        debug_assert!(self.header.has_memos, "entry {entry} has no memos");
+        entry + ((self.block_bytes(segment_bytes) - MEMO_BYTES) / GRANULE_BYTES) as Ref
     }
 
     /// The key of an entry of this shape, and the first part of its value.
@@ -250,7 +269,7 @@ pub(crate) fn byte_of(place: Ref) -> usize {
 /// The group of an entry.
 #[inline]
 pub(crate) fn group(region: &Region, entry: Ref) -> GroupIndex {
-    Head::at(region, entry).group(region, entry)
+    Head::at(region, entry).group()
 }
 
 /// The key of an entry.

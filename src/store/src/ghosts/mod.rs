@@ -12,7 +12,7 @@
 //! Home and tag of a slot are 28 bits of the hash or more; another [`CHECK_BITS`] are in the cell. A hash that agrees in
 //! all of these is taken for the ghost: with a million ghosts that happens to one in four million strangers at the most.
 //!
-//! A policy may keep a word with each ghost; then cells are twice as long.
+//! A policy may keep words with each ghost; then cells are longer.
 //!
 //! Ghosts yield: where the region has no segment for one more, some of the oldest are forgotten instead of it. A queue
 //! without ghosts holds no memory. The first ghost takes two segments and touches a small part of them, and is given up
@@ -25,7 +25,7 @@ mod tests;
 
 use crate::limits::{
     GHOST_BYTES, GHOST_CHARGE_BITS, GHOST_COST_BITS, GHOST_HAND_LINES, GHOST_REST, GHOST_SPAN_MAX, GHOST_WORD_BYTES,
-    GHOSTS_YIELDED,
+    GHOST_WORDS_MAX, GHOSTS_YIELDED,
 };
 use crate::region::{Region, Use};
 use crate::settings::Charge;
@@ -40,6 +40,11 @@ const CHECK_BITS: u32 = NARROW_BITS - GHOST_COST_BITS;
 const NUMBER: u64 = (1 << GhostLine::VALUE_BITS) - 1;
 
 const _: () = assert!(2 * GHOST_SPAN_MAX <= NUMBER + 1, "what lies in the table can be told from what comes later");
+
+/// What is kept with a ghost, 32 bits for each word.
+pub(crate) type Words = u64;
+
+const _: () = assert!(GHOST_WORDS_MAX * GHOST_WORD_BYTES <= size_of::<Words>() as u64);
 
 /// A bounded queue of ghosts that are found by hash.
 #[derive(Debug)]
@@ -73,12 +78,12 @@ struct Turn {
 impl Ghosts {
     /// No ghosts; takes nothing from the region yet. They count what is charged of entries.
     pub(crate) fn new(region: &Region, unit: Charge) -> Self {
-        Self::of(Ring::new(region, false), unit)
+        Self::with_words(region, unit, 0)
     }
 
-    /// No ghosts that each keep a word.
-    pub(crate) fn with_words(region: &Region, unit: Charge) -> Self {
-        Self::of(Ring::new(region, true), unit)
+    /// No ghosts that each keep so many words.
+    pub(crate) fn with_words(region: &Region, unit: Charge, words: u64) -> Self {
+        Self::of(Ring::new(region, words), unit)
     }
 
     fn of(ring: Ring, unit: Charge) -> Self {
@@ -89,7 +94,7 @@ impl Ghosts {
 
     /// What a ghost takes of a budget in bytes.
     fn ghost_bytes(ring: &Ring) -> u64 {
-        if ring.is_wide() { GHOST_BYTES + GHOST_WORD_BYTES } else { GHOST_BYTES }
+        GHOST_BYTES + ring.words() * GHOST_WORD_BYTES
     }
 
     /// What the ghost of an entry with this charge counts as.
@@ -120,8 +125,8 @@ impl Ghosts {
         self.remember_with(region, hash, (charge, 0), limit);
     }
 
-    /// The same with a word, if ghosts keep one.
-    pub(crate) fn remember_with(&mut self, region: &mut Region, hash: u64, (charge, word): (u32, u32), limit: u64) {
+    /// The same with the words that ghosts keep.
+    pub(crate) fn remember_with(&mut self, region: &mut Region, hash: u64, (charge, words): (u32, Words), limit: u64) {
         debug_assert!(charge > 0 && charge >> GHOST_CHARGE_BITS == 0, "a charge of {charge} is none of an entry");
         let cost = self.cost_of(charge);
         if u64::from(cost) <= limit {
@@ -130,7 +135,7 @@ impl Ghosts {
             {}
             if self.rest > 0 {
                 self.rest -= 1;
-            } else if !self.add(region, hash, (cost, word)) {
+            } else if !self.add(region, hash, (cost, words)) {
                 (0..GHOSTS_YIELDED).for_each(|_| _ = self.drop_oldest(region));
             }
         }
@@ -150,12 +155,23 @@ impl Ghosts {
         self.take_whole(region, hash).is_some()
     }
 
-    /// Forgets the ghost with this hash; its cost and its word, if there was one.
-    pub(crate) fn take_whole(&mut self, region: &mut Region, hash: u64) -> Option<(u32, u32)> {
+    /// Forgets the ghost with this hash; its cost and its words, if there was one.
+    pub(crate) fn take_whole(&mut self, region: &mut Region, hash: u64) -> Option<(u32, Words)> {
         let value = self.find(region, hash)?;
         let cell = self.remove(region, hash, value);
         self.clear_if_empty(region);
-        Some((cost_of(cell), word_of(cell)))
+        Some((cost_of(cell), words_of(cell)))
+    }
+
+    /// The next ghost will have this number, and all numbers before are of older ones.
+    pub(crate) fn number(&self) -> u64 {
+        self.ring.head()
+    }
+
+    /// Whether there may be a ghost with a number before this one.
+    #[inline]
+    pub(crate) fn has_before(&self, number: u64) -> bool {
+        self.len > 0 && self.ring.tail() < number
     }
 
     /// Forgets the oldest ghost; whether there was one.
@@ -163,11 +179,11 @@ impl Ghosts {
         self.forget_whole(region).is_some()
     }
 
-    /// Forgets the oldest ghost; its cost and its word, if there was one.
-    pub(crate) fn forget_whole(&mut self, region: &mut Region) -> Option<(u32, u32)> {
+    /// Forgets the oldest ghost; its cost and its words, if there was one.
+    pub(crate) fn forget_whole(&mut self, region: &mut Region) -> Option<(u32, Words)> {
         let cell = self.drop_oldest(region)?;
         self.clear_if_empty(region);
-        Some((cost_of(cell), word_of(cell)))
+        Some((cost_of(cell), words_of(cell)))
     }
 
     /// Forgets the oldest ghost because its memory is needed; whether there was one. A queue that has given all of its
@@ -228,7 +244,7 @@ impl Ghosts {
 
     /// Appends a ghost; whether there was room for it. Nothing is touched for the first ghost unless all memory that it
     /// needs can be had.
-    fn add(&mut self, region: &mut Region, hash: u64, (cost, word): (u32, u32)) -> bool {
+    fn add(&mut self, region: &mut Region, hash: u64, (cost, words): (u32, Words)) -> bool {
         if self.table.is_none() {
             let segments = Table::<GhostLine>::small_segments(region, Use::Ghost) + 1;
             if !region.can_take_all(Use::Ghost, segments) {
@@ -242,8 +258,9 @@ impl Ghosts {
             return false;
         }
         let value = (self.ring.head() & NUMBER) as u32;
-        debug_assert!(word == 0 || self.ring.is_wide(), "these ghosts keep no words");
-        let cell = u64::from(word) << NARROW_BITS | u64::from(cost::encode(cost)) << CHECK_BITS | check(hash);
+        let words = Cell::from(words);
+        debug_assert_eq!(words >> (u64::from(u32::BITS) * self.ring.words()), 0, "these ghosts keep fewer words");
+        let cell = words << NARROW_BITS | Cell::from(cost::encode(cost)) << CHECK_BITS | check(hash);
         if !self.ring.push(region, cell) {
             return false;
         }
@@ -332,7 +349,7 @@ const CHECK: Cell = (1 << CHECK_BITS) - 1;
 
 /// What a cell has of a hash.
 fn check(hash: u64) -> Cell {
-    hash & CHECK
+    Cell::from(hash) & CHECK
 }
 
 /// What the ghost of a cell counts as.
@@ -341,8 +358,8 @@ fn cost_of(cell: Cell) -> u32 {
 }
 
 /// What is kept with the ghost of a cell.
-fn word_of(cell: Cell) -> u32 {
-    (cell >> NARROW_BITS) as u32
+fn words_of(cell: Cell) -> Words {
+    (cell >> NARROW_BITS) as Words
 }
 
 /// No ghost can be asked for its hash, and none is: its slot has all that is needed.

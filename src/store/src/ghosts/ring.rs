@@ -2,15 +2,18 @@
 
 use alloc::collections::VecDeque;
 
+use crate::limits::{GHOST_WORD_BYTES, GHOST_WORDS_MAX};
 use crate::region::{GRANULE_BYTES, Region, SegmentId, Use};
 
-/// One ghost, or nothing: 0 is nothing. In a narrow ring [`NARROW_BITS`] of it are kept, in a wide one 32 more.
-pub(super) type Cell = u64;
+/// One ghost, or nothing: 0 is nothing. [`NARROW_BITS`] of it are kept, and 32 for each word.
+pub(super) type Cell = u128;
 
-/// Bits of a cell in a narrow ring.
+/// Bits of a cell without words.
 pub(super) const NARROW_BITS: u32 = 24;
 const NARROW_BYTES: usize = NARROW_BITS as usize / 8;
-const WIDE_BYTES: usize = NARROW_BYTES + 4;
+const WORD_BYTES: usize = GHOST_WORD_BYTES as usize;
+const WITH_ONE_BYTES: usize = NARROW_BYTES + WORD_BYTES;
+const WITH_TWO_BYTES: usize = NARROW_BYTES + 2 * WORD_BYTES;
 /// What is empty is passed over by so many bytes at once.
 const STRIDE: usize = 64;
 
@@ -19,7 +22,8 @@ const STRIDE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Ring {
     chunks: VecDeque<Chunk>,
-    is_wide: bool,
+    /// Words of each cell, up to [`GHOST_WORDS_MAX`].
+    words: u64,
     /// Cells of a segment.
     per_chunk: usize,
     /// The number of the first cell of the first chunk.
@@ -41,9 +45,10 @@ struct Chunk {
 
 impl Ring {
     /// An empty queue, whose first cell has the number 0.
-    pub(super) fn new(region: &Region, is_wide: bool) -> Self {
-        let per_chunk = region.segment_bytes() / if is_wide { WIDE_BYTES } else { NARROW_BYTES };
-        Self { chunks: VecDeque::new(), is_wide, per_chunk, base: 0, tail: 0, head: 0 }
+    pub(super) fn new(region: &Region, words: u64) -> Self {
+        assert!(words <= GHOST_WORDS_MAX, "{words} words for a ghost");
+        let per_chunk = region.segment_bytes() / cell_bytes(words);
+        Self { chunks: VecDeque::new(), words, per_chunk, base: 0, tail: 0, head: 0 }
     }
 
     /// The same, but the first cell has this number.
@@ -52,10 +57,10 @@ impl Ring {
         Self { base: number, tail: number, head: number, ..self }
     }
 
-    /// Whether its cells have 32 bits more.
+    /// Words of each cell.
     #[inline]
-    pub(super) fn is_wide(&self) -> bool {
-        self.is_wide
+    pub(super) fn words(&self) -> u64 {
+        self.words
     }
 
     /// The number of the next cell.
@@ -93,10 +98,17 @@ impl Ring {
         let (index, cell) = self.locate(number);
         let Some(segment) = self.chunks[index].segment else { return 0 };
         let start = self.byte(region, segment, cell);
-        match self.is_wide {
-            false => read::<NARROW_BYTES>(region, start),
-            true => read::<WIDE_BYTES>(region, start),
+        match self.words {
+            0 => read::<NARROW_BYTES>(region, start),
+            1 => read::<WITH_ONE_BYTES>(region, start),
+            _ => read::<WITH_TWO_BYTES>(region, start),
         }
+    }
+
+    /// No cell before this number is full.
+    #[inline]
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
     }
 
     /// How far before the next number the first one is that may be full.
@@ -201,9 +213,10 @@ impl Ring {
         let segment = self.chunks[index].segment.expect("a cell is written in memory");
         let start = self.byte(region, segment, within);
         debug_assert_eq!(cell >> (8 * self.cell_bytes()), 0, "cell {cell:#x} has too many bits");
-        match self.is_wide {
-            false => write::<NARROW_BYTES>(region, start, cell),
-            true => write::<WIDE_BYTES>(region, start, cell),
+        match self.words {
+            0 => write::<NARROW_BYTES>(region, start, cell),
+            1 => write::<WITH_ONE_BYTES>(region, start, cell),
+            _ => write::<WITH_TWO_BYTES>(region, start, cell),
         }
     }
 
@@ -222,8 +235,14 @@ impl Ring {
 
     #[inline]
     fn cell_bytes(&self) -> usize {
-        if self.is_wide { WIDE_BYTES } else { NARROW_BYTES }
+        cell_bytes(self.words)
     }
+}
+
+/// Bytes of a cell with so many words.
+#[inline]
+fn cell_bytes(words: u64) -> usize {
+    NARROW_BYTES + words as usize * WORD_BYTES
 }
 
 #[inline]

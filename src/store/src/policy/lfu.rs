@@ -11,7 +11,7 @@
 //! [`ABOVE_LOOKED_AT`] that are looked at; the paper's order is kept otherwise.
 
 use super::{Departure, Replacement};
-use crate::block;
+use crate::block::{self, MEMOS};
 use crate::limits::{ABOVE_LOOKED_AT, ABOVE_STEPS};
 use crate::list::{BY_ACCESS, List, NONE, Side};
 use crate::memory::Hashes;
@@ -47,15 +47,16 @@ impl Lfu {
 
     /// The priority of an entry, which may be a little below the age if it was spared.
     fn priority(&self, region: &Region, entry: Ref) -> u64 {
-        let distance = block::memo(region, entry, PRIORITY).wrapping_sub(self.age as u32) as i32;
+        let distance = block::memos(region, entry)[PRIORITY].wrapping_sub(self.age as u32) as i32;
         self.age.saturating_add_signed(distance.into())
     }
 
     /// Gives an entry, which is in no order, the priority that follows from its count.
     fn place(&mut self, region: &mut Region, entry: Ref, charge: u32, count: u32) {
         let priority = self.age + u64::from(count);
-        block::set_memo(region, entry, COUNT, count);
-        block::set_memo(region, entry, PRIORITY, priority as u32);
+        let mut memos = [0; MEMOS];
+        (memos[COUNT], memos[PRIORITY]) = (count, priority as u32);
+        block::set_memos(region, entry, memos);
         if priority < self.ranked.end() {
             self.ranked.push(region, entry, charge, priority);
         } else {
@@ -109,7 +110,7 @@ impl Lfu {
 impl Replacement for Lfu {
     fn access(&mut self, region: &mut Region, entry: Ref, _hash: u64, _budget: u64) {
         let charge = self.above.charge_of(region, entry);
-        let count = block::memo(region, entry, COUNT).min(COUNT_MAX - 1) + 1;
+        let count = block::memos(region, entry)[COUNT].min(COUNT_MAX - 1) + 1;
         self.unlink(region, entry, charge);
         self.place(region, entry, charge, count);
         self.try_above(region);

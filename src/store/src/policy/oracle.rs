@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::limits::{BUDGET_BYTES_MIN, ENTRY_BYTES_MIN, GHOST_BYTES};
-use crate::{Charge, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
+use crate::{Charge, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, PolicySettings, Store, StoreSettings, Write};
 
 /// A policy and its contents, as plainly as can be.
 pub(super) trait Oracle {
@@ -54,11 +54,11 @@ impl Account {
 /// Runs seeded traces through a store with the policy and through the oracle: read-through gets of objects, and then
 /// reads, writes of all sizes and deletes with charges in bytes. Contents and ghosts must agree after each access.
 pub(super) fn hold<O: Oracle>(policy: PolicyKind, oracle: impl Fn() -> O) {
-    hold_for(policy, 6000, oracle);
+    hold_for(policy.into(), 6000, oracle);
 }
 
 /// The same with so many accesses.
-pub(super) fn hold_for<O: Oracle>(policy: PolicyKind, accesses: usize, oracle: impl Fn() -> O) {
+pub(super) fn hold_for<O: Oracle>(policy: PolicySettings, accesses: usize, oracle: impl Fn() -> O) {
     for seed in 0..12 {
         let objects = [1, 2, 3, 4, 7, 10, 33, 100][seed as usize % 8];
         let case = Case { policy, charge: Charge::Objects, budget: objects, seed };
@@ -79,7 +79,7 @@ pub(super) fn hold_for<O: Oracle>(policy: PolicyKind, accesses: usize, oracle: i
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    policy: PolicyKind,
+    policy: PolicySettings,
     charge: Charge,
     budget: u64,
     seed: u64,
@@ -88,21 +88,8 @@ struct Case {
 impl Case {
     fn run<O: Oracle>(self, mut oracle: O, accesses: usize, size: impl Fn(&mut fastrand::Rng) -> usize) {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let key_hash = |_, key: &[u8]| hash(u64::from_le_bytes(key.try_into().expect("a key of 8 bytes")));
-        let settings = StoreSettings { shard: 0, value_bytes_max: 1 << 20, memory_bytes: 4 << 20, key_hash };
-        let mut store = Store::new(settings, NoHook);
-        let (policy, charge, budget_bytes) = (self.policy, self.charge, self.budget);
-        let name = String::from("held");
-        let group = store.create_group(GroupSettings {
-            name,
-            budget_bytes,
-            policy: policy.into(),
-            charge,
-            ttl_ms: 0,
-            ttl_jitter: 0,
-            hash_seed: 0,
-        });
-        let group = group.unwrap();
+        let (policy, charge) = (self.policy, self.charge);
+        let (mut store, group) = held_by(policy, charge, self.budget);
         let account = Account { budget: self.budget, ghost: if charge == Charge::Bytes { GHOST_BYTES } else { 0 } };
         oracle.begin(account);
         let mut scan = 1 << 32;
@@ -141,6 +128,17 @@ impl Case {
             assert_eq!(ghosts, oracle.ghost_bytes(account), "{self:?} access {step} of key {number}");
         }
     }
+}
+
+/// A store with one group, whose keys have 8 bytes.
+pub(super) fn held_by(policy: PolicySettings, charge: Charge, budget_bytes: u64) -> (Store<NoHook>, GroupIndex) {
+    let key_hash = |_, key: &[u8]| hash(u64::from_le_bytes(key.try_into().expect("a key of 8 bytes")));
+    let settings = StoreSettings { shard: 0, value_bytes_max: 1 << 20, memory_bytes: 4 << 20, key_hash };
+    let mut store = Store::new(settings, NoHook);
+    let name = String::from("held");
+    let group = GroupSettings { name, budget_bytes, policy, charge, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0 };
+    let group = store.create_group(group).unwrap();
+    (store, group)
 }
 
 /// The hash of a key.
