@@ -97,10 +97,19 @@ pub const DIALS_WAITING_MAX: usize = 1 << 10;
 pub const DIALS_AT_ONCE_MAX: usize = 128;
 /// How long making one may take, in ms, Hello included.
 pub const DIAL_TIMEOUT_MS: u64 = 1_000;
+/// Between two looks whether shards need more pages, in milliseconds; longer and longer while they need none.
+pub const PAGES_PAUSE_MS_MIN: u64 = 2;
+/// See [`PAGES_PAUSE_MS_MIN`].
+pub const PAGES_PAUSE_MS_MAX: u64 = 50;
+/// Stack of the thread that looks, in bytes.
+pub const PAGES_STACK_BYTES: usize = 128 << 10;
 /// Reports of one shard that can wait for the sidecar: each kind comes at most once.
 pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// Turns of a busy shard for which answers of a connection wait for those that other shards are at.
 pub const HOLD_TURNS: u64 = 64;
+/// A connection that a read left with this many bytes to be sent sends at once, and not at the end of the turn: what a
+/// turn of many such connections has to send does not fit into the processor's caches.
+pub const SEND_NOW_BYTES: usize = HOLD_BYTES_MAX;
 /// A connection with this many bytes to be sent holds none of them back.
 pub const HOLD_BYTES_MAX: usize = 64 << 10;
 /// How long a shard looks for messages from other shards before it sleeps, in microseconds, if it has a core of its

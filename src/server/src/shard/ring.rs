@@ -141,18 +141,18 @@ impl Ring {
         self.push(opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(), RECEIVE, index);
     }
 
-    /// Sends all of a buffer.
+    /// Sends all of a buffer but its first `sent` bytes.
     ///
     /// # Panics
     /// If a send of this index is in flight, or there is nothing to send.
-    pub(super) fn send(&mut self, index: u32, socket: BorrowedFd<'_>, buffer: Vec<u8>) {
-        assert!(!buffer.is_empty(), "there is nothing to send");
+    pub(super) fn send(&mut self, index: u32, socket: BorrowedFd<'_>, buffer: Vec<u8>, sent: usize) {
+        assert!(sent < buffer.len(), "there is nothing to send");
         let slot = index as usize;
         if self.sending.len() <= slot {
             self.sending.resize_with(slot + 1, || None);
         }
         assert!(self.sending[slot].is_none(), "socket {index} sends already");
-        let sending = Sending { descriptor: socket.as_raw_fd(), buffer, sent: 0 };
+        let sending = Sending { descriptor: socket.as_raw_fd(), buffer, sent };
         self.prompt += usize::from(sending.buffer.len() <= PROMPT_BYTES_MAX);
         let request = sending.request();
         self.sending[slot] = Some(sending);
@@ -426,7 +426,7 @@ mod tests {
                 written[pair] += (&mut &*far).write(&bytes).unwrap_or(0) as u64;
             }
             if !is_last && !std::mem::replace(&mut sending[pair], true) {
-                ring.send(pair as u32, near.as_fd(), (sent[pair]..sent[pair] + bytes).map(byte).collect());
+                ring.send(pair as u32, near.as_fd(), (sent[pair]..sent[pair] + bytes).map(byte).collect(), 0);
                 sent[pair] += bytes;
             }
             let mut buffer = [0; 300];
@@ -471,7 +471,7 @@ mod tests {
         let mut ring = Ring::new(SMALL).expect("a ring");
         let pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().expect("a pair of sockets")).collect();
         for (index, (near, _)) in pairs.iter().enumerate() {
-            ring.send(index as u32, near.as_fd(), vec![1; 10]);
+            ring.send(index as u32, near.as_fd(), vec![1; 10], 0);
         }
         let mut sent = 0;
         for _ in 0..100 {
@@ -488,14 +488,14 @@ mod tests {
         let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
         let mut ring = Ring::new(SMALL).expect("a ring");
         ring.receive(0, near.as_fd());
-        ring.send(0, near.as_fd(), vec![7; 10]);
+        ring.send(0, near.as_fd(), vec![7; 10], 0);
         let begun = std::time::Instant::now();
         ring.enter(Some(Duration::from_millis(50)));
         assert!(begun.elapsed() >= Duration::from_millis(50), "it has waited for what comes behind the send");
         assert!(matches!(ring.next(), Some(Completion::Sent { result: Ok(()), .. })));
         far.read_exact(&mut [0; 10]).expect("what was sent");
         far.write_all(b"x").expect("room for a byte");
-        ring.send(0, near.as_fd(), vec![7; 10]);
+        ring.send(0, near.as_fd(), vec![7; 10], 0);
         ring.enter(Some(Duration::from_secs(600)));
         let mut seen = 0;
         while ring.next().is_some() {
@@ -508,7 +508,7 @@ mod tests {
     fn what_is_in_flight_survives_the_ring_and_ends_when_cancelled() {
         let (near, mut far) = UnixStream::pair().expect("a pair of sockets");
         let mut ring = Ring::new(SMALL).expect("a ring");
-        ring.send(0, near.as_fd(), vec![7; 4 << 20]);
+        ring.send(0, near.as_fd(), vec![7; 4 << 20], 0);
         ring.receive(0, near.as_fd());
         take(&mut ring, |_, completion| panic!("{completion:?}"));
         ring.cancel_receive(0);

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use larder_engine::LinkId;
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use crate::dialer::Dials;
-use crate::limits::{STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
+use crate::limits::{SEND_NOW_BYTES, STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
 use crate::shard::accept::Listener;
 use crate::shard::control::Admission;
 use crate::shard::dialect::Dialect;
@@ -334,10 +335,13 @@ impl Sockets {
                 socket.active_ms = now_ms;
                 self.reactor.received(socket.id, self.ring.bytes(&lent), now_ms);
                 self.ring.give_back(lent);
+                let id = socket.id;
                 if was_full && socket.receiving == Receiving::InFlight {
                     socket.receiving = Receiving::Cancelled;
                     self.ring.cancel_receive(index);
                 }
+                // Each time requests of what was received are processed, which comes to an end.
+                while self.reactor.backlog(id) >= SEND_NOW_BYTES && self.send_now(index, now_ms) {}
             }
             (_, Ok(Some(lent))) => self.ring.give_back(lent),
             (Phase::Open, Ok(None)) => self.reactor.ended(socket.id, now_ms),
@@ -415,8 +419,28 @@ impl Sockets {
             && let Some(buffer) = self.reactor.take_output(socket.id)
         {
             socket.is_sending = true;
-            self.ring.send(index, socket.descriptor.as_fd(), buffer);
+            self.ring.send(index, socket.descriptor.as_fd(), buffer, 0);
         }
+    }
+
+    /// Sends what the socket takes at once, while it is in the processor's caches; the ring sends the rest. Whether all is
+    /// sent.
+    fn send_now(&mut self, index: u32, now_ms: u64) -> bool {
+        let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
+        if socket.is_sending || socket.held.is_some() {
+            return false;
+        }
+        let Some(buffer) = self.reactor.take_output(socket.id) else { return false };
+        // An error is one again when the ring sends.
+        let sent =
+            rustix::net::send(&socket.descriptor, &buffer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
+        if sent == buffer.len() {
+            self.reactor.sent(socket.id, buffer, now_ms);
+            return true;
+        }
+        socket.is_sending = true;
+        self.ring.send(index, socket.descriptor.as_fd(), buffer, sent);
+        false
     }
 
     /// Hands a connection over to the shard that it has asked for, as soon as the ring does not receive from it any

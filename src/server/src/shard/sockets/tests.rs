@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use larder_protocol::limits::FRAME_BYTES_MAX;
-use larder_protocol::native;
+use larder_protocol::{Command, Request, native};
 
 use super::*;
 use crate::limits::{HOLD_TURNS, RING_SIZE};
@@ -122,4 +122,53 @@ fn answers_are_let_go_when_there_is_nothing_else_to_do() {
     pair.sockets.ring.enter(None);
     assert!((1..REQUESTS).contains(&pair.answers()));
     assert!(!pair.sockets.let_go_all());
+}
+
+#[test]
+fn much_is_sent_before_the_turn_ends() {
+    let mut pair = Pair::new();
+    pair.other.turn(NOW_MS);
+    pair.turn();
+    assert_eq!(pair.answers(), REQUESTS);
+    let value = vec![7; 10_000];
+    // A key of this shard is one that is answered without the other.
+    let local = (0..200_u64).find(|number| {
+        pair.client.write_all(&set_of(&number.to_le_bytes(), &value)).expect("it fits into the socket");
+        let begun = Instant::now();
+        let is_local = loop {
+            pair.turn();
+            if pair.answers() == 1 {
+                break true;
+            }
+            if pair.other.needs_turn() {
+                break false;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "no answer");
+        };
+        if !is_local {
+            pair.other.turn(NOW_MS);
+            pair.turn();
+            assert_eq!(pair.answers(), 1);
+        }
+        is_local
+    });
+    let key = local.expect("half of the keys are").to_le_bytes();
+    let command = Command::Get { key: &key };
+    let request = Request { id: 1, epoch: 0, group: 0, timeout_ms: 0, forwarded: false, command };
+    let mut frame = Vec::new();
+    native::encode_request(&mut frame, &request);
+    let gets = 2 * SEND_NOW_BYTES / value.len();
+    pair.client.write_all(&frame.repeat(gets)).expect("it fits into the socket");
+    let begun = Instant::now();
+    let (mut bytes, mut read) = (vec![0; 4 * SEND_NOW_BYTES], 0);
+    while read < gets * value.len() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{read} bytes of {gets} answers came");
+        pair.sockets.ring.enter(None);
+        pair.sockets.reap(NOW_MS);
+        match pair.client.read(&mut bytes[read..]) {
+            Ok(more) => read += more,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    pair.turn();
 }
