@@ -16,6 +16,9 @@ mod index;
 #[path = "../../src/store/src/limits.rs"]
 #[expect(dead_code, unreachable_pub)]
 mod limits;
+#[path = "../../src/store/src/pages.rs"]
+#[expect(dead_code, unreachable_pub)]
+mod pages;
 #[path = "../../src/store/src/prefetch.rs"]
 mod prefetch;
 #[path = "../../src/store/src/region.rs"]

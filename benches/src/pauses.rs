@@ -12,6 +12,7 @@
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use larder_ring::{group_hash, key_hash};
+use larder_server::pages;
 use larder_store::{
     Charge, Condition, Expiry, GroupSettings, Key, MemoryCounters, NoHook, PolicyKind, Store, StoreSettings, Write,
 };
@@ -171,6 +172,7 @@ fn repeat(pass: &Pass, policy: PolicyKind, mut tell: impl FnMut(u64, u64)) -> Re
         },
         NoHook,
     );
+    pages::go_ahead(vec![store.pages_ahead()])?;
     let seed = group_hash(GROUP, 0);
     let group = store
         .create_group(GroupSettings {

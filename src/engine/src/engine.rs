@@ -295,6 +295,11 @@ impl<H: RemovalHook> Engine<H> {
         &self.local.topology
     }
 
+    /// To be stepped on another thread, see [`larder_store::Store::pages_ahead`].
+    pub fn pages_ahead(&self) -> larder_store::Ahead {
+        self.local.store.pages_ahead()
+    }
+
     /// The epoch of the topology, which every response carries.
     #[inline]
     pub fn epoch(&self) -> u64 {

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod mesh;
+pub mod pages;
 pub mod preflight;
 pub mod server;
 pub mod shard;

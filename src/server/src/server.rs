@@ -17,6 +17,7 @@ use crate::dialer::Dialer;
 use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
 use crate::listen::{ListenError, listen};
 use crate::mesh::{Port, mesh};
+use crate::pages;
 use crate::preflight::{self, PreflightError};
 use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
@@ -127,13 +128,15 @@ fn start(
     let doors = ports[0].doors();
     let controls: Vec<_> = (0..config.shards).map(|shard| ControlLane::new(shard, Arc::clone(doors))).collect();
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), source, controls.clone());
-    let (mut plans, mut heartbeats) = (Vec::new(), Vec::new());
+    let (mut plans, mut heartbeats, mut pages) = (Vec::new(), Vec::new(), Vec::new());
     for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {
         let shard = port.shard();
         let heartbeat = Arc::default();
         heartbeats.push(Arc::clone(&heartbeat));
+        let reactor = reactor(config, port, topology.clone(), clock.now_ms())?;
+        pages.push(reactor.pages_ahead());
         plans.push(Plan {
-            reactor: reactor(config, port, topology.clone(), clock.now_ms())?,
+            reactor,
             listener,
             clock,
             admission: admission.clone(),
@@ -148,6 +151,7 @@ fn start(
         });
     }
     // Only now, when nothing can be refused any more, threads begin.
+    pages::go_ahead(pages).map_err(system("start the thread for pages"))?;
     let mut executors = Vec::new();
     for (shard, plan) in (0..config.shards).zip(plans) {
         let executor = shard::spawn(shard, config.core_of(shard), plan)

@@ -24,6 +24,9 @@ pub const SCAN_LINES_MAX: usize = 256;
 /// Entries that have one home in the index at most, and so are shown together by [`crate::Store::scan`].
 pub const HOME_ENTRIES_MAX: usize = PASSED_MAX + 10;
 
+/// Memory that is backed by pages before the store comes to use it, where somebody sees to that.
+pub const PAGES_AHEAD_BYTES: usize = 16 << 20;
+
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
 /// Lines of an entry that are asked for; the processor itself sees the run of those behind them.

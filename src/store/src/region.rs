@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use crate::limits::{
     LOG_SEGMENTS, REGION_BYTES_MAX, RESERVE_SEGMENTS, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_WANTED,
 };
+use crate::pages::{self, Ahead, Taken};
 use crate::prefetch::{self, LINE_BYTES};
 
 /// Bytes of one granule: a place in the region is the number of a granule, in 32 bits.
@@ -80,6 +81,8 @@ pub(crate) struct Region {
     touched: Vec<SegmentId>,
     /// Segments from this one on were never taken.
     untouched: u32,
+    /// The same in bytes.
+    reached: Taken,
     /// How often a segment was taken.
     taken: u64,
 }
@@ -109,6 +112,7 @@ impl Region {
         // An allocator gives out large blocks at places that no line begins at: one line more makes up for that.
         // Memory that has to be zero comes from the kernel as it is, which does not touch it.
         let granules = vec![[0; GRANULE_BYTES]; segments * (segment_bytes / GRANULE_BYTES) + LINE_GRANULES];
+        pages::prefer_large(&granules);
         let skipped = granules.as_ptr().cast::<u8>().align_offset(LINE_BYTES) / GRANULE_BYTES;
         Self {
             granules,
@@ -119,8 +123,14 @@ impl Region {
             counts: [segments as u32, 0, 0, 0],
             touched: Vec::with_capacity(segments),
             untouched: 0,
+            reached: Taken::default(),
             taken: 0,
         }
+    }
+
+    /// Who goes ahead of what is touched.
+    pub(crate) fn ahead(&self) -> Ahead {
+        self.reached.ahead(&self.granules)
     }
 
     /// Bytes of a segment; a power of two.
@@ -182,6 +192,7 @@ impl Region {
             Some(segment) => segment,
             None if (self.untouched as usize) < self.segments() => {
                 self.untouched += 1;
+                self.reached.set(self.untouched as usize * self.segment_bytes());
                 SegmentId(self.untouched - 1)
             }
             None => return None,

@@ -8,6 +8,7 @@ use crate::group::Group;
 use crate::limits::{BASE_BACK_MS, MEMORY_BYTES_MIN, PREFETCH_HASHES, REGION_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::memory::{Change, Found, Memory};
 use crate::number::{self, Decimal};
+use crate::pages::Ahead;
 use crate::policy::Replacement;
 use crate::region::Ref;
 use crate::version::VersionClock;
@@ -77,6 +78,11 @@ impl<H: RemovalHook> Store<H> {
             Some(_) => None,
             None => Some(self.handle(&head, entry, now_ms)),
         }
+    }
+
+    /// To be stepped on a thread that may wait for the kernel, so that this one need not.
+    pub fn pages_ahead(&self) -> Ahead {
+        self.memory.region.ahead()
     }
 
     /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that

@@ -93,7 +93,6 @@ fn memory_is_flat_whatever_the_number_of_keys() {
     for policy in policies() {
         let memory_bytes = 8 << 20;
         let mut cache = Cache::new(policy, Charge::Bytes, memory_bytes, memory_bytes);
-        let keys = keys / policies().count() as u64;
         let mut settled = 0;
         for number in 0..keys {
             cache.ask(number, b"some value or other");

@@ -298,6 +298,11 @@ impl Reactor {
         Some(id)
     }
 
+    /// To be stepped on another thread.
+    pub fn pages_ahead(&self) -> larder_store::Ahead {
+        self.engine.pages_ahead()
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.connections.len()
