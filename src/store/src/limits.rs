@@ -83,7 +83,7 @@ pub const CLEAN_RATIO: usize = DEAD_SHARE_MIN + 1;
 /// Bytes that a write evicts ahead for each byte that it adds itself: so a full memory in which nothing is dead has the
 /// dead bytes that cleaning begins with before the segments that are free then are full, if it is one of
 /// [`SEGMENTS_WANTED`].
-pub const EVICT_RATIO: usize = 12;
+pub const EVICT_RATIO: usize = 8;
 /// Entries that are evicted for want of memory from one group before it is asked again which is closest to its budget.
 pub const PRESSED_EVICTIONS: u32 = 16;
 /// What a budget that is being lowered loses at a time, in bytes: an entry or two, up to six of the smallest.
