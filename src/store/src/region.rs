@@ -1,4 +1,4 @@
-//! The memory of one shard: one region, reserved at once, touched when first used, and cut into segments of one size.
+//! The memory of one shard: one region, reserved at once, backed by pages little by little (see `pages`), and cut into segments of one size.
 //!
 //! Everything that grows lives in segments, so that the region bounds it all, and memory that one use gives back serves
 //! another. Free segments that were touched before are taken first, the last given back before the others; so the

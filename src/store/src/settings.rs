@@ -12,7 +12,7 @@ pub struct StoreSettings {
     /// Longest value that is accepted, in bytes; at most [`crate::limits::VALUE_BYTES_MAX`].
     pub value_bytes_max: usize,
     /// All memory that entries, index and ghosts may ever take, in bytes, from [`crate::limits::MEMORY_BYTES_MIN`] to
-    /// [`crate::limits::REGION_BYTES_MAX`]. It is reserved at once and touched when first used.
+    /// [`crate::limits::REGION_BYTES_MAX`]. It is reserved at once and backed by pages little by little, see [`crate::Ahead`].
     pub memory_bytes: u64,
     /// The hash of a key, given the seed of its group. Hashes are not stored, so the store computes that of an entry
     /// again when it evicts or moves it.
