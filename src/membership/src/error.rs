@@ -59,4 +59,71 @@ pub enum MembershipError {
         /// Points of this node.
         own: u32,
     },
+    /// The cluster has another seed.
+    #[error(
+        "cluster {cluster:?} has seed {theirs:?} in etcd ({key}), and this node was given seed {ours}: give all nodes the \
+         same seed, or this one another cluster name"
+    )]
+    OtherSeed {
+        /// Name of the cluster.
+        cluster: String,
+        /// Where the seed is.
+        key: String,
+        /// What is there.
+        theirs: String,
+        /// What this node has.
+        ours: u64,
+    },
+    /// Another process renews a registration under the id of this node.
+    #[error(
+        "cluster {cluster:?} has a node {id:?} at {theirs} that is alive, and this one at {address} has the same id: give \
+         one of them another --node-id"
+    )]
+    IdTaken {
+        /// Name of the cluster.
+        cluster: String,
+        /// The id.
+        id: String,
+        /// Address of the other one.
+        theirs: String,
+        /// Address of this one.
+        address: String,
+    },
+    /// Another process renews a registration with the address of this node.
+    #[error(
+        "cluster {cluster:?} has a node {theirs:?} at {address} that is alive, and this node {id:?} advertises the same \
+         address: correct --advertise on one of them"
+    )]
+    AddressTaken {
+        /// Name of the cluster.
+        cluster: String,
+        /// The id of this one.
+        id: String,
+        /// The id of the other one.
+        theirs: String,
+        /// The address.
+        address: String,
+    },
+    /// The record under the id of this node cannot be read, so nobody knows whose it is.
+    #[error("the record under {key} in etcd cannot be read, {problem}: remove it if it is nobody's")]
+    UnreadableRecord {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Another etcd answers.
+    #[error(
+        "the etcd that answers now is cluster {found:016x}, and was {known:016x} before: correct --etcd; the ring stays as \
+         it is"
+    )]
+    OtherEtcd {
+        /// The one that answers.
+        found: u64,
+        /// The one that did before.
+        known: u64,
+    },
+    /// etcd has lost what it had.
+    #[error(transparent)]
+    Backwards(crate::view::Backwards),
 }

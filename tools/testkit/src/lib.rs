@@ -1,8 +1,10 @@
-//! Throw-away Larder servers for tests: a real `larder` process on loopback with a port of its own, gone when the
+//! Throw-away servers for tests: real `larder` and etcd processes on loopback with ports of their own, gone when the
 //! handle is dropped. A dev-dependency only.
 //!
 //! It may not know what a test asserts, and never touches a process that it did not start.
 #![forbid(unsafe_code)]
+
+mod etcd;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub use etcd::Etcd;
 use serde_json::Value;
 
 /// How long a server may take from its start to its ready line.

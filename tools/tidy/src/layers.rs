@@ -75,7 +75,8 @@ pub fn check_manifest(layer: &Layer, manifest: &Table) -> Vec<Finding> {
     let path = format!("{}/Cargo.toml", layer.dir);
     let mut findings = Vec::new();
     for dependency in names(manifest, "dependencies").chain(names(manifest, "build-dependencies")) {
-        if TEST_ONLY.contains(&dependency) {
+        // A crate that is for tests itself may.
+        if TEST_ONLY.contains(&dependency) && !TEST_ONLY.contains(&layer.package) {
             findings.push(format!("{path}: `{dependency}` is for tests; move it to [dev-dependencies]"));
         } else if is_ours(dependency) && !layer.may_use.contains(&dependency) {
             findings.push(format!(

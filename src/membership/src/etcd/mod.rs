@@ -1,0 +1,290 @@
+//! A node among those that register in etcd: it registers itself, keeps that alive, and follows what happens to all.
+//!
+//! One task does all of it, in sessions with one etcd server each. A session ends when the server does not answer in time;
+//! the next one is with the next server of the list. What was known stays: the ring does not change because etcd is gone.
+
+mod register;
+mod session;
+
+use std::time::Duration;
+
+use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use larder_ring::Membership;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::record::{NodeRecord, OverrideRecord};
+use crate::view::{Keys, View};
+use crate::{Local, MembershipError};
+use session::Ended;
+
+/// How etcd is reached, and what this node says there.
+#[derive(Clone, Debug)]
+pub struct EtcdSettings {
+    /// Its servers: URLs, or `host:port`.
+    pub endpoints: Vec<String>,
+    /// Name and password.
+    pub user: Option<(String, String)>,
+    /// For URLs with `https`.
+    pub tls: Option<EtcdTls>,
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The seed of all hashes; the same on every node of a cluster.
+    pub cluster_seed: u64,
+    /// A node whose registration is not renewed for so long is gone. Whole seconds.
+    pub ttl: Duration,
+    /// `host:port` of the HTTP interface; empty: there is none.
+    pub http: String,
+    /// Where this node stands; empty: not said.
+    pub zone: String,
+    /// Name and version of the program.
+    pub version: String,
+}
+
+/// Files in PEM, read.
+#[derive(Clone, Debug)]
+pub struct EtcdTls {
+    /// Who is believed to have signed the server's certificate; `None`: nobody, which no server satisfies.
+    pub authority: Option<Vec<u8>>,
+    /// Certificate and key of this node.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a node hears from etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// The ring has changed, or its epoch has.
+    Membership(Membership),
+    /// The registration with this number is good until this time, by the clock that [`Agent::new`] was given.
+    Proof {
+        /// Counts registrations, see [`Membership::registration`].
+        registration: u64,
+        /// In ms; 0: it is gone.
+        until_ms: u64,
+    },
+    /// Whether etcd is without an answer.
+    Outage(bool),
+    /// Something that an operator should know.
+    Report(String),
+}
+
+/// What a node wants done.
+#[derive(Debug)]
+pub enum Order {
+    /// It is ready to be in the ring.
+    Serve,
+    /// It is to leave the ring.
+    Drain,
+    /// It has left, or does not want to wait any more: the registration is taken back, and the task ends.
+    Leave,
+    /// Another node has named this epoch.
+    Reach(u64),
+    /// An operator says something about a node; what is `None` stays as it is.
+    Override {
+        /// The node.
+        node: String,
+        /// Its weight; `Some(None)`: its own.
+        weight: Option<Option<f64>>,
+        /// Whether it is to own nothing.
+        drain: Option<bool>,
+        /// What became of it.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// Pause between two sessions.
+const SESSION_PAUSE: Duration = Duration::from_millis(200);
+/// A lease is renewed so often in its time.
+const RENEWALS_PER_TTL: u32 = 5;
+/// What clocks may differ in while a lease runs, as a share of it.
+const DRIFT_SHARE: u64 = 64;
+
+/// See the module.
+pub struct Agent<C, U> {
+    settings: EtcdSettings,
+    keys: Keys,
+    own_id: String,
+    record: NodeRecord,
+    view: View,
+    /// The cluster of etcd servers that this is about.
+    etcd: Option<u64>,
+    lease: Option<i64>,
+    /// How often this node has registered.
+    registration: u64,
+    /// When the last answer to a renewal was asked for.
+    renewed_ms: u64,
+    /// The greatest epoch that another node has named.
+    wanted: u64,
+    is_out: bool,
+    orders: mpsc::Receiver<Order>,
+    clock: C,
+    update: U,
+    /// Said last about why etcd cannot be used, so that it is said once.
+    said: String,
+}
+
+impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
+    /// An agent that reads its time, in ms, from `clock`, and gives what it hears to `update`.
+    pub fn new(settings: EtcdSettings, local: &Local, orders: mpsc::Receiver<Order>, clock: C, update: U) -> Self {
+        let own_id = local.id.clone().unwrap_or_else(|| local.address.clone());
+        let keys = Keys::new(&settings.cluster);
+        let record = NodeRecord {
+            addr: local.address.clone(),
+            http: settings.http.clone(),
+            shards: local.shards,
+            weight: crate::record::weight_of(local.points.unwrap_or(larder_ring::limits::POINTS_PER_WEIGHT)),
+            zone: settings.zone.clone(),
+            state: crate::record::State::Joining,
+            incarnation: local.incarnation,
+            version: settings.version.clone(),
+        };
+        let view = View::new(keys.clone(), settings.cluster_seed);
+        let (etcd, lease, said) = (None, None, String::new());
+        let (registration, renewed_ms, wanted, is_out) = (0, 0, 0, false);
+        Self {
+            settings,
+            keys,
+            own_id,
+            record,
+            view,
+            etcd,
+            lease,
+            registration,
+            renewed_ms,
+            wanted,
+            is_out,
+            orders,
+            clock,
+            update,
+            said,
+        }
+    }
+
+    /// Follows etcd until [`Order::Leave`], or until whoever gives orders is gone.
+    ///
+    /// # Errors
+    /// This node cannot be in this cluster. Only before its first registration: later it is reported, and tried again.
+    pub async fn run(mut self) -> Result<(), MembershipError> {
+        let mut turn = 0;
+        loop {
+            let endpoint = self.settings.endpoints[turn % self.settings.endpoints.len()].clone();
+            match self.session(&endpoint).await {
+                Ended::Left => return Ok(()),
+                Ended::Refused(error) if self.registration == 0 => return Err(error),
+                Ended::Refused(error) => self.say(error.to_string()),
+                // The session knew of no more than that something has to be read anew.
+                Ended::Anew => continue,
+                Ended::Unanswered(why) => {
+                    self.say(format!("etcd at {endpoint} cannot be used, the ring stays as it is: {why}"));
+                    if !std::mem::replace(&mut self.is_out, true) {
+                        (self.update)(Update::Outage(true));
+                    }
+                }
+            }
+            turn += 1;
+            if self.pause().await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits before the next session, following what orders can be followed; whether to leave.
+    async fn pause(&mut self) -> bool {
+        let until = Instant::now() + SESSION_PAUSE;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return false,
+                order = self.orders.recv() => match order {
+                    None | Some(Order::Leave) => return true,
+                    Some(order) => self.note(order),
+                }
+            }
+        }
+    }
+
+    /// Follows an order as far as that can be done without etcd; the next session does the rest.
+    fn note(&mut self, order: Order) {
+        match order {
+            Order::Serve => self.record.state = crate::record::State::Serving,
+            Order::Drain => self.record.state = crate::record::State::Draining,
+            Order::Reach(epoch) => self.wanted = self.wanted.max(epoch),
+            Order::Leave => unreachable!("whoever takes orders leaves"),
+            Order::Override { done, .. } => {
+                // Whoever asked may be gone.
+                let _ = done.send(Err("etcd does not answer, and an override is kept there; try again later".into()));
+            }
+        }
+    }
+
+    /// Reports something unless it was the last thing that was reported.
+    fn say(&mut self, report: String) {
+        if self.said != report {
+            self.said.clone_from(&report);
+            (self.update)(Update::Report(report));
+        }
+    }
+
+    /// How long one answer may take.
+    fn patience(&self) -> Duration {
+        self.settings.ttl / RENEWALS_PER_TTL
+    }
+
+    fn ttl_ms(&self) -> u64 {
+        self.settings.ttl.as_millis() as u64
+    }
+
+    /// The lease was renewed by a request that was sent then: what the registration is good for.
+    fn renewed(&mut self, sent_ms: u64, ttl_s: i64) {
+        let ttl_ms = self.ttl_ms().min(ttl_s.max(0) as u64 * 1000);
+        if sent_ms > self.renewed_ms + self.ttl_ms() / 2 && self.renewed_ms > 0 {
+            self.view.hold(sent_ms + self.ttl_ms());
+        }
+        self.renewed_ms = sent_ms;
+        let until_ms = sent_ms + ttl_ms - ttl_ms / DRIFT_SHARE;
+        (self.update)(Update::Proof { registration: self.registration, until_ms });
+    }
+
+    /// The registration is gone: nothing can be answered by it, and others may own what was this node's.
+    fn lost(&mut self) {
+        self.lease = None;
+        (self.update)(Update::Proof { registration: self.registration, until_ms: 0 });
+    }
+
+    /// Gives on what the view has to say.
+    fn give(&mut self) {
+        let now_ms = (self.clock)();
+        for report in self.view.take_reports() {
+            (self.update)(Update::Report(report));
+        }
+        if let Some(membership) = self.view.membership(now_ms, |_| false) {
+            (self.update)(Update::Membership(membership));
+        }
+    }
+
+    fn options(&self) -> ConnectOptions {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(self.patience())
+            .with_keep_alive(self.patience(), self.patience())
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true);
+        if let Some((name, password)) = &self.settings.user {
+            options = options.with_user(name, password);
+        }
+        if let Some(EtcdTls { authority, identity }) = &self.settings.tls {
+            let mut tls = TlsOptions::new();
+            if let Some(authority) = authority {
+                tls = tls.ca_certificate(Certificate::from_pem(authority));
+            }
+            if let Some((certificate, key)) = identity {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            options = options.with_tls(tls);
+        }
+        options
+    }
+}
+
+/// What an override becomes.
+fn changed(before: OverrideRecord, weight: Option<Option<f64>>, drain: Option<bool>) -> OverrideRecord {
+    OverrideRecord { weight: weight.unwrap_or(before.weight), drain: drain.unwrap_or(before.drain) }
+}

@@ -1,0 +1,439 @@
+//! What etcd says about a cluster, and the memberships that follow from it. Knows no network and no clock: whoever reads
+//! etcd hands in what was read, and the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use larder_ring::{Membership, Node, Topology};
+
+use crate::record::{NodeRecord, OverrideRecord, State};
+
+/// The keys of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// All of them begin with this.
+    pub prefix: String,
+}
+
+/// What is under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The key.
+    pub key: String,
+    /// Its value; `None`: it is not there any more.
+    pub value: Option<Vec<u8>>,
+    /// The revision at which it was created.
+    pub created: u64,
+}
+
+/// Why what was read is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "etcd is at revision {found}, and was at {known} before: has it lost its data, or is it another one? The ring stays as it is"
+)]
+pub struct Backwards {
+    /// The revision that was read.
+    pub found: u64,
+    /// One that was read before.
+    pub known: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct View {
+    keys: Keys,
+    cluster_seed: u64,
+    members: BTreeMap<String, Member>,
+    overrides: BTreeMap<String, OverrideRecord>,
+    revision: u64,
+    /// What was given last.
+    given: Option<(Arc<Topology>, Vec<Node>)>,
+    /// Something has changed since, or is to be given again with a greater epoch.
+    is_changed: bool,
+    follows: bool,
+    registration: u64,
+    /// Until then a member is not believed to be gone.
+    hold_until_ms: u64,
+    /// By key, what is wrong with a record.
+    rejected: BTreeMap<String, String>,
+    reports: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    record: NodeRecord,
+    created: u64,
+}
+
+/// Records that are reported at most before somebody takes the reports.
+const REPORTS_MAX: usize = 64;
+
+impl Keys {
+    /// Those of the cluster with this name.
+    pub fn new(cluster: &str) -> Self {
+        Self { prefix: format!("/larder/{cluster}/") }
+    }
+
+    /// The registration of a node.
+    pub fn node(&self, id: &str) -> String {
+        format!("{}nodes/{id}", self.prefix)
+    }
+
+    /// What an operator has said about a node.
+    pub fn override_of(&self, id: &str) -> String {
+        format!("{}overrides/{id}", self.prefix)
+    }
+
+    /// The seed of all hashes.
+    pub fn seed(&self) -> String {
+        format!("{}seed", self.prefix)
+    }
+}
+
+impl View {
+    /// Nothing was read yet.
+    pub fn new(keys: Keys, cluster_seed: u64) -> Self {
+        Self {
+            keys,
+            cluster_seed,
+            members: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            revision: 0,
+            given: None,
+            is_changed: false,
+            follows: false,
+            registration: 0,
+            hold_until_ms: 0,
+            rejected: BTreeMap::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    /// All keys of the cluster were read, at this revision. What happened since the last reading is not known.
+    ///
+    /// # Errors
+    /// More was read before; nothing changes.
+    pub fn list(&mut self, revision: u64, found: impl IntoIterator<Item = Found>) -> Result<(), Backwards> {
+        if revision < self.revision {
+            return Err(Backwards { found: revision, known: self.revision });
+        }
+        self.members.clear();
+        self.overrides.clear();
+        self.rejected.clear();
+        found.into_iter().for_each(|found| self.take(found));
+        (self.revision, self.is_changed, self.follows) = (revision, true, false);
+        Ok(())
+    }
+
+    /// What changed at one revision, all of it; every revision before it was handed in.
+    pub fn change(&mut self, revision: u64, found: impl IntoIterator<Item = Found>) {
+        if revision <= self.revision {
+            return;
+        }
+        let is_ours = |key: &str| [self.keys.node(""), self.keys.override_of("")].iter().any(|of| key.starts_with(of));
+        let found: Vec<Found> = found.into_iter().filter(|found| is_ours(&found.key)).collect();
+        self.is_changed |= !found.is_empty();
+        self.revision = revision;
+        found.into_iter().for_each(|found| self.take(found));
+    }
+
+    /// Nothing more has changed up to this revision; a node has named an epoch as great as `wanted`.
+    pub fn reached(&mut self, revision: u64, wanted: u64) {
+        self.revision = self.revision.max(revision);
+        let given = self.given.as_ref().map_or(0, |(topology, _)| topology.epoch());
+        self.is_changed |= given < wanted && wanted <= self.revision;
+    }
+
+    /// etcd was not heard for so long that registrations may have run out which are renewed again soon: until this time a
+    /// member of the ring is not believed to be gone.
+    pub fn hold(&mut self, until_ms: u64) {
+        self.hold_until_ms = self.hold_until_ms.max(until_ms);
+    }
+
+    /// Another member goes by what etcd says now, so this one does too.
+    pub fn believe(&mut self) {
+        self.hold_until_ms = 0;
+    }
+
+    /// This node has registered, for so many times now.
+    pub fn registered(&mut self, registration: u64) {
+        self.registration = registration;
+    }
+
+    /// The next membership, if something has changed: with the members that etcd names, those left out that share an
+    /// address with a younger one. `is_down` says that a node is not reached. The last one stays while nobody serves, and
+    /// while somebody is missing of whom that is not believed.
+    pub fn membership(&mut self, now_ms: u64, is_down: impl Fn(&str) -> bool) -> Option<Membership> {
+        if !self.is_changed || now_ms < self.hold_until_ms && self.misses(is_down) {
+            return None;
+        }
+        let (mut nodes, mut leaving) = (Vec::new(), Vec::new());
+        for (id, Member { record, .. }) in self.believed() {
+            let said = self.overrides.get(id).copied().unwrap_or_default();
+            let Ok(node) = record.node(id, said.weight) else { continue };
+            match record.state {
+                State::Serving if !said.drain => nodes.push(node),
+                State::Serving | State::Draining => leaving.push(node),
+                State::Joining => {}
+            }
+        }
+        if nodes.is_empty() {
+            return None;
+        }
+        let topology = match Topology::new(self.cluster_seed, self.revision.max(1), nodes) {
+            Ok(topology) => Arc::new(topology),
+            Err(error) => {
+                self.report(format!("the members in etcd make no ring, the last one stays: {error}"));
+                self.is_changed = false;
+                return None;
+            }
+        };
+        self.given = Some((Arc::clone(&topology), leaving.clone()));
+        let membership = Membership { topology, leaving, follows: self.follows, registration: self.registration };
+        (self.is_changed, self.follows) = (false, true);
+        Some(membership)
+    }
+
+    /// When [`View::membership`] is to be asked again although nothing was read.
+    pub fn due_ms(&self) -> Option<u64> {
+        (self.is_changed && self.hold_until_ms > 0).then_some(self.hold_until_ms)
+    }
+
+    /// The greatest revision that was read.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The registration under an id.
+    pub fn record(&self, id: &str) -> Option<&NodeRecord> {
+        self.members.get(id).map(|member| &member.record)
+    }
+
+    /// What was said about a node.
+    pub fn override_of(&self, id: &str) -> OverrideRecord {
+        self.overrides.get(id).copied().unwrap_or_default()
+    }
+
+    /// Every registration, by id.
+    pub fn records(&self) -> impl Iterator<Item = (&str, &NodeRecord)> {
+        self.members.iter().map(|(id, member)| (id.as_str(), &member.record))
+    }
+
+    /// What is to be told to the operator, each once.
+    pub fn take_reports(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.reports)
+    }
+
+    fn take(&mut self, Found { key, value, created }: Found) {
+        let (nodes, overrides) = (self.keys.node(""), self.keys.override_of(""));
+        let problem = if let Some(id) = key.strip_prefix(&nodes) {
+            match value.map(|value| NodeRecord::parse(id, &value)) {
+                Some(Ok(record)) => {
+                    self.members.insert(id.to_owned(), Member { record, created });
+                    None
+                }
+                Some(Err(problem)) => {
+                    self.members.remove(id);
+                    Some(problem)
+                }
+                None => {
+                    self.members.remove(id);
+                    None
+                }
+            }
+        } else if let Some(id) = key.strip_prefix(&overrides) {
+            match value.map(|value| OverrideRecord::parse(&value)) {
+                Some(Ok(record)) => {
+                    self.overrides.insert(id.to_owned(), record);
+                    None
+                }
+                Some(Err(problem)) => {
+                    self.overrides.remove(id);
+                    Some(problem)
+                }
+                None => {
+                    self.overrides.remove(id);
+                    None
+                }
+            }
+        } else {
+            return;
+        };
+        match problem {
+            Some(problem) if self.rejected.get(&key) != Some(&problem) => {
+                self.report(format!("the record under {key} in etcd is skipped: {problem}"));
+                self.rejected.insert(key, problem);
+            }
+            Some(_) => {}
+            None => drop(self.rejected.remove(&key)),
+        }
+    }
+
+    fn report(&mut self, report: String) {
+        if self.reports.len() < REPORTS_MAX {
+            self.reports.push(report);
+        }
+    }
+
+    /// The members without those of which a younger one has the address.
+    fn believed(&self) -> impl Iterator<Item = (&str, &Member)> {
+        let mut youngest: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+        for (id, member) in &self.members {
+            let candidate = (member.created, id.as_str());
+            let known = youngest.entry(&member.record.addr).or_insert(candidate);
+            *known = candidate.max(*known);
+        }
+        let is_youngest = move |id: &str, member: &Member| youngest[member.record.addr.as_str()].1 == id;
+        self.members
+            .iter()
+            .map(|(id, member)| (id.as_str(), member))
+            .filter(move |(id, member)| is_youngest(id, member))
+    }
+
+    /// Whether somebody of the ring, who is not down, is not registered.
+    fn misses(&self, is_down: impl Fn(&str) -> bool) -> bool {
+        let Some((topology, _)) = &self.given else { return false };
+        let here: BTreeSet<&str> = self.members.keys().map(String::as_str).collect();
+        topology.nodes().iter().any(|node| !here.contains(node.id.as_str()) && !is_down(&node.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(address: &str, state: State) -> NodeRecord {
+        NodeRecord {
+            addr: format!("{address}.example:7400"),
+            http: String::new(),
+            shards: 2,
+            weight: 1.0,
+            zone: String::new(),
+            state,
+            incarnation: 7,
+            version: "larder".into(),
+        }
+    }
+
+    fn found(key: &str, value: &str) -> Found {
+        Found { key: format!("/larder/c/{key}"), value: Some(value.as_bytes().to_vec()), created: 1 }
+    }
+
+    fn node(id: &str, state: State) -> Found {
+        found(&format!("nodes/{id}"), &record(id, state).to_json())
+    }
+
+    fn gone(key: &str) -> Found {
+        Found { key: format!("/larder/c/{key}"), value: None, created: 0 }
+    }
+
+    fn view() -> View {
+        View::new(Keys::new("c"), 0)
+    }
+
+    fn ids(membership: &Membership) -> Vec<&str> {
+        membership.topology.nodes().iter().map(|node| node.id.as_str()).collect()
+    }
+
+    fn up(_: &str) -> bool {
+        false
+    }
+
+    #[test]
+    fn those_who_serve_are_in_the_ring_and_those_who_leave_are_named() {
+        let mut view = view();
+        let listed = [node("a", State::Serving), node("b", State::Draining), node("c", State::Joining)];
+        view.list(10, listed).expect("the first");
+        let first = view.membership(0, up).expect("a serves");
+        assert_eq!((ids(&first), first.topology.epoch(), first.follows), (vec!["a"], 10, false));
+        assert_eq!(first.leaving.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(view.membership(0, up), None, "nothing has changed");
+        view.change(12, [node("c", State::Serving), gone("nodes/b")]);
+        let second = view.membership(0, up).expect("c serves now");
+        assert_eq!((ids(&second), second.topology.epoch(), second.follows), (vec!["a", "c"], 12, true));
+        assert!(second.leaving.is_empty());
+    }
+
+    #[test]
+    fn overrides_count_and_go_again() {
+        let mut view = view();
+        view.list(1, [node("a", State::Serving), node("b", State::Serving), found("overrides/b", r#"{"weight":2}"#)])
+            .expect("the first");
+        let membership = view.membership(0, up).expect("two serve");
+        assert_eq!(membership.topology.nodes().iter().map(|node| node.points).collect::<Vec<_>>(), [1024, 2048]);
+        view.change(2, [found("overrides/b", r#"{"drain":true}"#)]);
+        let membership = view.membership(0, up).expect("b is drained");
+        assert_eq!((ids(&membership), membership.leaving.len()), (vec!["a"], 1));
+        view.change(3, [gone("overrides/b")]);
+        assert_eq!(view.membership(0, up).map(|membership| membership.topology.nodes().len()), Some(2));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_skipped_and_reported_once() {
+        let mut view = view();
+        view.list(1, [node("a", State::Serving), found("nodes/b", "{"), found("groups/g", "{")]).expect("the first");
+        assert_eq!(view.membership(0, up).map(|membership| membership.topology.nodes().len()), Some(1));
+        let reports = view.take_reports();
+        assert!(reports.len() == 1 && reports[0].contains("/larder/c/nodes/b"), "{reports:?}");
+        view.change(2, [found("nodes/b", "{")]);
+        assert!(view.take_reports().is_empty());
+        view.change(3, [node("b", State::Serving)]);
+        assert_eq!(view.membership(0, up).map(|membership| membership.topology.nodes().len()), Some(2));
+    }
+
+    #[test]
+    fn after_an_outage_nobody_is_believed_to_be_gone_for_a_while() {
+        let mut view = view();
+        view.list(1, [node("a", State::Serving), node("b", State::Serving)]).expect("the first");
+        view.membership(0, up).expect("two serve");
+        view.hold(5_000);
+        view.list(9, [node("a", State::Serving)]).expect("a later one");
+        assert_eq!(view.membership(4_999, up), None, "b may come back");
+        assert_eq!(view.due_ms(), Some(5_000));
+        let mut without_link = view.clone();
+        assert_eq!(without_link.membership(1, |id| id == "b").map(|all| all.topology.nodes().len()), Some(1));
+        let mut shown = view.clone();
+        shown.believe();
+        assert_eq!(shown.membership(1, up).map(|all| all.topology.nodes().len()), Some(1));
+        let mut later = view.clone();
+        assert_eq!(later.membership(5_000, up).map(|all| all.topology.nodes().len()), Some(1));
+        view.change(10, [node("b", State::Serving)]);
+        let back = view.membership(1, up).expect("it is back");
+        assert_eq!((back.topology.nodes().len(), back.topology.epoch(), back.follows), (2, 10, false));
+    }
+
+    #[test]
+    fn an_empty_list_is_not_believed_and_a_revision_never_runs_backwards() {
+        let mut view = view();
+        view.list(5, [node("a", State::Serving)]).expect("the first");
+        view.membership(0, up).expect("a serves");
+        view.list(6, []).expect("a later one");
+        assert_eq!(view.membership(u64::MAX, up), None);
+        assert_eq!(view.list(4, [node("a", State::Serving)]), Err(Backwards { found: 4, known: 6 }));
+        view.change(6, [node("b", State::Serving)]);
+        assert_eq!(view.records().count(), 0, "it was read already");
+    }
+
+    #[test]
+    fn of_two_with_one_address_the_younger_is_believed() {
+        let mut view = view();
+        let mut younger = found("nodes/b", &record("a", State::Serving).to_json());
+        younger.created = 2;
+        view.list(5, [node("a", State::Serving), younger]).expect("the first");
+        assert_eq!(view.membership(0, up).as_ref().map(ids), Some(vec!["b"]));
+    }
+
+    #[test]
+    fn a_greater_epoch_is_taken_up_when_it_is_reached() {
+        let mut view = view();
+        view.list(5, [node("a", State::Serving)]).expect("the first");
+        view.membership(0, up).expect("a serves");
+        view.change(6, [found("groups/g", "{}")]);
+        assert_eq!(view.membership(0, up), None, "no matter of the ring");
+        view.reached(7, 9);
+        assert_eq!(view.membership(0, up), None, "not there yet");
+        view.reached(9, 9);
+        let again = view.membership(0, up).expect("reached");
+        assert_eq!((again.topology.epoch(), again.follows), (9, true));
+    }
+}

@@ -1,0 +1,28 @@
+//! A topology together with how it came about, which decides when a node may answer for what it has gained.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::{Node, Topology};
+
+/// What a node is told when the ring changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The ring.
+    pub topology: Arc<Topology>,
+    /// Nodes that are in the ring no more and have not ended: they may have owned something a moment ago.
+    pub leaving: Vec<Node>,
+    /// Nothing has happened between the membership before this one and it that was not seen. Otherwise any member may
+    /// have been the owner of anything in between.
+    pub follows: bool,
+    /// Counts the registrations of this node, 0 where there are none. With another one than before, others may have owned
+    /// everything of this node in between.
+    pub registration: u64,
+}
+
+impl Membership {
+    /// One that never changes, or the first of all.
+    pub fn first(topology: Arc<Topology>) -> Self {
+        Self { topology, leaving: Vec::new(), follows: false, registration: 0 }
+    }
+}
