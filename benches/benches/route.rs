@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use larder_benches::harness::{case, run};
-use larder_engine::{Engine, EngineSettings, Submission};
+use larder_engine::{Engine, EngineSettings, Standing, Submission};
 use larder_protocol::native::encode_response;
 use larder_protocol::{Command, Condition, Expiry, Request, Write};
 use larder_ring::{DEFAULT_GROUP, Node, Topology, group_hash, key_hash, shard, slot};
@@ -145,6 +145,7 @@ fn engine(shard: u16) -> Engine<NoHook> {
         node_memory_bytes: BUDGET_BYTES,
         timeout_ms_default: 1_000,
         started_ms: NOW_MS,
+        standing: Standing::FIXED,
     };
     Engine::new(settings, Arc::new(Topology::single(node, 0)), NoHook).expect("an engine of a group that fits")
 }

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use larder_engine::{Engine, EngineSettings, Submission};
+use larder_engine::{Engine, EngineSettings, Standing, Submission};
 use larder_protocol::native::{RequestLimits, decode_plain, encode_request, encode_response, frame};
 use larder_protocol::{Command, Condition, Expiry, Request, Write};
 use larder_ring::{Node, Topology};
@@ -93,6 +93,7 @@ fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
         node_memory_bytes: budget_bytes,
         timeout_ms_default: 1_000,
         started_ms: NOW_MS,
+        standing: Standing::FIXED,
     };
     Ok(Engine::new(settings, Arc::new(Topology::single(node, 0)), NoHook)?)
 }

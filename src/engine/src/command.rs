@@ -48,7 +48,12 @@ impl<'a> Subject<'a> {
             Command::Stats => Subject::Node,
             Command::Scan(step) => Subject::Scan(step),
             Command::AlterGroup(alteration) => Subject::Groups(alteration),
-            Command::Topology | Command::Watch | Command::Hello { .. } | Command::NotOffered { .. } => Subject::Anyone,
+            Command::AlterNode(_)
+            | Command::Ping
+            | Command::Topology
+            | Command::Watch
+            | Command::Hello { .. }
+            | Command::NotOffered { .. } => Subject::Anyone,
         }
     }
 }

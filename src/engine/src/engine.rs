@@ -1,13 +1,13 @@
 //! The engine as its owner sees it: requests in, answers and batches out.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
-use larder_protocol::{Reply, Request, Span, WriteSpan};
+use larder_protocol::{Command, Reply, Request, Span, WriteSpan};
 use larder_ring::{DEFAULT_GROUP, Topology, group_hash, key_hash};
 use larder_store::{GroupSettings, NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
 
@@ -20,6 +20,8 @@ use crate::groups::Groups;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
+use crate::orders::NodeOrder;
+use crate::ownership::{Ownership, Standing};
 use crate::peers::Peers;
 use crate::records;
 use crate::scatter::Scatter;
@@ -49,6 +51,8 @@ pub struct EngineSettings {
     pub timeout_ms_default: u32,
     /// When the server started, in ms since the Unix epoch.
     pub started_ms: u64,
+    /// What is known of the registration of this node at the beginning.
+    pub standing: Standing,
 }
 
 /// What became of a request.
@@ -86,6 +90,13 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) peers: Peers,
     /// The greatest epoch that another node has named.
     pub(crate) newest_epoch: u64,
+    /// When others are to be asked next how far they are.
+    pub(crate) ping_ms: u64,
+    /// When all of them were asked last.
+    pub(crate) exchange_ms: u64,
+    /// Orders that wait to be handed out, and the tickets of all that are not followed.
+    pub(crate) node_orders: VecDeque<NodeOrder>,
+    pub(crate) node_orders_taken: Vec<Ticket>,
     /// Tickets of requests from other shards.
     pub(crate) on_behalf: Vec<OnBehalf>,
     /// What was gathered and answered at once last; its reply may still be looked at.
@@ -100,7 +111,7 @@ impl<H: RemovalHook> Engine<H> {
     /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
     pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
         let EngineSettings { node_id, shard, server, groups, timeout_ms_default, started_ms, .. } = settings;
-        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, .. } = settings;
+        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, standing, .. } = settings;
         let Some(node) = topology.index_of(&node_id) else {
             return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
         };
@@ -130,6 +141,7 @@ impl<H: RemovalHook> Engine<H> {
             groups: Groups::new(hashes.into_iter())?,
             budgets,
             topology: Arc::clone(&topology),
+            ownership: Ownership::new(standing, 0, topology.nodes().len() == 1),
             node: Some(node),
             shard,
             shards,
@@ -143,7 +155,7 @@ impl<H: RemovalHook> Engine<H> {
             last: Last::default(),
         };
         let mut peers = Peers::new(key_hash(local.node_id.as_bytes(), u64::from(shard)));
-        peers.set_topology(&topology, Some(node));
+        peers.set_members(&topology, &[], Some(node));
         local.set_topology(topology);
         Ok(Self {
             local,
@@ -155,6 +167,10 @@ impl<H: RemovalHook> Engine<H> {
             scatter: Scatter::default(),
             peers,
             newest_epoch: 0,
+            ping_ms: 0,
+            exchange_ms: 0,
+            node_orders: VecDeque::new(),
+            node_orders_taken: Vec::new(),
             on_behalf: Vec::new(),
             answered_now: None,
             timeout_ms_default,
@@ -212,7 +228,17 @@ impl<H: RemovalHook> Engine<H> {
             },
             Subject::Groups(alteration) => self.submit_alteration(&alteration, request, now_ms),
             Subject::Group | Subject::Node if self.local.shards > 1 => self.ask_all(request, now_ms),
-            Subject::Group | Subject::Node | Subject::Anyone => Submission::Done(self.local.execute(request, now_ms)),
+            Subject::Anyone => self.submit_to_anyone(request, now_ms),
+            Subject::Group | Subject::Node => Submission::Done(self.local.execute(request, now_ms)),
+        }
+    }
+
+    #[cold]
+    fn submit_to_anyone(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        match &request.command {
+            Command::Ping => Submission::Done(self.pong(now_ms)),
+            Command::AlterNode(alteration) => self.submit_node_alteration(alteration, request, now_ms),
+            _ => Submission::Done(self.local.execute(request, now_ms)),
         }
     }
 
@@ -236,7 +262,7 @@ impl<H: RemovalHook> Engine<H> {
     /// When [`Engine::wake`] is to be called at the latest, in ms since the Unix epoch.
     pub fn next_wake_ms(&self) -> Option<u64> {
         let (late, due) = (self.waiting.next_deadline_ms(), self.peers.next_due_ms());
-        late.into_iter().chain(due).min()
+        late.into_iter().chain(due).chain(self.next_ping_ms()).min()
     }
 
     /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
@@ -256,7 +282,11 @@ impl<H: RemovalHook> Engine<H> {
                 }
             }
         }
-        if self.peers.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+        let is_asking = self.next_ping_ms().is_some_and(|ping_ms| ping_ms <= now_ms);
+        if is_asking {
+            self.ping(now_ms);
+        }
+        if is_asking || self.peers.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.wake_peers(now_ms, &mut answer);
         }
     }
@@ -273,21 +303,26 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Takes another topology. What was passed on before is still answered.
+    /// Takes another topology, and answers by it at once: for a ring in which nobody's share changes. What was passed on
+    /// before is still answered. Where shares change, see [`Engine::set_membership`].
     ///
     /// # Errors
     /// [`EngineError::OtherShards`] if it gives this node another number of shards; the old topology stays.
     pub fn set_topology(&mut self, topology: Arc<Topology>) -> Result<(), EngineError> {
-        let local = &mut self.local;
-        let node = topology.index_of(&local.node_id);
-        let claimed = node.map_or(local.shards, |node| topology.node(node).shards);
-        if claimed != local.shards {
-            let (node_id, epoch, shards) = (local.node_id.clone(), topology.epoch(), local.shards);
-            return Err(EngineError::OtherShards { node_id, epoch, claimed, shards });
-        }
-        self.peers.set_topology(&topology, node);
-        local.set_topology(topology);
+        self.check_shards(&topology)?;
+        self.peers.set_members(&topology, &[], topology.index_of(&self.local.node_id));
+        self.local.set_topology(topology);
         Ok(())
+    }
+
+    pub(crate) fn check_shards(&self, topology: &Topology) -> Result<(), EngineError> {
+        let Local { node_id, shards, .. } = &self.local;
+        let claimed = topology.index_of(node_id).map_or(*shards, |node| topology.node(node).shards);
+        if claimed == *shards {
+            return Ok(());
+        }
+        let (node_id, epoch, shards) = (node_id.clone(), topology.epoch(), *shards);
+        Err(EngineError::OtherShards { node_id, epoch, claimed, shards })
     }
 
     /// The topology that requests are routed by.
@@ -363,6 +398,7 @@ impl<H: RemovalHook> Engine<H> {
     pub fn validate(&self) {
         self.local.store.validate();
         self.local.topology.validate();
+        self.local.ownership.validate();
         self.local.budgets.validate();
         self.validate_on_behalf();
         self.mesh.validate();
@@ -373,7 +409,7 @@ impl<H: RemovalHook> Engine<H> {
         let forwarded = self.peers.requests();
         let forwarded =
             forwarded.flat_map(|request| [request.ticket].into_iter().chain(request.others.iter().copied()));
-        for ticket in self.mesh.parts().map(|part| part.ticket).chain(forwarded) {
+        for ticket in self.mesh.parts().map(|part| part.ticket).chain(forwarded).chain(self.ordered()) {
             *parts.entry((ticket.index(), ticket.generation())).or_insert(0) += 1;
         }
         for ticket in self.waiting.tickets() {
@@ -401,8 +437,12 @@ impl<H: RemovalHook> Engine<H> {
     /// The envelope of a request as another shard gets it: with our epoch and what is left of its time. The id is a
     /// place-holder of full length for that of the part.
     pub(crate) fn to_pass_on<'a>(&self, request: &Request<'a>) -> Request<'a> {
-        let timeout_ms = if request.timeout_ms == 0 { self.timeout_ms_default } else { request.timeout_ms };
+        let timeout_ms = self.timeout_ms(request);
         Request { id: u64::MAX, epoch: self.epoch(), timeout_ms, forwarded: true, ..*request }
+    }
+
+    pub(crate) fn timeout_ms(&self, request: &Request<'_>) -> u32 {
+        if request.timeout_ms == 0 { self.timeout_ms_default } else { request.timeout_ms }
     }
 
     pub(crate) fn overloaded(&mut self) -> Reply<'static> {

@@ -19,7 +19,7 @@ use crate::groups::Group;
 use crate::limits::{REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
 use crate::local::Route;
 use crate::mesh::Part;
-use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, Passenger};
+use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
 use crate::receive::{fill, reply_of};
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket};
@@ -67,6 +67,9 @@ impl<H: RemovalHook> Engine<H> {
     ) -> Result<(), LinkError> {
         let response = decode_response(message)?;
         self.newest_epoch = self.newest_epoch.max(response.epoch);
+        if response.id == PING_ID {
+            return self.take_pong(link, &response, now_ms);
+        }
         let mut request = self.peers.answered(link, response.id, now_ms)?;
         if !request.order.is_empty() {
             return self.take_results(request, &response, now_ms, &mut answer);
@@ -125,7 +128,9 @@ impl<H: RemovalHook> Engine<H> {
     pub(crate) fn submit_forwarded(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
         if request.epoch > self.epoch() {
             self.newest_epoch = self.newest_epoch.max(request.epoch);
-            return Submission::Done(Reply::Failed(&failures::BEHIND));
+            if !matches!(request.command, Command::Ping) {
+                return Submission::Done(Reply::Failed(&failures::BEHIND));
+            }
         }
         match Subject::of(&request.command) {
             Subject::Key(key) => {
@@ -140,6 +145,7 @@ impl<H: RemovalHook> Engine<H> {
                 }
             }
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
+            _ if matches!(request.command, Command::Ping) => Submission::Done(self.pong(now_ms)),
             _ => Submission::Done(self.local.execute(request, now_ms)),
         }
     }

@@ -43,6 +43,7 @@
 //!         node_memory_bytes: 2 << 20,
 //!         timeout_ms_default: 1_000,
 //!         started_ms: 1,
+//!         standing: larder_engine::Standing::FIXED,
 //!     };
 //!     Engine::new(settings, Arc::clone(&topology), NoHook)
 //! };
@@ -83,7 +84,10 @@ mod glob;
 mod groups;
 pub mod limits;
 mod local;
+mod members;
 mod mesh;
+mod orders;
+mod ownership;
 mod peers;
 mod receive;
 mod records;
@@ -97,6 +101,8 @@ mod watchers;
 pub use engine::{Backlog, Engine, EngineSettings, Submission};
 pub use error::{EngineError, LinkError};
 pub use mesh::{Lane, Outgoing};
+pub use orders::{NodeOrder, NodeOrderOutcome};
+pub use ownership::Standing;
 pub use peers::{LinkId, LinkOutput, LinkTarget};
 pub use stats::Counters;
 pub use waiting::Ticket;

@@ -91,6 +91,19 @@ pub const GATHERS_KEPT_MAX: usize = 64;
 /// Longest buffer that is kept with something that is reused; a longer one is given back.
 pub const KEPT_BYTES_MAX: usize = 64 << 10;
 
+/// An exchange of epochs with another member proves for so long that this node is up to date, in ms.
+pub const EXCHANGE_MS: u64 = 1000;
+/// How often members exchange epochs, in ms.
+pub const PING_MS: u64 = 1000;
+/// The same while registrations are kept by nobody.
+pub const EXCHANGE_PING_MS: u64 = 250;
+/// How often those are asked whose acknowledgement keeps slots shut.
+pub const SHUT_PING_MS: u64 = 5;
+/// Orders about nodes that one shard has not seen followed.
+pub const NODE_ORDERS_MAX: usize = 16;
+/// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
+pub const CLOCK_MARGIN_MS: u64 = 1000;
+
 /// Most bytes of an encoded request (or of its reply) beside keys, values and messages.
 pub(crate) const ENVELOPE_BYTES_MAX: usize = 128;
 /// Most bytes that a key takes in an encoded get_many or delete_many beside itself.
@@ -108,6 +121,7 @@ const _: () = assert!(
         <= SCAN_BYTES_MAX,
     "the keys of a step fit into an answer, those that lie together with the last included"
 );
+const _: () = assert!(2 * EXCHANGE_PING_MS < EXCHANGE_MS, "an exchange that takes its time is not missed at once");
 const _: () = assert!(WATCHERS_MAX == 16, "who is refused is told this number, and so does the protocol");
 const _: () = assert!(PEERS_BYTES_MAX >= LINK_BYTES_MAX && WAITING_MAX >= LINK_CREDITS);
 const _: () = assert!(LINK_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other node");

@@ -19,6 +19,8 @@ use crate::command::{Many, Subject};
 use crate::failures;
 use crate::groups::{Group, Groups};
 use crate::limits::PREFETCH_REQUESTS;
+use crate::members::key_of;
+use crate::ownership::Ownership;
 use crate::stats;
 
 /// Where a key belongs.
@@ -45,6 +47,7 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) groups: Groups,
     pub(crate) budgets: Budgets,
     pub(crate) topology: Arc<Topology>,
+    pub(crate) ownership: Ownership,
     /// This node in the topology; `None`: it is not in it.
     pub(crate) node: Option<NodeIndex>,
     pub(crate) shard: u16,
@@ -175,6 +178,9 @@ impl<H: RemovalHook> Local<H> {
     pub(crate) fn execute_key(&mut self, group: Group, hash: u64, command: &Command<'_>, now_ms: u64) -> Reply<'_> {
         self.counters.requests += 1;
         let key = |bytes| Key { group: group.index, hash, bytes };
+        if !self.may_answer(key(key_of(command)), now_ms) {
+            return Reply::Failed(&failures::UNPROVEN);
+        }
         let changed = match *command {
             Command::Get { key: bytes } => {
                 return match self.store.get(key(bytes), now_ms) {
@@ -268,6 +274,9 @@ impl<H: RemovalHook> Local<H> {
             return Err(Status::WrongOwner);
         }
         let key = Key { group: group.index, hash, bytes: many.key(position) };
+        if !self.may_answer(key, now_ms) {
+            return Err(Status::OwnerUnsure);
+        }
         self.store.get(key, now_ms).ok_or(Status::NotFound)
     }
 
@@ -284,6 +293,9 @@ impl<H: RemovalHook> Local<H> {
             return Err(Status::WrongOwner);
         }
         let key = Key { group: group.index, hash, bytes: many.key(position) };
+        if !self.may_answer(key, now_ms) {
+            return Err(Status::OwnerUnsure);
+        }
         let outcome = match many {
             Many::Set(entries) => self.store.set(key, write_of(&Many::write(entries, position)), now_ms),
             Many::Delete(_) => self.store.delete(key, 0, now_ms).map(|()| 0),
@@ -337,6 +349,10 @@ impl<H: RemovalHook> Local<H> {
                 self.counters.requests += 1;
                 Reply::Topology(&self.topology)
             }
+            Command::AlterNode(_) => self.fail(
+                Status::NotSupported,
+                format_args!("what operators say about nodes is kept in etcd, and this node has none: see --etcd"),
+            ),
             Command::NotOffered { operation } => self.fail(
                 Status::NotSupported,
                 format_args!("this version does not offer {operation}; see the operations in larder.proto"),

@@ -17,7 +17,7 @@ mod source;
 mod view;
 
 pub use error::MembershipError;
-pub use etcd::{Agent, EtcdSettings, EtcdTls, Order, Update};
+pub use etcd::{Agent, EtcdSettings, EtcdTls, Order, Refusal, Update};
 pub use larder_ring::{Membership, Topology};
 pub use record::{NodeRecord, OverrideRecord, State};
 pub use source::{Local, Source};

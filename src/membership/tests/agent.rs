@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
     orders: mpsc::Sender<Order>,
-    updates: mpsc::UnboundedReceiver<Update>,
+    updates: mpsc::Receiver<Update>,
     task: JoinHandle<Result<(), MembershipError>>,
 }
 
@@ -37,11 +37,10 @@ fn local(id: &str, address: &str, incarnation: u64) -> Local {
 
 fn run(settings: EtcdSettings, local: &Local) -> Running {
     let (orders, received) = mpsc::channel(16);
-    let (sender, updates) = mpsc::unbounded_channel();
+    let (sender, updates) = mpsc::channel(1_000);
     let begun = Instant::now();
     let clock = move || 1_000_000 + begun.elapsed().as_millis() as u64;
-    // The test may have stopped listening.
-    let agent = Agent::new(settings, local, received, clock, move |update| drop(sender.send(update)));
+    let agent = Agent::new(settings, local, received, sender, clock);
     Running { orders, updates, task: tokio::spawn(agent.run()) }
 }
 

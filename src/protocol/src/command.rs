@@ -94,6 +94,10 @@ pub enum Command<'a> {
     Scan(ScanStep<'a>),
     /// Change a group of the node.
     AlterGroup(GroupAlteration<'a>),
+    /// Say something about a node of the cluster.
+    AlterNode(NodeAlteration<'a>),
+    /// Whether the shard of this connection is there, and how far it has come.
+    Ping,
     /// Counters of the node.
     Stats,
     /// The ring as this node knows it.
@@ -141,6 +145,8 @@ impl Command<'_> {
             | Command::Invalidate
             | Command::Scan(_)
             | Command::AlterGroup(_)
+            | Command::AlterNode(_)
+            | Command::Ping
             | Command::Stats
             | Command::Topology
             | Command::Watch
@@ -148,6 +154,17 @@ impl Command<'_> {
             | Command::NotOffered { .. } => true,
         }
     }
+}
+
+/// What an operator says about a node; what is `None` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeAlteration<'a> {
+    /// Its id, at most [`crate::limits::NODE_NAME_BYTES_MAX`] bytes.
+    pub node: &'a str,
+    /// Its weight as text, or "default"; at most [`crate::limits::WEIGHT_BYTES_MAX`] bytes.
+    pub weight: Option<&'a str>,
+    /// Whether it is to own nothing.
+    pub drain: Option<bool>,
 }
 
 /// One step of a scan.

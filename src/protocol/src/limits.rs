@@ -20,6 +20,10 @@ pub const KEYS_MAX: usize = 16 << 10;
 pub const PIPELINE_MAX: usize = 4 << 10;
 /// Longest name of a group, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Longest id of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// Longest weight of a node as text, in bytes.
+pub const WEIGHT_BYTES_MAX: usize = 255;
 /// Longest text of a policy with its parameters, in bytes.
 pub const POLICY_BYTES_MAX: usize = 255;
 /// Longest name that a client may give itself in Hello, in bytes; also the bound of its credentials.

@@ -40,6 +40,13 @@ pub enum Reply<'a> {
         /// How often, on this node.
         generation: u64,
     },
+    /// The shard is there.
+    Pong {
+        /// The greatest epoch by which it has given up what it does not own any more.
+        acknowledged: u64,
+        /// Every version that it has given is below.
+        clock: u64,
+    },
     /// Some keys.
     Scan(&'a ScanResult),
     /// The group was changed.

@@ -105,6 +105,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         (any::<String>(), option::of(number()), option::of(any::<String>())).prop_map(
             |(name, memory_bytes, policy)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes, policy })
         ),
+        (any::<String>(), option::of(any::<String>()), option::of(any::<bool>()))
+            .prop_map(|(node, weight, drain)| Operation::AlterNode(pb::AlterNode { node, weight, drain })),
+        Just(Operation::Ping(pb::Ping {})),
         Just(Operation::Invalidate(pb::Invalidate {})),
         Just(Operation::Stats(pb::StatsQuery {})),
         Just(Operation::Topology(pb::TopologyQuery {})),
@@ -260,6 +263,7 @@ fn result() -> impl Strategy<Value = Outcome> {
         number().prop_map(|version| Outcome::Stored(pb::Stored { version })),
         vec(outcome, 0..20).prop_map(|outcomes| Outcome::Outcomes(pb::Outcomes { outcomes })),
         (signed(), number()).prop_map(|(value, version)| Outcome::Number(pb::Number { value, version })),
+        (number(), number()).prop_map(|(acknowledged, clock)| Outcome::Pong(pb::Pong { acknowledged, clock })),
         number().prop_map(|generation| Outcome::Invalidated(pb::Invalidated { generation })),
         hello_result().prop_map(Outcome::Hello),
         stats().prop_map(Outcome::Stats),

@@ -9,8 +9,8 @@ use larder_protocol::limits::{
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
-    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, RemovalReason, Removals, RemovedSpan, Reply,
-    Request, ScanStep, Span, Status, WriteSpan, Writes,
+    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, NodeAlteration, RemovalReason, Removals,
+    RemovedSpan, Reply, Request, ScanStep, Span, Status, WriteSpan, Writes,
 };
 use prost::Message;
 
@@ -89,6 +89,7 @@ fn every_reply_is_reserved_once_and_exactly() {
         Reply::Stored { version: u64::MAX },
         Reply::Number { value: i64::MIN, version: u64::MAX },
         Reply::Invalidated { generation: u64::MAX },
+        Reply::Pong { acknowledged: u64::MAX, clock: u64::MAX },
         Reply::Failed(&Failure::new(Status::BadRequest, "reason")),
         Reply::Stats(&pb::StatsResult::default()),
         Reply::Scan(&pb::ScanResult { cursor: vec![1; 10], keys: vec![vec![2; 300], Vec::new()] }),
@@ -207,6 +208,8 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),
         Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX), policy: Some("") }),
         Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0), policy: None }),
+        Command::AlterNode(NodeAlteration { node: "", weight: Some(""), drain: Some(false) }),
+        Command::Ping,
         Command::Watch,
         Command::NotOffered { operation: "lease_get" },
     ] {

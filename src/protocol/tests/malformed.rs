@@ -39,9 +39,9 @@ fn an_empty_message_has_no_operation() {
 
 #[test]
 fn an_unknown_operation_is_not_supported() {
-    // Field 26, a message, before and behind the id.
-    assert_refused(&[0xd2, 0x01, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
-    assert_refused(&[0x08, 7, 0xd2, 0x01, 0], 7, Status::NotSupported, "no operation");
+    // Field 28, a message, before and behind the id.
+    assert_refused(&[0xe2, 0x01, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
+    assert_refused(&[0x08, 7, 0xe2, 0x01, 0], 7, Status::NotSupported, "no operation");
 }
 
 #[test]

@@ -29,6 +29,7 @@ const APPEND: &[(u32, Kind)] = &[(1, Bytes), (2, Bytes)];
 const LEASE_SET: &[(u32, Kind)] = &[(1, Message(SET)), (2, Fixed64)];
 const SCAN: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Bytes)];
 const ALTER_GROUP: &[(u32, Kind)] = &[(1, Text), (2, Varint)];
+const ALTER_NODE: &[(u32, Kind)] = &[(1, Text), (2, Text), (3, Varint)];
 const HELLO: &[(u32, Kind)] = &[(1, Varint), (2, Text), (3, Bytes), (4, Varint)];
 const REQUEST: &[(u32, Kind)] = &[
     (1, Varint),
@@ -56,6 +57,8 @@ const REQUEST: &[(u32, Kind)] = &[
     (23, Message(&[])),
     (24, Message(&[])),
     (25, Message(ALTER_GROUP)),
+    (26, Message(&[])),
+    (27, Message(ALTER_NODE)),
 ];
 
 const ENTRY: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Fixed64), (4, Varint), (5, Varint)];
@@ -87,6 +90,7 @@ const RESPONSE: &[(u32, Kind)] = &[
     (14, Message(&[(1, Varint)])),
     (15, Message(&[(1, Bytes), (2, Bytes)])),
     (16, Message(&[(1, Text), (2, Message(&[(1, Text), (2, Varint), (3, Varint)]))])),
+    (17, Message(&[(1, Varint), (2, Fixed64)])),
 ];
 
 /// Writes messages that a protobuf library may send and none does: any order, repeated and unknown fields, overlong
@@ -107,7 +111,7 @@ impl Writer {
                 Some(&(number, _)) if !self.valid && self.random.u32(0..60) == 0 => self.unknown(&mut out, number, 0),
                 Some(&(number, kind)) => self.field(&mut out, number, kind, depth),
                 None => {
-                    let number = self.random.u32(26..40) << self.random.u32(0..20);
+                    let number = self.random.u32(28..40) << self.random.u32(0..20);
                     self.unknown(&mut out, number, 0);
                 }
             }

@@ -1,14 +1,16 @@
 //! The judge of every comparison: what the hand-written codec must say about bytes, worked out from what prost says.
 
-use larder_protocol::limits::{CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX};
+use larder_protocol::limits::{
+    CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, WEIGHT_BYTES_MAX,
+};
 use larder_protocol::native::generated as pb;
 use larder_protocol::native::{
     Body, Malformed, RequestLimits, Response, Scratch, decode_plain, decode_request, decode_response, encode_request,
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Outcomes, Pieces, RemovalReason,
-    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, NodeAlteration, Outcomes, Pieces,
+    RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
@@ -140,6 +142,10 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::AlterGroup(pb::AlterGroup { policy: Some(policy), .. }) if policy.len() > POLICY_BYTES_MAX => {
             return Err(Status::TooLarge);
         }
+        Operation::AlterNode(alter) if alter.node.len() > NODE_NAME_BYTES_MAX => return Err(Status::TooLarge),
+        Operation::AlterNode(pb::AlterNode { weight: Some(weight), .. }) if weight.len() > WEIGHT_BYTES_MAX => {
+            return Err(Status::TooLarge);
+        }
         _ => {}
     }
     Ok(meaning)
@@ -199,6 +205,11 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Invalidate => Operation::Invalidate(pb::Invalidate {}),
+        Command::Ping => Operation::Ping(pb::Ping {}),
+        Command::AlterNode(NodeAlteration { node, weight, drain }) => {
+            let (node, weight) = (node.to_owned(), weight.map(str::to_owned));
+            Operation::AlterNode(pb::AlterNode { node, weight, drain })
+        }
         Command::Scan(ScanStep { cursor, count, pattern }) => {
             Operation::Scan(pb::Scan { cursor: cursor.to_vec(), count, pattern: pattern.to_vec() })
         }
@@ -276,6 +287,7 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
             Some(Outcome::Outcomes(pb::Outcomes { outcomes: outcomes.collect() }))
         }
         Body::Number { value, version } => Some(Outcome::Number(pb::Number { value: *value, version: *version })),
+        &Body::Pong { acknowledged, clock } => Some(Outcome::Pong(pb::Pong { acknowledged, clock })),
         Body::Invalidated { generation } => Some(Outcome::Invalidated(pb::Invalidated { generation: *generation })),
         Body::Hello(hello) => Some(Outcome::Hello((**hello).clone())),
         Body::Stats(stats) => Some(Outcome::Stats((**stats).clone())),
@@ -370,6 +382,7 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         (_, Body::Stored { version }) => encode(Reply::Stored { version: *version }),
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
         (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
+        (_, &Body::Pong { acknowledged, clock }) => encode(Reply::Pong { acknowledged, clock }),
         (_, Body::Invalidated { generation }) => encode(Reply::Invalidated { generation: *generation }),
         (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
         (_, Body::Scan(scan)) => encode(Reply::Scan(scan)),

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_membership::Source;
+use larder_membership::{Order, Source};
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::generated::HelloResult;
 use larder_protocol::native::{Body, PROTOCOL, decode_response, encode_request};
@@ -16,7 +16,7 @@ use larder_protocol::{Command, Request, Status};
 use larder_ring::Topology;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -73,10 +73,28 @@ struct Dialed {
     outcome: Result<(OwnedFd, HelloResult), DialError>,
 }
 
+/// Where the dialer knows the ring from.
+#[derive(Debug)]
+pub enum Known {
+    /// It does not change, but for how many shards others have, which they say when they are reached.
+    Fixed(Source),
+    /// It changes; the agent that follows that is told who is reached.
+    Changing(watch::Receiver<Arc<Topology>>, mpsc::Sender<Order>),
+}
+
+impl Known {
+    fn current(&self) -> Arc<Topology> {
+        match self {
+            Known::Fixed(source) => source.current(),
+            Known::Changing(topology, _) => Arc::clone(&topology.borrow()),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Dialer {
-    source: Source,
+    known: Known,
     lanes: Vec<Arc<ControlLane>>,
     wanted: mpsc::Receiver<(u16, Dial)>,
     /// What this node calls itself.
@@ -87,10 +105,10 @@ pub struct Dialer {
 
 impl Dialer {
     /// Makes connections for the shards that have these control lanes; with what those shards ask with.
-    pub fn new(name: String, source: Source, lanes: Vec<Arc<ControlLane>>) -> (Self, Vec<Dials>) {
+    pub fn new(name: String, known: Known, lanes: Vec<Arc<ControlLane>>) -> (Self, Vec<Dials>) {
         let (sender, wanted) = mpsc::channel(DIALS_WAITING_MAX);
         let dials = (0..lanes.len() as u16).map(|shard| Dials { shard, wanted: sender.clone() }).collect();
-        (Self { source, lanes, wanted, name, reported: BTreeSet::new() }, dials)
+        (Self { known, lanes, wanted, name, reported: BTreeSet::new() }, dials)
     }
 
     /// Makes connections until the sidecar ends.
@@ -99,7 +117,7 @@ impl Dialer {
         loop {
             tokio::select! {
                 Some((shard, dial)) = self.wanted.recv(), if under_way.len() < DIALS_AT_ONCE_MAX => {
-                    let (name, topology) = (self.name.clone(), self.source.current());
+                    let (name, topology) = (self.name.clone(), self.known.current());
                     under_way.spawn(async move {
                         let limit = Duration::from_millis(DIAL_TIMEOUT_MS);
                         let outcome = timeout(limit, connect(&name, &dial.target, &topology)).await;
@@ -119,7 +137,9 @@ impl Dialer {
         self.report(&dial.target, outcome.as_ref().err());
         let socket = match outcome {
             Ok((socket, hello)) => {
-                if let Some(topology) = self.source.heard(&dial.target.node_id, shards_of(&hello)) {
+                if let Known::Fixed(source) = &mut self.known
+                    && let Some(topology) = source.heard(&dial.target.node_id, shards_of(&hello))
+                {
                     for lane in &self.lanes {
                         give(lane, Control::Topology(Arc::clone(&topology))).await;
                     }
@@ -134,6 +154,13 @@ impl Dialer {
     /// Says once that a node is not reached, and once that it is again.
     fn report(&mut self, target: &Target, error: Option<&DialError>) {
         let Target { node_id, address, .. } = target;
+        let was_reached = !self.reported.contains(node_id);
+        if let Known::Changing(_, orders) = &self.known
+            && was_reached != error.is_none()
+        {
+            // With no room it is said the next time, and matters to a choice between two that are both right.
+            let _ = orders.try_send(Order::Reached { node: node_id.clone(), is_reached: error.is_none() });
+        }
         match error {
             Some(error) if self.reported.insert(node_id.clone()) => crate::log::line(format_args!(
                 "node {node_id} cannot be reached at {address}, its keys are unavailable here until it is (said once): \
@@ -149,7 +176,7 @@ impl Dialer {
 
 /// Gives an order when there is room for it: the shard follows them at every turn. If it does not live any more, the
 /// process is ending, and this with it.
-async fn give(lane: &ControlLane, mut control: Control) {
+pub(crate) async fn give(lane: &ControlLane, mut control: Control) {
     while let Err(back) = lane.send(control) {
         control = back;
         sleep(Duration::from_millis(CONTROL_RETRY_MS)).await;

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod dialer;
 pub mod limits;
@@ -21,3 +22,4 @@ pub mod preflight;
 pub mod server;
 pub mod shard;
 pub mod sidecar;
+pub mod standing;

@@ -61,6 +61,15 @@ const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_PER_SHARD_BYTES_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
 const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
+/// Most servers of etcd that a node is told of.
+pub const ETCD_ENDPOINTS_MAX: usize = 32;
+/// How long a registration in etcd lasts that is not renewed, in ms.
+pub const REGISTRATION_TTL_MS_DEFAULT: u64 = 5_000;
+/// Shortest that can be chosen.
+pub const REGISTRATION_TTL_MS_MIN: u64 = 2_000;
+/// Longest that can be chosen.
+pub const REGISTRATION_TTL_MS_MAX: u64 = 60_000;
+
 const _: () = assert!(STOP_TIMEOUT_MS_DEFAULT <= STOP_TIMEOUT_MS_MAX);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 
@@ -91,6 +100,20 @@ pub const BUFFER_BYTES_KEPT_MAX: usize = 512 << 10;
 pub const CONTROLS_MAX: usize = 64;
 /// After how long an order that finds no room is given again.
 pub const CONTROL_RETRY_MS: u64 = 1;
+/// How often the sidecar looks how far shards are, in ms.
+pub const PROGRESS_POLL_MS: u64 = 5;
+/// How long a node that stops waits to be out of the ring, in ms.
+pub const DRAIN_TIMEOUT_MS: u64 = 1_500;
+/// How long it passes on what it is asked after that, in ms: others may not have heard of it yet.
+pub const DRAIN_GRACE_MS: u64 = 300;
+/// How long taking a registration back may take, in ms.
+pub const LEAVE_TIMEOUT_MS: u64 = 1_500;
+/// Changes of the ring that wait to be passed on to shards, before the registration is not renewed for them.
+pub const UPDATES_MAX: usize = 64;
+/// Orders to the agent that wait.
+pub const ORDERS_MAX: usize = 64;
+/// What shards ask that waits.
+pub const ASKED_MAX: usize = 256;
 /// Connections to other nodes that wait to be made; further ones fail at once and are tried again later.
 pub const DIALS_WAITING_MAX: usize = 1 << 10;
 /// Connections to other nodes that are being made at the same time; the others wait.

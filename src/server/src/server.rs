@@ -2,25 +2,28 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineError, EngineSettings, Watchers};
-use larder_membership::{Local, MembershipError, Source, Topology};
-use tokio::sync::mpsc;
+use larder_engine::{Engine, EngineError, EngineSettings, Standing, Watchers};
+use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, ClockError};
-use crate::config::{Config, Cores, Size};
-use crate::dialer::Dialer;
-use crate::limits::{REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS};
+use crate::cluster::{Asking, Cluster, Shards};
+use crate::config::{Config, Cores, EtcdConfig, Size};
+use crate::dialer::{Dialer, Known};
+use crate::limits::{ASKED_MAX, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
 use crate::listen::{ListenError, listen};
 use crate::mesh::{Port, mesh};
 use crate::pages;
 use crate::preflight::{self, PreflightError};
 use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
+use crate::standing::SharedStanding;
 
 /// Name and version, as clients and operators see them.
 const SERVER: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
@@ -45,6 +48,14 @@ pub enum ServeError {
     /// The node makes no ring.
     #[error(transparent)]
     Membership(#[from] MembershipError),
+    /// A file that a setting names cannot be read.
+    #[error("cannot read {}: {why}; correct the setting that names it, or the file", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// The groups make no engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -65,9 +76,13 @@ impl ServeError {
     /// 2 if the user can remove the cause before the next start, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Clock(_) | Self::Preflight(_) | Self::Listen(_) | Self::Membership(_) | Self::Engine(_) => {
-                ExitCode::from(EXIT_REFUSED)
-            }
+            Self::Clock(_)
+            | Self::Preflight(_)
+            | Self::Listen(_)
+            | Self::Membership(_)
+            | Self::File { .. }
+            | Self::Engine(_) => ExitCode::from(EXIT_REFUSED),
+            Self::Sidecar(SidecarError::Membership(_)) => ExitCode::from(EXIT_REFUSED),
             Self::System { .. } | Self::Sidecar(_) => ExitCode::from(EXIT_FAILED),
         }
     }
@@ -92,8 +107,8 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
         .map_err(system("start the sidecar's runtime"))?;
     let (crew, stopped) = runtime.block_on(async {
         let signals = Signals::catch().map_err(system("catch signals"))?;
-        let (crew, sidecar) = start(&config, clock, listeners.sockets, signals)?;
-        let stopped = sidecar.run(|| announce(&config)).await?;
+        let (crew, sidecar, cluster) = start(&config, clock, listeners.sockets, signals)?;
+        let stopped = sidecar.run(cluster, || announce(&config)).await?;
         Ok::<_, ServeError>((crew, stopped))
     })?;
     let refused = crew.admission.refused();
@@ -114,11 +129,13 @@ fn start(
     clock: Clock,
     listeners: Vec<TcpListener>,
     signals: Signals,
-) -> Result<(Crew, Sidecar), ServeError> {
+) -> Result<(Crew, Sidecar, Option<Cluster>), ServeError> {
+    let local = local(config);
     let source = match config.peers.as_slice() {
-        [] => Source::single(local(config), config.cluster_seed)?,
-        peers => Source::list(local(config), peers, config.cluster_seed)?,
+        [] => Source::single(local.clone(), config.cluster_seed)?,
+        peers => Source::list(local.clone(), peers, config.cluster_seed)?,
     };
+    let etcd = config.etcd.as_ref().map(|etcd| etcd_settings(config, etcd)).transpose()?;
     let topology = source.current();
     let ports = mesh(config.shards, LANE_BATCHES_MAX).map_err(system("open the doors of the shards"))?;
     let (sender, reports) = mpsc::channel(REPORTS_PER_SHARD_MAX * usize::from(config.shards));
@@ -127,13 +144,23 @@ fn start(
     let has_own_core = usize::from(config.shards) <= config.cores.len();
     let doors = ports[0].doors();
     let controls: Vec<_> = (0..config.shards).map(|shard| ControlLane::new(shard, Arc::clone(doors))).collect();
-    let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), source, controls.clone());
-    let (mut plans, mut heartbeats, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let (asking, asked) = mpsc::channel(ASKED_MAX);
+    let (rings, ring) = watch::channel(topology.clone());
+    let (known, standing) = match &etcd {
+        None => (Known::Fixed(source), SharedStanding::fixed()),
+        Some(_) => (Known::Changing(ring, orders.clone()), SharedStanding::default()),
+    };
+    let standing = Arc::new(standing);
+    let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
+    let (mut plans, mut heartbeats, mut pages, mut progress) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {
         let shard = port.shard();
         let heartbeat = Arc::default();
         heartbeats.push(Arc::clone(&heartbeat));
-        let reactor = reactor(config, port, topology.clone(), clock.now_ms())?;
+        let progress_of_shard = Arc::default();
+        progress.push(Arc::clone(&progress_of_shard));
+        let reactor = reactor(config, port, topology.clone(), clock.now_ms(), standing.read())?;
         pages.push(reactor.pages_ahead());
         plans.push(Plan {
             reactor,
@@ -144,6 +171,9 @@ fn start(
             controls: Arc::clone(&controls[usize::from(shard)]),
             reporter: Reporter::new(shard, sender.clone()),
             dials,
+            asking: if etcd.is_some() { Asking::new(shard, asking.clone()) } else { Asking::nobody() },
+            standing: Arc::clone(&standing),
+            progress: progress_of_shard,
             turns: heartbeat,
             has_own_core,
             patience: Patience { idle: config.idle_timeout, half_sent: config.half_sent_timeout },
@@ -160,11 +190,53 @@ fn start(
     }
     // It ends with the runtime.
     tokio::spawn(dialer.run());
+    let cluster = etcd.map(|settings| {
+        let (sender, updates) = mpsc::channel(UPDATES_MAX);
+        let agent = Agent::new(settings, &local, ordered, sender, move || clock.now_ms());
+        let shards = Shards { lanes: controls.clone(), progress, standing };
+        Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, asked, rings)
+    });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
-    Ok((Crew { executors, admission }, sidecar))
+    Ok((Crew { executors, admission }, sidecar, cluster))
 }
 
-fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64) -> Result<Reactor, EngineError> {
+/// How etcd is spoken to, with the files read.
+fn etcd_settings(config: &Config, etcd: &EtcdConfig) -> Result<EtcdSettings, ServeError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|why| ServeError::File { path: path.to_owned(), why: why.to_string() })
+    };
+    let user = match (&etcd.user, &etcd.password_file) {
+        (Some(name), Some(path)) => {
+            Some((name.clone(), String::from_utf8_lossy(&read(path)?).trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        _ => None,
+    };
+    let authority = etcd.ca.as_deref().map(read).transpose()?;
+    let identity = match &etcd.identity {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
+    let needs_tls = authority.is_some() || identity.is_some();
+    Ok(EtcdSettings {
+        endpoints: etcd.endpoints.clone(),
+        user,
+        tls: needs_tls.then_some(EtcdTls { authority, identity }),
+        cluster: config.cluster.clone(),
+        cluster_seed: config.cluster_seed,
+        ttl: etcd.ttl,
+        http: String::new(),
+        zone: String::new(),
+        version: SERVER.to_owned(),
+    })
+}
+
+fn reactor(
+    config: &Config,
+    port: Port,
+    topology: Arc<Topology>,
+    started_ms: u64,
+    standing: Standing,
+) -> Result<Reactor, EngineError> {
     let shard = port.shard();
     let settings = EngineSettings {
         node_id: config.node_id.clone(),
@@ -176,6 +248,7 @@ fn reactor(config: &Config, port: Port, topology: Arc<Topology>, started_ms: u64
         node_memory_bytes: config.memory_bytes,
         timeout_ms_default: config.request_timeout_ms,
         started_ms,
+        standing,
     };
     let welcome = Welcome {
         server: SERVER.to_owned(),
@@ -193,7 +266,7 @@ fn local(config: &Config) -> Local {
         id: Some(config.node_id.clone()),
         address: config.address(),
         shards: config.shards,
-        points: None,
+        points: config.points,
         incarnation: incarnation(),
     }
 }

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
+use larder_membership::MembershipError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use crate::cluster::Cluster;
 use crate::limits::{HEARTBEAT_MS, STALL_MS, START_TIMEOUT_MS, STOP_RESERVE_MS};
 use crate::shard::{Control, ControlLane, News, Report};
 
@@ -38,6 +40,9 @@ pub struct Signals {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SidecarError {
+    /// The node cannot be in its cluster.
+    #[error(transparent)]
+    Membership(MembershipError),
     /// A shard did not start, or ended.
     #[error("shard {shard} has failed: {why}")]
     Shard {
@@ -108,7 +113,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// A shard does not start, or ends by itself, or does not end in time.
-    pub async fn run(mut self, on_ready: impl FnOnce()) -> Result<Stopped, SidecarError> {
+    pub async fn run(mut self, mut cluster: Option<Cluster>, on_ready: impl FnOnce()) -> Result<Stopped, SidecarError> {
         let deadline = Instant::now() + Duration::from_millis(START_TIMEOUT_MS);
         let is_signalled = tokio::select! {
             (name, _) = self.signals.next() => {
@@ -120,11 +125,31 @@ impl Sidecar {
                 false
             }
         };
+        let is_signalled = is_signalled || self.join(cluster.as_mut()).await?;
         if !is_signalled {
             on_ready();
             self.serve().await?;
+            if let Some(cluster) = &cluster {
+                or_signal(&mut self.signals, cluster.drain()).await;
+            }
         }
-        self.stop().await
+        let stopped = self.stop().await;
+        if let Some(cluster) = cluster {
+            cluster.leave().await;
+        }
+        stopped
+    }
+
+    /// Waits until the node is in the ring of its cluster; whether a signal came before that.
+    async fn join(&mut self, cluster: Option<&mut Cluster>) -> Result<bool, SidecarError> {
+        let Some(cluster) = cluster else { return Ok(false) };
+        tokio::select! {
+            (name, _) = self.signals.next() => {
+                crate::log::line(format_args!("{name} before the node was in the ring"));
+                Ok(true)
+            }
+            joined = cluster.join() => joined.map(|()| false).map_err(SidecarError::Membership),
+        }
     }
 
     /// Until a signal comes.

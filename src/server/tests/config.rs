@@ -109,7 +109,7 @@ fn wrong_flags_are_refused_with_name_value_source_and_remedy() {
         ),
         (&["--memcache", "127.0.0.1:7411"], ["(from --memcache)", "leave it out, or write off"]),
         (&["--http", "127.0.0.1:7480"], ["(from --http)", "leave it out, or write off"]),
-        (&["--etcd", "http://127.0.0.1:2379"], ["(from --etcd)", "leave it out"]),
+        (&["--etcd-user", "larder"], ["this node has no etcd", "leave it out"]),
         (
             &["--peers", "10.0.0.1:7400,10.0.0.2:7400"],
             ["(from --peers): this node is not among them", "add \"127.0.0.1:7400\""],
@@ -138,7 +138,7 @@ fn wrong_files_are_refused_with_the_line() {
         ("memory = \"1GiB", 1, ["", "correct the TOML there"]),
         ("memory = 1.5", 1, ["a number with a fraction cannot be its value", "whole number"]),
         ("[listen]\nresp = \"0.0.0.0:7479\"", 2, ["not available in this version", "leave it out"]),
-        ("[cluster]\netcd = [\"http://10.0.0.1:2379\"]", 2, ["not available in this version", "leave it out"]),
+        ("[cluster]\netcd = [\"ftp://10.0.0.1:2379\"]", 2, ["is no address of an etcd server", "write http://"]),
         ("[cluster]\npeers = [\"a\"]", 2, ["cluster.peers = \"a\"", "write [id=]host:port[*weight] for each node"]),
         (
             "[[group]]\nname = 'a'\nmemory = 1000000\n[group.origin]\nkind = 'http'",
@@ -184,7 +184,7 @@ fn wrong_environments_are_refused_with_the_variable() {
     for (name, value, part) in [
         ("LARDER_MEMORY", "lots", "memory = \"lots\" (from the environment variable LARDER_MEMORY)"),
         ("LARDER_CORES", "x", "cores = \"x\" (from the environment variable LARDER_CORES)"),
-        ("LARDER_ETCD", "http://127.0.0.1:2379", "not available in this version"),
+        ("LARDER_ETCD", "10.0.0.1", "is no address of an etcd server"),
         ("LARDER_CONFIG", "/nowhere.toml", "/nowhere.toml (from the environment variable LARDER_CONFIG)"),
     ] {
         let said = refused(larder(&["serve", "--check-config"]).env(name, value));

@@ -88,3 +88,4 @@ pub use settings::{Charge, GroupIndex, GroupSettings, StoreSettings};
 pub use shares::{segment_bytes, value_bytes_max};
 pub use store::Store;
 pub use value::Value;
+pub use version::version_ms;

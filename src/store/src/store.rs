@@ -265,6 +265,18 @@ impl<H: RemovalHook> Store<H> {
         self.versions.raise(version, now_ms)
     }
 
+    /// A version above all that this store has given: those that it gives later are greater, and others' too that are
+    /// raised past it.
+    pub fn fence(&mut self, now_ms: u64) -> u64 {
+        self.versions.next(now_ms)
+    }
+
+    /// Makes every later version greater than any that was given before a time, which is ahead of `now_ms` by at most
+    /// [`crate::limits::VERSION_AHEAD_MS_MAX`] or is taken to be.
+    pub fn run_ahead(&mut self, to_ms: u64, now_ms: u64) {
+        self.versions.run_ahead(to_ms, now_ms);
+    }
+
     /// Who is told of removals.
     pub fn hook(&self) -> &H {
         &self.hook

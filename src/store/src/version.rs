@@ -9,7 +9,7 @@ const MS_SHIFT: u32 = SHARD_BITS + COUNTER_BITS;
 const MS_MAX: u64 = (1 << (u64::BITS - MS_SHIFT)) - 1;
 
 /// When a version was given, in ms since the Unix epoch.
-pub(crate) fn time_ms(version: u64) -> u64 {
+pub fn version_ms(version: u64) -> u64 {
     version >> MS_SHIFT
 }
 
@@ -35,6 +35,12 @@ impl VersionClock {
         self.last
     }
 
+    /// Makes every later version greater than those of a time, as far as that may be ahead of now.
+    pub(crate) fn run_ahead(&mut self, to_ms: u64, now_ms: u64) {
+        let to_ms = to_ms.min(now_ms.saturating_add(VERSION_AHEAD_MS_MAX)).min(MS_MAX);
+        self.last = self.last.max(to_ms << MS_SHIFT);
+    }
+
     /// Makes every later version greater than this one, which another shard or node gave.
     pub(crate) fn raise(&mut self, version: u64, now_ms: u64) -> Result<(), VersionAhead> {
         let ahead_ms = (version >> MS_SHIFT).saturating_sub(now_ms);
@@ -52,6 +58,17 @@ mod tests {
 
     fn version(ms: u64, counter: u64, shard: u64) -> u64 {
         (ms << 20) | (counter << 8) | shard
+    }
+
+    #[test]
+    fn a_clock_runs_ahead_as_far_as_it_may() {
+        let mut clock = VersionClock::new(1);
+        clock.run_ahead(1_500, 1_000);
+        assert_eq!(clock.next(1_000), version(1_500, 1, 1));
+        clock.run_ahead(u64::MAX, 1_000);
+        assert_eq!(clock.next(1_000) >> MS_SHIFT, 1_000 + VERSION_AHEAD_MS_MAX);
+        clock.run_ahead(0, 1_000);
+        assert_eq!(clock.next(1_000) >> MS_SHIFT, 1_000 + VERSION_AHEAD_MS_MAX, "and never back");
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl<H: RemovalHook> Store<H> {
         let absence = self.absence(group, &found.head, victim, now_ms);
         if absence.is_none() {
             let counters = &mut self.groups[usize::from(group.0)].counters;
-            let written_ms = version::time_ms(self.memory.frame.version(&found.head));
+            let written_ms = version::version_ms(self.memory.frame.version(&found.head));
             counters.eviction_age_ms += now_ms.saturating_sub(written_ms);
         }
         self.remove(found, absence.unwrap_or(Reason::Evicted));

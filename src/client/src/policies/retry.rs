@@ -72,6 +72,8 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Invalidate => "invalidate",
         Command::Scan(_) => "scan",
         Command::AlterGroup(_) => "alter_group",
+        Command::AlterNode(_) => "alter_node",
+        Command::Ping => "ping",
         Command::Watch => "watch",
         Command::Stats => "stats",
         Command::Topology => "topology",

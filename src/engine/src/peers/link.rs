@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 use core::mem;
 
+use larder_protocol::native::encode_request;
+use larder_protocol::{Command, Request};
+
 use crate::limits::{LINK_BACKOFF_MS_MAX, LINK_BACKOFF_MS_MIN, LINK_BYTES_MAX, LINK_CREDITS};
 use crate::slab::SlabKey;
 
@@ -24,6 +27,17 @@ pub(super) enum State {
     },
 }
 
+/// A question how far the shard at the other end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ping {
+    /// None is under way.
+    None,
+    /// One is to be sent with the next frames.
+    Wanted,
+    /// One was sent then.
+    Sent(u64),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -40,6 +54,7 @@ pub(super) struct Link {
     unanswered_bytes: usize,
     /// Requests that were handed out and are not answered.
     sent: usize,
+    ping: Ping,
     /// How often in a row it was lost or could not be made.
     failures: u32,
     /// When the last answer came, or the first request that waits for one was handed out; in ms since the Unix epoch.
@@ -59,6 +74,7 @@ impl Link {
             unanswered: 0,
             unanswered_bytes: 0,
             sent: 0,
+            ping: Ping::None,
             failures: 0,
             heard_ms: 0,
             is_listed: false,
@@ -96,16 +112,46 @@ impl Link {
 
     /// Whether frames could be handed out.
     pub(super) fn has_frames(&self) -> bool {
-        self.state == State::Open && !self.outgoing.is_empty()
+        self.state == State::Open && (!self.outgoing.is_empty() || self.ping == Ping::Wanted)
     }
 
     /// The frames to be sent, and the requests in them.
     pub(super) fn take_frames(&mut self, now_ms: u64) -> (Vec<u8>, impl Iterator<Item = SlabKey>) {
-        if self.sent == 0 {
+        if self.sent == 0 && self.ping == Ping::None {
             self.heard_ms = now_ms;
         }
         self.sent += self.unsent.len();
         (mem::take(&mut self.outgoing), self.unsent.drain(..))
+    }
+
+    /// The shard at the other end is to be asked how far it is; false if it is being asked.
+    pub(super) fn want_ping(&mut self) -> bool {
+        let is_new = self.ping == Ping::None;
+        if is_new {
+            self.ping = Ping::Wanted;
+        }
+        is_new
+    }
+
+    /// Puts a ping that is wanted behind the frames, which go by this epoch.
+    pub(super) fn put_ping(&mut self, epoch: u64, now_ms: u64) {
+        if self.ping != Ping::Wanted {
+            return;
+        }
+        if self.sent == 0 {
+            self.heard_ms = now_ms;
+        }
+        self.ping = Ping::Sent(now_ms);
+        let (group, timeout_ms, command) = (0, 0, Command::Ping);
+        let request = Request { id: super::PING_ID, epoch, group, timeout_ms, forwarded: true, command };
+        encode_request(&mut self.outgoing, &request);
+    }
+
+    /// A ping was answered; when it was sent, if it was.
+    pub(super) fn ponged(&mut self, now_ms: u64) -> Option<u64> {
+        let Ping::Sent(sent_ms) = self.ping else { return None };
+        (self.ping, self.heard_ms) = (Ping::None, now_ms);
+        Some(sent_ms)
     }
 
     /// Takes an empty buffer for the next frames.
@@ -122,7 +168,8 @@ impl Link {
 
     /// Whether nothing was answered since then, although something was asked before it.
     pub(super) fn is_silent(&self, since_ms: u64) -> bool {
-        self.state == State::Open && self.sent > 0 && self.heard_ms <= since_ms
+        let is_asked = self.sent > 0 || matches!(self.ping, Ping::Sent(_));
+        self.state == State::Open && is_asked && self.heard_ms <= since_ms
     }
 
     pub(super) fn opened(&mut self, now_ms: u64) {
@@ -134,7 +181,8 @@ impl Link {
     /// within the band, so that not all nodes come back at once. One that was open and of which nothing was expected
     /// is made again when it is needed.
     pub(super) fn closed(&mut self, now_ms: u64, spread: u64) {
-        if self.state == State::Open && self.unanswered == 0 {
+        let was_asked = mem::replace(&mut self.ping, Ping::None) != Ping::None;
+        if self.state == State::Open && self.unanswered == 0 && !was_asked {
             self.state = State::Idle;
             return;
         }

@@ -9,6 +9,8 @@ mod aside;
 mod check;
 mod flights;
 mod link;
+mod members;
+mod pings;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -17,7 +19,7 @@ use core::ops::Range;
 
 use larder_protocol::native::encode_request;
 use larder_protocol::{Failure, Request};
-use larder_ring::{NodeIndex, Place, Topology};
+use larder_ring::Place;
 
 use crate::Ticket;
 use crate::error::BatchError;
@@ -27,6 +29,7 @@ use crate::slab::{Slab, SlabKey};
 pub(crate) use flights::Boarding;
 use flights::{Flights, is_get_of};
 use link::{Link, State};
+pub(crate) use pings::PING_ID;
 
 /// Names a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,8 +119,10 @@ struct Peer {
     incarnation: u64,
     /// By shard.
     links: Vec<Option<SlabKey>>,
-    /// It is in the ring.
+    /// It is in the ring, or was and has not ended.
     is_member: bool,
+    /// By how much its clock was ahead of ours when it was heard last, in ms; negative: behind.
+    ahead_ms: Option<i64>,
 }
 
 /// See the module.
@@ -144,6 +149,8 @@ pub(crate) struct Peers {
     check_ms: u64,
     /// Makes this shard's pauses differ from those of others.
     seed: u64,
+    /// Which this shard goes by.
+    epoch: u64,
 }
 
 impl Peers {
@@ -162,51 +169,7 @@ impl Peers {
             kept: Vec::new(),
             check_ms: 0,
             seed,
-        }
-    }
-
-    /// Takes note of who is in the ring. Links to nodes that left are closed once they have answered.
-    pub(crate) fn set_topology(&mut self, topology: &Topology, own: Option<NodeIndex>) {
-        let before: Vec<SlabKey> = self.peers.iter().map(|(key, _)| key).collect();
-        for key in &before {
-            self.peers.value_mut(*key).expect("it is there").is_member = false;
-        }
-        self.by_node.clear();
-        for (index, node) in topology.nodes().iter().enumerate() {
-            if own == Some(NodeIndex(index as u16)) {
-                self.by_node.push(None);
-                continue;
-            }
-            let is_it = |peer: &Peer| peer.id == node.id && [node.incarnation, 0].contains(&peer.incarnation);
-            let known = before.iter().copied().find(|key| self.peers.value(*key).is_some_and(is_it));
-            let key = known.unwrap_or_else(|| {
-                let (id, address) = (node.id.clone(), String::new());
-                self.peers.insert(Peer { id, address, incarnation: 0, links: Vec::new(), is_member: true })
-            });
-            let peer = self.peers.value_mut(key).expect("it is there");
-            (peer.incarnation, peer.is_member) = (node.incarnation, true);
-            peer.address.clone_from(&node.address);
-            self.by_node.push(Some(key));
-        }
-        for key in before {
-            self.retire_links(key);
-        }
-    }
-
-    /// Closes the links of a node that left, as far as nothing is unanswered, and forgets it when it has none.
-    fn retire_links(&mut self, key: SlabKey) {
-        let Some(peer) = self.peers.value_mut(key).filter(|peer| !peer.is_member) else { return };
-        for place in &mut peer.links {
-            let Some(link) = *place else { continue };
-            if self.links.value(link).is_some_and(|link| link.unanswered().0 == 0) {
-                *place = None;
-                self.links.remove(link);
-                self.ready.retain(|ready| *ready != link);
-                self.closing.push(link);
-            }
-        }
-        if peer.links.iter().all(Option::is_none) {
-            self.peers.remove(key);
+            epoch: 0,
         }
     }
 
@@ -216,12 +179,16 @@ impl Peers {
     /// If the place is on this node.
     pub(crate) fn link_to(&mut self, place: Place) -> LinkId {
         let key = self.by_node[usize::from(place.node.0)].expect("the place is on another node");
-        let peer = self.peers.value_mut(key).expect("who is in the ring is known");
-        let shard = usize::from(place.shard);
+        LinkId(self.link_of(key, place.shard))
+    }
+
+    fn link_of(&mut self, key: SlabKey, number: u16) -> SlabKey {
+        let peer = self.peers.value_mut(key).expect("who is asked is known");
+        let shard = usize::from(number);
         if peer.links.len() <= shard {
             peer.links.resize(shard + 1, None);
         }
-        LinkId(*peer.links[shard].get_or_insert_with(|| self.links.insert(Link::new(key, place.shard))))
+        *peer.links[shard].get_or_insert_with(|| self.links.insert(Link::new(key, number)))
     }
 
     /// Why this link cannot have a request of so many bytes now.
@@ -364,6 +331,7 @@ impl Peers {
                 return Some(LinkOutput::Open(LinkId(key)));
             }
             if link.has_frames() {
+                link.put_ping(self.epoch, now_ms);
                 let (frames, sent) = link.take_frames(now_ms);
                 for id in sent {
                     self.requests.value_mut(id).expect("what is unsent is unanswered").stage = Stage::Sent(key);

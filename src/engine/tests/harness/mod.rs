@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineSettings, Lane, Outgoing, Submission, Ticket};
+use larder_engine::{Engine, EngineSettings, Lane, Outgoing, Standing, Submission, Ticket};
 use larder_protocol::{Command, Request};
 use larder_ring::{Node, Topology, group_hash, key_hash, shard};
 use larder_store::limits::MEMORY_BYTES_MIN;
@@ -99,6 +99,7 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
         node_memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN) * u64::from(world.shards),
         timeout_ms_default: world.timeout_ms_default,
         started_ms: START_MS,
+        standing: Standing::FIXED,
     }
 }
 

@@ -6,6 +6,7 @@
 mod register;
 mod session;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
@@ -79,6 +80,13 @@ pub enum Order {
     Leave,
     /// Another node has named this epoch.
     Reach(u64),
+    /// Whether a node is reached.
+    Reached {
+        /// Its id.
+        node: String,
+        /// Whether it is.
+        is_reached: bool,
+    },
     /// An operator says something about a node; what is `None` stays as it is.
     Override {
         /// The node.
@@ -88,8 +96,17 @@ pub enum Order {
         /// Whether it is to own nothing.
         drain: Option<bool>,
         /// What became of it.
-        done: oneshot::Sender<Result<(), String>>,
+        done: oneshot::Sender<Result<(), Refusal>>,
     },
+}
+
+/// Why an override is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody has heard of such a node.
+    UnknownNode,
+    /// etcd does not answer.
+    Unanswered(String),
 }
 
 /// Pause between two sessions.
@@ -100,7 +117,7 @@ const RENEWALS_PER_TTL: u32 = 5;
 const DRIFT_SHARE: u64 = 64;
 
 /// See the module.
-pub struct Agent<C, U> {
+pub struct Agent<C> {
     settings: EtcdSettings,
     keys: Keys,
     own_id: String,
@@ -118,14 +135,23 @@ pub struct Agent<C, U> {
     is_out: bool,
     orders: mpsc::Receiver<Order>,
     clock: C,
-    update: U,
+    updates: mpsc::Sender<Update>,
+    /// Nodes that are not reached.
+    down: BTreeSet<String>,
     /// Said last about why etcd cannot be used, so that it is said once.
     said: String,
 }
 
-impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
-    /// An agent that reads its time, in ms, from `clock`, and gives what it hears to `update`.
-    pub fn new(settings: EtcdSettings, local: &Local, orders: mpsc::Receiver<Order>, clock: C, update: U) -> Self {
+impl<C: Fn() -> u64> Agent<C> {
+    /// An agent that reads its time, in ms, from `clock`. While there is no room for an update, it waits: also with the
+    /// renewal of the registration, which is of no use to a node that does not follow.
+    pub fn new(
+        settings: EtcdSettings,
+        local: &Local,
+        orders: mpsc::Receiver<Order>,
+        updates: mpsc::Sender<Update>,
+        clock: C,
+    ) -> Self {
         let own_id = local.id.clone().unwrap_or_else(|| local.address.clone());
         let keys = Keys::new(&settings.cluster);
         let record = NodeRecord {
@@ -155,7 +181,8 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
             is_out,
             orders,
             clock,
-            update,
+            updates,
+            down: BTreeSet::new(),
             said,
         }
     }
@@ -171,13 +198,13 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
             match self.session(&endpoint).await {
                 Ended::Left => return Ok(()),
                 Ended::Refused(error) if self.registration == 0 => return Err(error),
-                Ended::Refused(error) => self.say(error.to_string()),
+                Ended::Refused(error) => self.say(error.to_string()).await,
                 // The session knew of no more than that something has to be read anew.
                 Ended::Anew => continue,
                 Ended::Unanswered(why) => {
-                    self.say(format!("etcd at {endpoint} cannot be used, the ring stays as it is: {why}"));
+                    self.say(format!("etcd at {endpoint} cannot be used, the ring stays as it is: {why}")).await;
                     if !std::mem::replace(&mut self.is_out, true) {
-                        (self.update)(Update::Outage(true));
+                        self.tell(Update::Outage(true)).await;
                     }
                 }
             }
@@ -208,20 +235,28 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
             Order::Serve => self.record.state = crate::record::State::Serving,
             Order::Drain => self.record.state = crate::record::State::Draining,
             Order::Reach(epoch) => self.wanted = self.wanted.max(epoch),
+            Order::Reached { node, is_reached: true } => drop(self.down.remove(&node)),
+            Order::Reached { node, is_reached: false } => drop(self.down.insert(node)),
             Order::Leave => unreachable!("whoever takes orders leaves"),
             Order::Override { done, .. } => {
                 // Whoever asked may be gone.
-                let _ = done.send(Err("etcd does not answer, and an override is kept there; try again later".into()));
+                let _ =
+                    done.send(Err(Refusal::Unanswered("etcd does not answer, and an override is kept there".into())));
             }
         }
     }
 
     /// Reports something unless it was the last thing that was reported.
-    fn say(&mut self, report: String) {
+    async fn say(&mut self, report: String) {
         if self.said != report {
             self.said.clone_from(&report);
-            (self.update)(Update::Report(report));
+            self.tell(Update::Report(report)).await;
         }
+    }
+
+    /// Whoever listens may be gone; then orders end too.
+    async fn tell(&self, update: Update) {
+        let _ = self.updates.send(update).await;
     }
 
     /// How long one answer may take.
@@ -234,30 +269,30 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
     }
 
     /// The lease was renewed by a request that was sent then: what the registration is good for.
-    fn renewed(&mut self, sent_ms: u64, ttl_s: i64) {
+    async fn renewed(&mut self, sent_ms: u64, ttl_s: i64) {
         let ttl_ms = self.ttl_ms().min(ttl_s.max(0) as u64 * 1000);
         if sent_ms > self.renewed_ms + self.ttl_ms() / 2 && self.renewed_ms > 0 {
             self.view.hold(sent_ms + self.ttl_ms());
         }
         self.renewed_ms = sent_ms;
         let until_ms = sent_ms + ttl_ms - ttl_ms / DRIFT_SHARE;
-        (self.update)(Update::Proof { registration: self.registration, until_ms });
+        self.tell(Update::Proof { registration: self.registration, until_ms }).await;
     }
 
     /// The registration is gone: nothing can be answered by it, and others may own what was this node's.
-    fn lost(&mut self) {
+    async fn lost(&mut self) {
         self.lease = None;
-        (self.update)(Update::Proof { registration: self.registration, until_ms: 0 });
+        self.tell(Update::Proof { registration: self.registration, until_ms: 0 }).await;
     }
 
     /// Gives on what the view has to say.
-    fn give(&mut self) {
+    async fn give(&mut self) {
         let now_ms = (self.clock)();
         for report in self.view.take_reports() {
-            (self.update)(Update::Report(report));
+            self.tell(Update::Report(report)).await;
         }
-        if let Some(membership) = self.view.membership(now_ms, |_| false) {
-            (self.update)(Update::Membership(membership));
+        if let Some(membership) = self.view.membership(now_ms, |id| self.down.contains(id)) {
+            self.tell(Update::Membership(membership)).await;
         }
     }
 

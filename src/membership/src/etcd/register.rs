@@ -7,8 +7,8 @@ use etcd_client::{
 };
 use tokio::time::sleep;
 
+use super::Agent;
 use super::session::{Ended, found};
-use super::{Agent, Update};
 use crate::MembershipError;
 use crate::record::NodeRecord;
 
@@ -24,7 +24,7 @@ struct Rival {
 /// twice a second.
 const EXPIRY_SLACK: Duration = Duration::from_secs(1);
 
-impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
+impl<C: Fn() -> u64> Agent<C> {
     /// The seed is created once, and is the same for all.
     pub(super) async fn check_seed(&mut self, client: &mut Client) -> Result<(), Ended> {
         let (key, ours) = (self.keys.seed(), self.settings.cluster_seed);
@@ -58,12 +58,12 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
             let sent_ms = (self.clock)();
             match self.answer(client.lease_keep_alive(lease)).await {
                 Ok(renewing) if self.is_registered(client, lease).await? => {
-                    self.renewed(sent_ms, self.settings.ttl.as_secs() as i64);
+                    self.renewed(sent_ms, self.settings.ttl.as_secs() as i64).await;
                     return Ok(renewing);
                 }
-                Ok(_) => self.lost(),
+                Ok(_) => self.lost().await,
                 // That is how the client says that there is no such lease.
-                Err(Ended::Unanswered(why)) if why.contains("lease not found") => self.lost(),
+                Err(Ended::Unanswered(why)) if why.contains("lease not found") => self.lost().await,
                 Err(other) => return Err(other),
             }
         }
@@ -108,7 +108,7 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
         self.view.registered(self.registration);
         let sent_ms = (self.clock)();
         let renewing = self.answer(client.lease_keep_alive(lease)).await?;
-        self.renewed(sent_ms, self.settings.ttl.as_secs() as i64);
+        self.renewed(sent_ms, self.settings.ttl.as_secs() as i64).await;
         Ok(renewing)
     }
 
@@ -167,7 +167,8 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
             self.own_id,
             self.record.addr,
             self.settings.ttl + EXPIRY_SLACK
-        ));
+        ))
+        .await;
         sleep(self.settings.ttl + EXPIRY_SLACK).await;
         let read = self.answer(client.get(self.keys.node(id), None)).await?;
         let is_there = read.kvs().first().is_some_and(|kv| kv.lease() == rival.lease);

@@ -8,7 +8,7 @@ use etcd_client::{
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{Agent, Order, RENEWALS_PER_TTL, Update, changed};
+use super::{Agent, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
 use crate::MembershipError;
 use crate::record::{OverrideRecord, State};
 use crate::view::Found;
@@ -31,7 +31,7 @@ struct Renewal {
     due: Instant,
 }
 
-impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
+impl<C: Fn() -> u64> Agent<C> {
     /// A session; returns why it is over.
     pub(super) async fn session(&mut self, endpoint: &str) -> Ended {
         match self.begin(endpoint).await {
@@ -47,11 +47,11 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
         let renewing = self.renew_or_register(&mut client).await?;
         self.read_all(&mut client).await?;
         if std::mem::replace(&mut self.is_out, false) {
-            (self.update)(Update::Outage(false));
-            (self.update)(Update::Report(format!("etcd at {endpoint} answers")));
+            self.tell(Update::Outage(false)).await;
+            self.tell(Update::Report(format!("etcd at {endpoint} answers"))).await;
         }
         self.said.clear();
-        self.give();
+        self.give().await;
         self.follow(client, renewing).await
     }
 
@@ -119,10 +119,10 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
                     let ttl_s = answer.as_ref().map_or(0, |answer| answer.ttl());
                     match (answer, renewal.take()) {
                         (None, _) => return Err(Ended::Unanswered("it renews the registration no more".into())),
-                        (Some(_), Some(Renewal { sent_ms, .. })) if ttl_s > 0 => self.renewed(sent_ms, ttl_s),
+                        (Some(_), Some(Renewal { sent_ms, .. })) if ttl_s > 0 => self.renewed(sent_ms, ttl_s).await,
                         (Some(_), None) if ttl_s > 0 => {}
                         _ => {
-                            self.lost();
+                            self.lost().await;
                             return Ok(Ended::Anew);
                         }
                     }
@@ -139,35 +139,42 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
                         // Compacted, or the server's wish: what was missed is read.
                         return Ok(Ended::Anew);
                     }
-                    self.take_changes(&change);
+                    self.take_changes(&change).await;
                     if self.view.revision() >= self.wanted {
                         reach_by = None;
                     }
                     if self.is_gone() {
-                        self.lost();
+                        self.lost().await;
                         return Ok(Ended::Anew);
                     }
                 }
                 () = until(reach_by) => return Ok(Ended::Anew),
-                () = until(held) => self.give(),
+                () = until(held) => self.give().await,
                 order = self.orders.recv() => match order {
                     None | Some(Order::Leave) => return self.leave(&mut client).await,
                     Some(Order::Reach(epoch)) if epoch > self.wanted => {
                         self.wanted = epoch;
                         self.view.believe();
                         self.view.reached(0, epoch);
-                        self.give();
+                        self.give().await;
                         if self.view.revision() < epoch {
                             reach_by = Some(Instant::now() + self.patience());
                             watch.request_progress().await.map_err(|error| Ended::Unanswered(error.to_string()))?;
                         }
                     }
                     Some(Order::Override { node, weight, drain, done }) => {
+                        if self.view.record(&node).is_none() && self.view.override_of(&node).is_empty() {
+                            // Whoever asked may be gone.
+                            let _ = done.send(Err(Refusal::UnknownNode));
+                            continue;
+                        }
                         let written = self.write_override(&mut client, &node, weight, drain).await;
                         let (answer, ended) = match written {
                             Ok(()) => (Ok(()), None),
-                            Err(Ended::Unanswered(why)) => (Err(why.clone()), Some(Ended::Unanswered(why))),
-                            Err(other) => (Err("etcd does not take it".to_owned()), Some(other)),
+                            Err(Ended::Unanswered(why)) => {
+                                (Err(Refusal::Unanswered(why.clone())), Some(Ended::Unanswered(why)))
+                            }
+                            Err(other) => (Err(Refusal::Unanswered("its answer is odd".into())), Some(other)),
                         };
                         // Whoever asked may be gone.
                         let _ = done.send(answer);
@@ -177,6 +184,7 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
                     }
                     Some(order) => {
                         self.note(order);
+                        self.give().await;
                         self.write_state(&mut client).await?;
                     }
                 }
@@ -185,7 +193,7 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
     }
 
     /// Takes in a message of the watch, revision by revision.
-    fn take_changes(&mut self, change: &WatchResponse) {
+    async fn take_changes(&mut self, change: &WatchResponse) {
         let mut revisions: BTreeMap<i64, Vec<Found>> = BTreeMap::new();
         for event in change.events() {
             let Some(kv) = event.kv() else { continue };
@@ -197,12 +205,12 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
         }
         for (revision, found) in revisions {
             self.view.change(revision as u64, found);
-            self.give();
+            self.give().await;
         }
         let reached = change.header().map_or(0, |header| header.revision());
         if change.events().is_empty() && !change.created() {
             self.view.reached(reached as u64, self.wanted);
-            self.give();
+            self.give().await;
         }
     }
 
@@ -244,7 +252,7 @@ impl<C: Fn() -> u64, U: FnMut(Update)> Agent<C, U> {
     /// Takes the registration back.
     async fn leave(&mut self, client: &mut Client) -> Result<Ended, Ended> {
         if let Some(lease) = self.lease.take() {
-            self.lost();
+            self.lost().await;
             // It runs out by itself otherwise.
             let _ = self.answer(client.lease_revoke(lease)).await;
         }

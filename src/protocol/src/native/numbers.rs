@@ -32,6 +32,8 @@ pub(super) mod operation {
     pub(in crate::native) const TOPOLOGY: u32 = 23;
     pub(in crate::native) const WATCH: u32 = 24;
     pub(in crate::native) const ALTER_GROUP: u32 = 25;
+    pub(in crate::native) const PING: u32 = 26;
+    pub(in crate::native) const ALTER_NODE: u32 = 27;
 
     /// Operations that are known and not offered, by their names.
     pub(in crate::native) const NOT_OFFERED: [(u32, &str); 2] = [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set")];
@@ -76,6 +78,13 @@ pub(super) mod alter_group {
     pub(in crate::native) const POLICY: u32 = 3;
 }
 
+/// Fields of `AlterNode`.
+pub(super) mod alter_node {
+    pub(in crate::native) const NODE: u32 = 1;
+    pub(in crate::native) const WEIGHT: u32 = 2;
+    pub(in crate::native) const DRAIN: u32 = 3;
+}
+
 /// Fields of `Hello`.
 pub(super) mod hello {
     pub(in crate::native) const PROTOCOL: u32 = 1;
@@ -106,6 +115,7 @@ pub(super) mod result {
     pub(in crate::native) const INVALIDATED: u32 = 14;
     pub(in crate::native) const SCAN: u32 = 15;
     pub(in crate::native) const ALTERED_GROUP: u32 = 16;
+    pub(in crate::native) const PONG: u32 = 17;
     pub(in crate::native) const REMOVALS: u32 = 40;
 }
 
@@ -126,11 +136,13 @@ pub(super) mod entry {
     pub(in crate::native) const STATUS: u32 = 5;
 }
 
-/// Fields of `Stored`, `Outcome`, `Number` and `Invalidated`.
+/// Fields of `Stored`, `Outcome`, `Number`, `Invalidated` and `Pong`.
 pub(super) mod outcome {
     pub(in crate::native) const STORED_VERSION: u32 = 1;
     pub(in crate::native) const STATUS: u32 = 1;
     pub(in crate::native) const VERSION: u32 = 2;
     pub(in crate::native) const NUMBER_VALUE: u32 = 1;
     pub(in crate::native) const GENERATION: u32 = 1;
+    pub(in crate::native) const ACKNOWLEDGED: u32 = 1;
+    pub(in crate::native) const CLOCK: u32 = 2;
 }

@@ -3,7 +3,9 @@
 use super::Malformed;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
-use super::request_fields::{AlterGroup, Hello, Item, Scan, check_lease_set, merge_keys, merge_writes, skip_all};
+use super::request_fields::{
+    AlterGroup, AlterNode, Hello, Item, Scan, check_lease_set, merge_keys, merge_writes, skip_all,
+};
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
 use crate::command::{Command, Keys, Request, Write, Writes};
@@ -37,7 +39,7 @@ fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>
             request::GROUP => group = reader.fixed64(wire)?,
             request::TIMEOUT_MS => timeout_ms = reader.uint32(wire)?,
             request::FORWARDED => forwarded = reader.bool(wire)?,
-            operation::GET..=operation::ALTER_GROUP => {
+            operation::GET..=operation::ALTER_NODE => {
                 let body = reader.message(wire)?;
                 if draft.operation != number {
                     draft = Draft { operation: number, ..Draft::default() };
@@ -63,6 +65,7 @@ struct Draft<'a> {
     hello: Hello<'a>,
     scan: Scan<'a>,
     alter_group: AlterGroup<'a>,
+    alter_node: AlterNode<'a>,
 }
 
 impl<'a> Draft<'a> {
@@ -82,6 +85,7 @@ impl<'a> Draft<'a> {
             operation::LEASE_SET => check_lease_set(body),
             operation::SCAN => self.scan.merge(body),
             operation::ALTER_GROUP => self.alter_group.merge(body),
+            operation::ALTER_NODE => self.alter_node.merge(body),
             _ => skip_all(body),
         }
     }
@@ -126,6 +130,8 @@ impl<'a> Draft<'a> {
             operation::INVALIDATE => Command::Invalidate,
             operation::SCAN => self.scan.finish()?,
             operation::ALTER_GROUP => self.alter_group.finish()?,
+            operation::ALTER_NODE => self.alter_node.finish()?,
+            operation::PING => Command::Ping,
             operation::WATCH => Command::Watch,
             operation::STATS => Command::Stats,
             operation::TOPOLOGY => Command::Topology,

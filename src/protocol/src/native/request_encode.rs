@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::numbers::{alter_group, hello, item, operation, request, scan};
+use super::numbers::{alter_group, alter_node, hello, item, operation, request, scan};
 use super::writer::{Writer, size, zigzag};
-use crate::command::{Command, Condition, Expiry, GroupAlteration, Keys, Request, ScanStep, Write, Writes};
+use crate::command::{
+    Command, Condition, Expiry, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Write, Writes,
+};
 use crate::limits::FRAME_PREFIX_BYTES;
 
 /// Appends the frame of `request` to `out`, its length first: the same bytes as prost's. Reserves once. An
@@ -78,6 +80,13 @@ fn body(command: &Command<'_>) -> (u32, usize) {
                 + policy.map_or(0, |policy| size::message(alter_group::POLICY, policy.len()));
             (operation::ALTER_GROUP, len)
         }
+        Command::AlterNode(NodeAlteration { node, weight, drain }) => {
+            let len = size::bytes(alter_node::NODE, node.len())
+                + weight.map_or(0, |weight| size::message(alter_node::WEIGHT, weight.len()))
+                + drain.map_or(0, |drain| size::present(alter_node::DRAIN, u64::from(drain)));
+            (operation::ALTER_NODE, len)
+        }
+        Command::Ping => (operation::PING, 0),
         Command::Stats => (operation::STATS, 0),
         Command::Topology => (operation::TOPOLOGY, 0),
         Command::Watch => (operation::WATCH, 0),
@@ -153,7 +162,21 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 writer.element(alter_group::POLICY, policy.as_bytes());
             }
         }
-        Command::Invalidate | Command::Stats | Command::Topology | Command::Watch | Command::NotOffered { .. } => {}
+        Command::AlterNode(NodeAlteration { node, weight, drain }) => {
+            writer.bytes(alter_node::NODE, node.as_bytes());
+            if let Some(weight) = weight {
+                writer.element(alter_node::WEIGHT, weight.as_bytes());
+            }
+            if let Some(drain) = drain {
+                writer.present(alter_node::DRAIN, u64::from(drain));
+            }
+        }
+        Command::Invalidate
+        | Command::Ping
+        | Command::Stats
+        | Command::Topology
+        | Command::Watch
+        | Command::NotOffered { .. } => {}
     }
 }
 

@@ -1,11 +1,12 @@
 //! The fields of the operations, merged one by one as they are met in a request.
 
-use super::numbers::{alter_group, hello, item, lease_set, scan};
+use super::numbers::{alter_group, alter_node, hello, item, lease_set, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
-use crate::command::{Command, Condition, Expiry, GroupAlteration, ScanStep, Span, WriteSpan};
+use crate::command::{Command, Condition, Expiry, GroupAlteration, NodeAlteration, ScanStep, Span, WriteSpan};
 use crate::limits::{
-    CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX,
+    CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, PATTERN_BYTES_MAX,
+    POLICY_BYTES_MAX, WEIGHT_BYTES_MAX,
 };
 
 /// The fields that operations on one key, and the elements of a set_many, share.
@@ -42,6 +43,14 @@ pub(super) struct AlterGroup<'a> {
     name: &'a str,
     memory_bytes: Option<u64>,
     policy: Option<&'a str>,
+}
+
+/// The fields of `AlterNode`.
+#[derive(Default)]
+pub(super) struct AlterNode<'a> {
+    node: &'a str,
+    weight: Option<&'a str>,
+    drain: Option<bool>,
 }
 
 impl Item {
@@ -212,6 +221,31 @@ impl<'a> AlterGroup<'a> {
             return Err(Fault::too_large("the policy is longer than 255 bytes"));
         }
         Ok(Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }))
+    }
+}
+
+impl<'a> AlterNode<'a> {
+    pub(super) fn merge(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                alter_node::NODE => self.node = body.text(wire, "the id of the node is not UTF-8")?,
+                alter_node::WEIGHT => self.weight = Some(body.text(wire, "the weight is not UTF-8")?),
+                alter_node::DRAIN => self.drain = Some(body.bool(wire)?),
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
+        let AlterNode { node, weight, drain } = self;
+        if node.len() > NODE_NAME_BYTES_MAX {
+            return Err(Fault::too_large("the id of the node is longer than 255 bytes"));
+        }
+        if weight.is_some_and(|weight| weight.len() > WEIGHT_BYTES_MAX) {
+            return Err(Fault::too_large("the weight is longer than 255 bytes"));
+        }
+        Ok(Command::AlterNode(NodeAlteration { node, weight, drain }))
     }
 }
 

@@ -58,6 +58,13 @@ pub enum Body<'a> {
         /// How often, on that node.
         generation: u64,
     },
+    /// The shard is there.
+    Pong {
+        /// The greatest epoch by which it has given up what it does not own any more.
+        acknowledged: u64,
+        /// Every version that it has given is below.
+        clock: u64,
+    },
     /// The answer to Hello.
     Hello(Box<HelloResult>),
     /// Counters.
@@ -96,7 +103,7 @@ fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
             response::STATUS => status = reader.uint32(wire)?,
             response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
             response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
-            result::ENTRY..=result::ALTERED_GROUP | result::REMOVALS => {
+            result::ENTRY..=result::PONG | result::REMOVALS => {
                 if draft.number != number {
                     draft = Draft { number, start, ..Draft::default() };
                 }
@@ -119,9 +126,10 @@ struct Draft<'a> {
     entry: EntryDraft<'a>,
     /// Elements of `Entries` or `Outcomes`.
     count: usize,
-    /// Of `Stored` and `Number`.
+    /// Of `Stored`, `Number` and `Pong`.
     version: u64,
     value: i64,
+    /// Of `Invalidated` and `Pong`.
     generation: u64,
     cold: Cold,
 }
@@ -145,7 +153,9 @@ impl<'a> Draft<'a> {
         match self.number {
             result::ENTRY => self.entry.merge(reader.message(wire)?),
             result::ENTRIES | result::OUTCOMES => check_elements(self.number, reader.message(wire)?, &mut self.count),
-            result::STORED | result::NUMBER | result::INVALIDATED => self.merge_numbers(reader.message(wire)?),
+            result::STORED | result::NUMBER | result::INVALIDATED | result::PONG => {
+                self.merge_numbers(reader.message(wire)?)
+            }
             _ => self.merge_cold(reader.slice(wire)?),
         }
     }
@@ -157,6 +167,8 @@ impl<'a> Draft<'a> {
                 (result::NUMBER, outcome::NUMBER_VALUE) => self.value = body.sint64(wire)?,
                 (result::NUMBER, outcome::VERSION) => self.version = body.fixed64(wire)?,
                 (result::INVALIDATED, outcome::GENERATION) => self.generation = body.uint64(wire)?,
+                (result::PONG, outcome::ACKNOWLEDGED) => self.generation = body.uint64(wire)?,
+                (result::PONG, outcome::CLOCK) => self.version = body.fixed64(wire)?,
                 _ => body.skip(number, wire)?,
             }
         }
@@ -204,6 +216,7 @@ impl<'a> Draft<'a> {
             result::STORED => Body::Stored { version: self.version },
             result::NUMBER => Body::Number { value: self.value, version: self.version },
             result::INVALIDATED => Body::Invalidated { generation: self.generation },
+            result::PONG => Body::Pong { acknowledged: self.generation, clock: self.version },
             _ => match self.cold {
                 Cold::None => Body::None,
                 Cold::Hello(hello) => Body::Hello(hello),

@@ -8,6 +8,7 @@
 //! The one table of settings, with their names in all three places, is [`Setting::TABLE`].
 
 mod error;
+mod etcd;
 mod file;
 mod flags;
 mod given;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use larder_store::{Charge, GroupSettings};
 
 pub use error::{ConfigError, Warning};
+pub use etcd::EtcdConfig;
 pub use flags::{Arguments, Command, ServeFlags};
 pub use given::Source;
 pub use larder_store::PolicySettings;
@@ -44,6 +46,10 @@ pub struct Config {
     pub peers: Vec<String>,
     /// The seed of all hashes; the same on every node of a cluster.
     pub cluster_seed: u64,
+    /// The node's share of the ring, in points, if it was given one.
+    pub points: Option<u32>,
+    /// Where the members of the cluster are kept, if they come and go.
+    pub etcd: Option<EtcdConfig>,
     /// The cores that executors are pinned to, in ascending order, without repetition, at least one. Shard `i` runs on
     /// `cores[i % cores.len()]`.
     pub cores: Vec<usize>,

@@ -1,6 +1,7 @@
 //! A configuration as a file that gives the same configuration.
 
 use std::fmt::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use larder_ring::DEFAULT_GROUP;
@@ -65,7 +66,17 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         // Integers of TOML have 63 bits.
         Setting::Seed if i64::try_from(config.cluster_seed).is_err() => quoted(&config.cluster_seed.to_string()),
         Setting::Seed => config.cluster_seed.to_string(),
-        Setting::Etcd => return None,
+        Setting::Weight => quoted(&Weight(config.points?).to_string()),
+        Setting::Etcd => toml::Value::from(config.etcd.as_ref()?.endpoints.clone()).to_string(),
+        Setting::EtcdUser => quoted(config.etcd.as_ref()?.user.as_ref()?),
+        Setting::EtcdPasswordFile => quoted_path(config.etcd.as_ref()?.password_file.as_ref()?),
+        Setting::EtcdCa => quoted_path(config.etcd.as_ref()?.ca.as_ref()?),
+        Setting::EtcdCert => quoted_path(&config.etcd.as_ref()?.identity.as_ref()?.0),
+        Setting::EtcdKey => quoted_path(&config.etcd.as_ref()?.identity.as_ref()?.1),
+        Setting::RegistrationTtl => {
+            let ms = u64::try_from(config.etcd.as_ref()?.ttl.as_millis()).expect("its maximum has 64 bits");
+            quoted(&Milliseconds(ms).to_string())
+        }
         Setting::Peers if config.peers.is_empty() => return None,
         Setting::Peers => toml::Value::from(config.peers.clone()).to_string(),
         Setting::ValueMax => quoted(&Size(u64::from(config.value_bytes_max)).to_string()),
@@ -80,6 +91,19 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         Setting::Spin => quoted(&time_or_off(config.spin)),
     };
     Some(value)
+}
+
+/// A weight as it is written.
+struct Weight(u32);
+
+impl fmt::Display for Weight {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", f64::from(self.0) / f64::from(larder_ring::limits::POINTS_PER_WEIGHT))
+    }
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(&path.display().to_string())
 }
 
 /// A time of which zero means never.
@@ -118,7 +142,6 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::ServeFlags;
-    use std::path::Path;
 
     fn load(path: &Path, cores_allowed: &[usize]) -> Loaded {
         let flags = ServeFlags { config: Some(path.to_owned()), ..ServeFlags::default() };

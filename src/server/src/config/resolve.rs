@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use larder_protocol::limits::{VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
-use larder_ring::{Node, SHARDS_MAX, StaticListError, StaticNode, parse_static_list};
+use larder_ring::{Node, SHARDS_MAX, StaticListError, StaticNode, parse_static_list, weight_points};
 
 use super::error::{ConfigError, Fault, Warning};
+use super::etcd;
 use super::given::{Given, Source, Text};
 use super::group::{self, Groups, Room};
 use super::setting::Setting;
@@ -48,6 +49,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     check_is_in(given, &peers, &node_id, &address())?;
     let cluster = given.parse(Setting::Cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned());
     let cluster_seed = given.parse(Setting::Seed, number_of_any_base)?.unwrap_or(0);
+    let points = given.parse(Setting::Weight, weight)?;
+    let etcd = etcd::resolve(given)?;
 
     let smallest = groups.iter().min_by_key(|group| group.budget_bytes).expect("the default group exists always");
     let value_bytes_max = value_max(given, smallest, memory_bytes, shards)?;
@@ -63,6 +66,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         cluster,
         peers,
         cluster_seed,
+        points,
+        etcd,
         cores,
         shards,
         memory_bytes,
@@ -85,7 +90,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
 
 impl Given {
     /// The value of a setting that was given.
-    fn parse<T>(
+    pub(super) fn parse<T>(
         &self,
         setting: Setting,
         parse: impl FnOnce(&str) -> Result<T, Fault>,
@@ -95,7 +100,7 @@ impl Given {
     }
 
     /// Refuses the value that a setting has, whether it was given or not.
-    fn refuse(&self, setting: Setting, value: impl ToString, fault: Fault) -> ConfigError {
+    pub(super) fn refuse(&self, setting: Setting, value: impl ToString, fault: Fault) -> ConfigError {
         let default = || Text { text: value.to_string(), source: source(self, setting) };
         refused(setting, &self.text(setting).cloned().unwrap_or_else(default), fault)
     }
@@ -260,6 +265,10 @@ fn check_is_in(given: &Given, peers: &[String], node_id: &str, address: &str) ->
 fn id_in(peers: &[String], address: &str) -> Option<String> {
     let nodes = peers.iter().filter_map(|entry| StaticNode::parse(entry).ok());
     nodes.into_iter().find(|node| node.address.eq_ignore_ascii_case(address)).map(|node| node.id)
+}
+
+fn weight(text: &str) -> Result<u32, Fault> {
+    weight_points(text).map_err(|error| Fault::new(error.to_string(), "write a number such as 2 or 0.5"))
 }
 
 fn cluster(text: &str) -> Result<String, Fault> {
@@ -519,7 +528,6 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(load(&[(Setting::Etcd, "off")], &[0]).is_err());
     }
 
     #[test]

@@ -17,7 +17,14 @@ pub enum Setting {
     NodeId,
     Advertise,
     Seed,
+    Weight,
     Etcd,
+    EtcdUser,
+    EtcdPasswordFile,
+    EtcdCa,
+    EtcdCert,
+    EtcdKey,
+    RegistrationTtl,
     Peers,
     ValueMax,
     ConnectionsMax,
@@ -46,7 +53,7 @@ pub struct Names {
 
 impl Setting {
     /// Every setting, in the order in which `--print-config` prints them: tables are together.
-    pub const TABLE: [(Setting, Names); 21] = [
+    pub const TABLE: [(Setting, Names); 28] = [
         (
             Setting::Memory,
             Names {
@@ -191,6 +198,17 @@ impl Setting {
             },
         ),
         (
+            Setting::Weight,
+            Names {
+                key: "cluster.weight",
+                flag: "weight",
+                environment: "LARDER_WEIGHT",
+                value: "N",
+                meaning: "Share of the keys that this node has in relation to others, such as 2 or 0.5",
+                default: "1",
+            },
+        ),
+        (
             Setting::Etcd,
             Names {
                 key: "cluster.etcd",
@@ -199,6 +217,72 @@ impl Setting {
                 value: "URL,URL",
                 meaning: "etcd servers that know the members of the cluster",
                 default: "none",
+            },
+        ),
+        (
+            Setting::EtcdUser,
+            Names {
+                key: "cluster.etcd_user",
+                flag: "etcd-user",
+                environment: "LARDER_ETCD_USER",
+                value: "NAME",
+                meaning: "Who this node is to etcd",
+                default: "nobody",
+            },
+        ),
+        (
+            Setting::EtcdPasswordFile,
+            Names {
+                key: "cluster.etcd_password_file",
+                flag: "etcd-password-file",
+                environment: "LARDER_ETCD_PASSWORD_FILE",
+                value: "PATH",
+                meaning: "File with the password for etcd",
+                default: "none",
+            },
+        ),
+        (
+            Setting::EtcdCa,
+            Names {
+                key: "cluster.etcd_ca",
+                flag: "etcd-ca",
+                environment: "LARDER_ETCD_CA",
+                value: "PATH",
+                meaning: "PEM file of who signs the certificates of etcd",
+                default: "none",
+            },
+        ),
+        (
+            Setting::EtcdCert,
+            Names {
+                key: "cluster.etcd_cert",
+                flag: "etcd-cert",
+                environment: "LARDER_ETCD_CERT",
+                value: "PATH",
+                meaning: "PEM file of this node's certificate for etcd",
+                default: "none",
+            },
+        ),
+        (
+            Setting::EtcdKey,
+            Names {
+                key: "cluster.etcd_key",
+                flag: "etcd-key",
+                environment: "LARDER_ETCD_KEY",
+                value: "PATH",
+                meaning: "PEM file of the key of that certificate",
+                default: "none",
+            },
+        ),
+        (
+            Setting::RegistrationTtl,
+            Names {
+                key: "cluster.registration_ttl",
+                flag: "registration-ttl",
+                environment: "LARDER_REGISTRATION_TTL",
+                value: "TIME",
+                meaning: "When a node is gone for the others that etcd does not hear",
+                default: "5s",
             },
         ),
         (
@@ -293,7 +377,7 @@ impl Setting {
     /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
     /// refused unless it is switched off.
     pub fn is_available(self) -> bool {
-        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http | Setting::Etcd)
+        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http)
     }
 
     /// Whether `off` is a value.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use larder_engine::LinkId;
-use larder_ring::Topology;
+use larder_engine::{LinkId, NodeOrderOutcome, Ticket};
+use larder_ring::{Membership, Topology};
 use tokio::sync::mpsc;
 
 use crate::limits::CONTROLS_MAX;
@@ -23,8 +23,17 @@ pub enum Control {
         /// The connection, on which Hello was said.
         socket: Option<OwnedFd>,
     },
-    /// Go by this topology from now on.
+    /// Go by this topology from now on, in which nobody's share has changed.
     Topology(Arc<Topology>),
+    /// Go by this membership from now on.
+    Membership(Arc<Membership>),
+    /// What became of an order about a node.
+    NodeOrderDone {
+        /// Of the engine.
+        ticket: Ticket,
+        /// What.
+        outcome: NodeOrderOutcome,
+    },
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,
     /// Close what is open and end.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
-use larder_engine::Backlog;
+use larder_engine::{Backlog, NodeOrderOutcome};
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
@@ -21,11 +21,13 @@ use super::reactor::Reactor;
 use super::ring::Ring;
 use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
+use crate::cluster::Asking;
 use crate::dialer::Dials;
 use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
     HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
 };
+use crate::standing::{Progress, SharedStanding};
 
 /// What a shard is made of when its executor starts.
 pub struct Plan {
@@ -45,6 +47,12 @@ pub struct Plan {
     pub reporter: Reporter,
     /// Who makes connections to other nodes.
     pub dials: Dials,
+    /// Who keeps the members of the cluster.
+    pub asking: Asking,
+    /// What is known of this node's registration.
+    pub standing: Arc<SharedStanding>,
+    /// Where this shard shows how far it is.
+    pub progress: Arc<CachePadded<Progress>>,
     /// Counts the turns of the shard; one comes every [`TICK_MS`] at least while it lives.
     pub turns: Arc<CachePadded<AtomicU64>>,
     /// Whether the shard has its core for itself, and may spin.
@@ -66,6 +74,9 @@ pub(super) async fn run(plan: Plan) {
         controls,
         mut reporter,
         dials,
+        asking,
+        standing,
+        progress,
         turns,
         has_own_core,
         patience,
@@ -87,6 +98,11 @@ pub(super) async fn run(plan: Plan) {
         clock,
         controls,
         reporter,
+        asking,
+        standing,
+        progress,
+        shown: None,
+        asked_epoch: 0,
         turns,
         has_own_core,
         spin,
@@ -106,6 +122,13 @@ struct Shard {
     clock: Clock,
     controls: Arc<ControlLane>,
     reporter: Reporter,
+    asking: Asking,
+    standing: Arc<SharedStanding>,
+    progress: Arc<CachePadded<Progress>>,
+    /// What `progress` shows: the epoch, whether nothing is shut, and whether the node is in the ring.
+    shown: Option<(u64, bool, bool)>,
+    /// The greatest epoch that was asked for.
+    asked_epoch: u64,
     turns: Arc<CachePadded<AtomicU64>>,
     has_own_core: bool,
     spin: Duration,
@@ -167,6 +190,7 @@ impl Shard {
     fn turn(&mut self, now_ms: u64) -> Found {
         // Nobody else writes it.
         self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.sockets.reactor.set_standing(self.standing.read());
         let reaped = self.sockets.reap(now_ms);
         let reactor = &mut self.sockets.reactor;
         let mut exit = false;
@@ -185,6 +209,7 @@ impl Shard {
         }
         self.follow_stop(now_ms);
         self.sockets.settle(now_ms);
+        self.show_progress();
         let would_wait = !reaped && !messages;
         if self.background_ms <= now_ms || (would_wait && self.backlog == Backlog::Urgent) {
             self.backlog = self.sockets.reactor.background(now_ms, BACKGROUND_STEPS);
@@ -198,6 +223,33 @@ impl Shard {
         Found { work: reaped || messages, messages, exit }
     }
 
+    /// Shows how far this shard is, and passes on what its engine wants of the cluster.
+    fn show_progress(&mut self) {
+        let engine = self.sockets.reactor.engine();
+        if let Some(order) = engine.next_node_order()
+            && !self.asking.order(order.clone())
+        {
+            let why = "too many such orders wait".to_owned();
+            self.sockets.reactor.node_order_done(order.ticket, &NodeOrderOutcome::Unavailable(why));
+        }
+        let engine = self.sockets.reactor.engine();
+        let (epoch, newest) = (engine.epoch(), engine.newest_epoch());
+        if newest > epoch.max(self.asked_epoch) {
+            self.asked_epoch = newest;
+            self.asking.reach(newest);
+        }
+        let shown = (epoch, engine.is_settled(), engine.is_in_ring());
+        if self.shown != Some(shown) {
+            self.shown = Some(shown);
+            let (epoch, is_settled, is_in_ring) = shown;
+            self.progress.epoch.store(epoch, Ordering::Release);
+            self.progress.settled_epoch.store(if is_settled && is_in_ring { epoch } else { 0 }, Ordering::Release);
+            if !is_in_ring {
+                self.progress.left_epoch.store(epoch, Ordering::Release);
+            }
+        }
+    }
+
     /// Follows the orders that have come. Returns whether the shard is to exit.
     fn obey(&mut self, now_ms: u64) -> bool {
         while let Some(control) = self.controls.receive() {
@@ -207,6 +259,15 @@ impl Shard {
                     if let Err(error) = self.sockets.reactor.set_topology(topology) {
                         crate::log::line(format_args!("the topology stays as it is: {error}"));
                     }
+                }
+                Control::Membership(membership) => {
+                    if let Err(error) = self.sockets.reactor.set_membership(&membership, now_ms) {
+                        crate::log::line(format_args!("the ring stays as it is: {error}"));
+                    }
+                }
+                Control::NodeOrderDone { ticket, outcome } => {
+                    self.sockets.reactor.node_order_done(ticket, &outcome);
+                    self.sockets.take_listed(now_ms);
                 }
                 Control::Stop if self.stop == Stop::No => {
                     self.sockets.close_handover(now_ms);

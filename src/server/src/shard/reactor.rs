@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use larder_engine::{Backlog, Engine, EngineError, Ticket, Watchers};
+use larder_engine::{Backlog, Engine, EngineError, NodeOrderOutcome, Standing, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
-use larder_ring::Topology;
+use larder_ring::{Membership, Topology};
 
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
@@ -120,6 +120,32 @@ impl Reactor {
     pub fn set_topology(&mut self, topology: Arc<Topology>) -> Result<(), EngineError> {
         self.unsent = true;
         self.engine.set_topology(topology)
+    }
+
+    /// The ring changes, and with it what this node owns.
+    ///
+    /// # Errors
+    /// This shard cannot be as the topology says; it keeps the one that it has.
+    pub fn set_membership(&mut self, membership: &Membership, now_ms: u64) -> Result<(), EngineError> {
+        self.unsent = true;
+        self.engine.set_membership(membership, now_ms)
+    }
+
+    /// What is known of this node's registration; to be told before anything is received.
+    #[inline]
+    pub fn set_standing(&mut self, standing: Standing) {
+        self.engine.set_standing(standing);
+    }
+
+    /// What became of an order about a node.
+    pub fn node_order_done(&mut self, ticket: Ticket, outcome: &NodeOrderOutcome) {
+        let (engine, mut answers) = self.answers();
+        engine.node_order_done(ticket, outcome, |ticket, reply| answers.give(ticket, reply));
+    }
+
+    /// The engine, for what has nothing to do with connections.
+    pub fn engine(&mut self) -> &mut Engine<Watchers> {
+        &mut self.engine
     }
 
     /// The shard that this connection is to be handed over to: its first request was a Hello that asks for that shard.

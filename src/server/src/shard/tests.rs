@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineSettings, Watchers};
+use larder_engine::{Engine, EngineSettings, Standing, Watchers};
 use larder_protocol::limits::{FRAME_BYTES_MAX, PIPELINE_MAX};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Request, Status, Write};
@@ -43,6 +43,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             node_memory_bytes: u64::from(shards) * (64 << 20),
             timeout_ms_default: 1_000,
             started_ms: NOW_MS,
+            standing: Standing::FIXED,
         };
         let welcome = Welcome {
             server: "larder test".into(),

@@ -17,7 +17,7 @@ pub struct Request {
     /// whichever of its shards, or refused with WRONG_OWNER; no node passes it on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
-    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
+    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -64,6 +64,10 @@ pub mod request {
         Watch(super::Watch),
         #[prost(message, tag = "25")]
         AlterGroup(super::AlterGroup),
+        #[prost(message, tag = "26")]
+        Ping(super::Ping),
+        #[prost(message, tag = "27")]
+        AlterNode(super::AlterNode),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -81,7 +85,7 @@ pub struct Response {
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
-    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 40")]
+    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40")]
     pub result: ::core::option::Option<response::Result>,
 }
 /// Nested message and enum types in `Response`.
@@ -110,6 +114,8 @@ pub mod response {
         Scan(super::ScanResult),
         #[prost(message, tag = "16")]
         AlteredGroup(super::AlteredGroup),
+        #[prost(message, tag = "17")]
+        Pong(super::Pong),
         #[prost(message, tag = "40")]
         Removals(super::Removals),
     }
@@ -324,6 +330,26 @@ pub struct AlterGroup {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Watch {
 }
+/// Whether the shard that serves this connection is there, and how far it has come. Nodes ask each other this; the epoch
+/// in the envelope is one that the sender goes by, so who is behind learns of it. Answer: `pong`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ping {
+}
+/// What an operator says about a node of a cluster that has its members in etcd. It is kept there, and outlives the node.
+/// What is not set stays. Answer: OK once etcd has it; BAD_REQUEST for a node that is unknown or a weight that cannot be;
+/// NOT_SUPPORTED without etcd; UNAVAILABLE while etcd does not answer. Sent again it does no harm.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlterNode {
+    /// The id of the node, at most 255 bytes.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Its weight, such as "2" or "0.5", or "default" for the one that it was configured with. At most 255 bytes.
+    #[prost(string, optional, tag = "2")]
+    pub weight: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether it is to own nothing.
+    #[prost(bool, optional, tag = "3")]
+    pub drain: ::core::option::Option<bool>,
+}
 /// What a client may say first. Answer: `hello`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hello {
@@ -396,6 +422,16 @@ pub struct Number {
     pub value: i64,
     #[prost(fixed64, tag = "2")]
     pub version: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pong {
+    /// The greatest epoch by which this shard has given up what it does not own any more: whoever has gained that may
+    /// answer for it. At most the epoch of the envelope.
+    #[prost(uint64, tag = "1")]
+    pub acknowledged: u64,
+    /// Every version that this shard has given is below.
+    #[prost(fixed64, tag = "2")]
+    pub clock: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Invalidated {

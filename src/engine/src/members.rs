@@ -1,0 +1,139 @@
+//! The ring changes: what this shard may answer for then, and what it asks the other members for.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use larder_protocol::native::{Body, Response};
+use larder_protocol::{Command, Reply};
+use larder_ring::{Membership, slot};
+use larder_store::{Key, RemovalHook};
+
+use crate::error::LinkError;
+use crate::limits::{CLOCK_MARGIN_MS, EXCHANGE_PING_MS, PING_MS, SHUT_PING_MS};
+use crate::local::Local;
+use crate::ownership::{Gained, Standing};
+use crate::peers::LinkId;
+use crate::{Engine, EngineError};
+
+impl<H: RemovalHook> Engine<H> {
+    /// Takes another membership. What is gained is answered OWNER_UNSURE until whoever may have owned it has acknowledged,
+    /// which [`Engine::wake`] asks for.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherShards`] if it gives this node another number of shards; what was stays.
+    pub fn set_membership(&mut self, membership: &Membership, now_ms: u64) -> Result<(), EngineError> {
+        let topology = &membership.topology;
+        let (before, own_before) = (self.local.topology.clone(), self.local.node);
+        self.check_shards(topology)?;
+        let own = topology.index_of(&self.local.node_id);
+        // Who is gone cannot be asked what versions it has given: it may have kept its pace since it was heard.
+        if let Some(ahead_ms) = self.peers.ahead_of_gone_ms(membership) {
+            self.local.store.run_ahead(now_ms + ahead_ms + CLOCK_MARGIN_MS, now_ms);
+        }
+        let fence = self.local.store.fence(now_ms);
+        self.peers.set_members(topology, &membership.leaving, own);
+        let gained = Gained { membership, own, before: &before, own_before, fence };
+        self.local.ownership.adopt(&gained);
+        self.local.set_topology(topology.clone());
+        self.ping_ms = now_ms;
+        Ok(())
+    }
+
+    /// What is known of this node's registration. To be told before every batch; without effect if it is no news.
+    #[inline]
+    pub fn set_standing(&mut self, standing: Standing) {
+        self.local.ownership.set_standing(standing);
+    }
+
+    /// Whether this shard has taken the ring of now as far as nobody has to acknowledge anything any more.
+    pub fn is_settled(&self) -> bool {
+        self.local.ownership.is_open()
+    }
+
+    /// Whether this node is in a ring that it has registered for.
+    pub fn is_in_ring(&self) -> bool {
+        self.local.node.is_some() && !self.local.ownership.is_fixed()
+    }
+
+    /// When the others are to be asked next.
+    pub(crate) fn next_ping_ms(&self) -> Option<u64> {
+        (!self.local.ownership.is_fixed()).then_some(self.ping_ms)
+    }
+
+    /// Asks those who have to acknowledge something, and now and then everybody.
+    pub(crate) fn ping(&mut self, now_ms: u64) {
+        let ownership = &self.local.ownership;
+        let is_shut = !ownership.is_open();
+        if is_shut {
+            let asked: Vec<(String, u64, u16)> =
+                ownership.asked().map(|(id, incarnation, shard)| (id.into(), incarnation, shard)).collect();
+            for (id, incarnation, shard) in asked {
+                self.peers.ping((&id, incarnation), shard, now_ms);
+            }
+        }
+        let pause_ms = if self.local.ownership.needs_exchange() { EXCHANGE_PING_MS } else { PING_MS };
+        if now_ms >= self.exchange_ms.saturating_add(pause_ms) || self.exchange_ms > now_ms {
+            self.exchange_ms = now_ms;
+            self.peers.ping_all(self.local.shard, now_ms);
+        }
+        self.ping_ms = now_ms + if is_shut { SHUT_PING_MS } else { pause_ms };
+    }
+
+    /// The answer to a ping.
+    pub(crate) fn take_pong(&mut self, link: LinkId, response: &Response<'_>, now_ms: u64) -> Result<(), LinkError> {
+        let Body::Pong { acknowledged, clock } = response.body else {
+            return Err(LinkError::mismatch(response.id, "it does not answer a ping"));
+        };
+        let Some((sent_ms, shard)) = self.peers.ponged(link, clock, now_ms) else {
+            return Err(LinkError::mismatch(response.id, "nobody has asked for it"));
+        };
+        if self.local.store.raise_version(clock, now_ms).is_err() {
+            return Err(LinkError::mismatch(
+                response.id,
+                "its clock is more than ten minutes ahead of this node's; set both by the same time",
+            ));
+        }
+        if response.epoch <= self.epoch() {
+            self.local.ownership.exchanged(sent_ms);
+        }
+        let Some(target) = self.peers.target(link) else { return Ok(()) };
+        let process = (target.node_id, target.incarnation);
+        self.local.ownership.acknowledged(process, shard, acknowledged);
+        Ok(())
+    }
+
+    /// Answers a ping.
+    pub(crate) fn pong(&mut self, now_ms: u64) -> Reply<'static> {
+        let acknowledged = self.local.ownership.acknowledges(self.epoch());
+        Reply::Pong { acknowledged, clock: self.local.store.fence(now_ms) }
+    }
+}
+
+impl<H: RemovalHook> Local<H> {
+    /// Whether this shard may answer for a key that belongs here. What is there of it from an earlier time is removed.
+    #[inline]
+    pub(crate) fn may_answer(&mut self, key: Key<'_>, now_ms: u64) -> bool {
+        self.ownership.is_plain(now_ms) || self.may_answer_now(key, now_ms)
+    }
+
+    #[cold]
+    fn may_answer_now(&mut self, key: Key<'_>, now_ms: u64) -> bool {
+        let Some(floor) = self.ownership.floor(slot(key.hash), now_ms) else { return false };
+        let is_old = |store: &larder_store::Store<H>| {
+            store.peek(key, now_ms).is_some_and(|handle| store.entry(handle).version < floor)
+        };
+        if floor > 0 && is_old(&self.store) {
+            self.store.void(key, now_ms);
+        }
+        true
+    }
+}
+
+/// The key that a command is about.
+#[inline]
+pub(crate) fn key_of<'a>(command: &Command<'a>) -> &'a [u8] {
+    match crate::command::Subject::of(command) {
+        crate::command::Subject::Key(key) => key,
+        _ => unreachable!("{command:?} is not about one key"),
+    }
+}

@@ -1,0 +1,468 @@
+//! When this shard may answer for a key of a slot that its node owns.
+//!
+//! An epoch says who owns a slot; it does not make the owner before it stop. So a slot that is gained is kept shut until
+//! the node that had it has acknowledged the epoch on all its shards, or is gone. And an owner has to be able to prove
+//! that nobody took its slots away without its knowledge: by its registration, which others wait for to run out.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use larder_ring::{Membership, Node, NodeIndex, SLOTS, Slot, Topology};
+
+use crate::limits::EXCHANGE_MS;
+
+/// What a node knows of its registration, read anew before every batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which registration, see [`Membership::registration`].
+    pub registration: u64,
+    /// Until when it is good, in ms since the Unix epoch.
+    pub until_ms: u64,
+    /// Whether whoever keeps registrations does not answer, so that those of all nodes cannot be told from lost ones.
+    pub is_outage: bool,
+}
+
+impl Standing {
+    /// That of a node whose ring never changes.
+    pub const FIXED: Standing = Standing { registration: 0, until_ms: u64::MAX, is_outage: false };
+}
+
+/// A process that may have owned something: what of it is asked to acknowledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Before {
+    id: String,
+    incarnation: u64,
+    /// Shards that have not acknowledged.
+    shards: Vec<u16>,
+}
+
+/// Slots that wait for the same processes.
+#[derive(Clone, Debug)]
+struct Wait {
+    /// What is to be acknowledged.
+    epoch: u64,
+    before: Vec<Before>,
+    /// Slots of it were lost before they were opened. Who gained them waits for this node, which therefore may not
+    /// acknowledge that before it has been acknowledged itself.
+    was_lost: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    standing: Standing,
+    /// Of the topology that is gone by.
+    registration: u64,
+    is_alone: bool,
+    /// When the last exchange of epochs was begun that another member has answered, as an equal.
+    exchanged_ms: u64,
+    /// Until then this shard may answer as an owner.
+    owner_until_ms: u64,
+    /// The same while no slot is shut and none has a floor, else 0.
+    plain_until_ms: u64,
+    /// Numbers of waits are places here.
+    waits: Vec<Option<Wait>>,
+    /// By slot the number of its wait, from 1; 0: it is open.
+    shut: Option<Box<[u16]>>,
+    /// Slots that this node had before and has lost, or has held without a registration.
+    had: Option<Box<[bool]>>,
+    /// By slot the version below which an entry is from an earlier time; 0: there is none.
+    floors: Option<Box<[u64]>>,
+}
+
+/// Whom a slot was gained from, and what is to be known about it.
+pub(crate) struct Gained<'m> {
+    pub(crate) membership: &'m Membership,
+    pub(crate) own: Option<NodeIndex>,
+    pub(crate) before: &'m Topology,
+    pub(crate) own_before: Option<NodeIndex>,
+    /// A version above all that this shard has given.
+    pub(crate) fence: u64,
+}
+
+impl Ownership {
+    /// That of a node that owns its slots from the beginning, with this registration.
+    pub(crate) fn new(standing: Standing, registration: u64, is_alone: bool) -> Self {
+        let mut ownership = Self {
+            standing,
+            registration,
+            is_alone,
+            exchanged_ms: 0,
+            owner_until_ms: 0,
+            plain_until_ms: 0,
+            waits: Vec::new(),
+            shut: None,
+            had: None,
+            floors: None,
+        };
+        ownership.settle();
+        ownership
+    }
+
+    /// Whether every slot of this node may be answered for at this time, and entries are as old as they like.
+    #[inline]
+    pub(crate) fn is_plain(&self, now_ms: u64) -> bool {
+        now_ms < self.plain_until_ms
+    }
+
+    /// Below which version an entry of this slot is from an earlier time; `None`: nobody may answer for it now.
+    pub(crate) fn floor(&self, Slot(slot): Slot, now_ms: u64) -> Option<u64> {
+        let slot = slot as usize;
+        let is_shut = self.shut.as_ref().is_some_and(|shut| shut[slot] != 0);
+        (now_ms < self.owner_until_ms && !is_shut).then(|| self.floors.as_ref().map_or(0, |floors| floors[slot]))
+    }
+
+    /// What is known of the registration.
+    pub(crate) fn set_standing(&mut self, standing: Standing) {
+        if self.standing != standing {
+            self.standing = standing;
+            self.settle();
+        }
+    }
+
+    /// Whether members have to be asked, so that one of them can stand in for the registration.
+    pub(crate) fn needs_exchange(&self) -> bool {
+        self.standing.is_outage && !self.is_alone
+    }
+
+    /// Whether the ring may change.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.registration == 0
+    }
+
+    /// Whether no slot is shut.
+    pub(crate) fn is_open(&self) -> bool {
+        self.waits.iter().all(Option::is_none)
+    }
+
+    /// Takes another membership. Returns how many slots were gained.
+    pub(crate) fn adopt(&mut self, gained: &Gained<'_>) -> usize {
+        let Gained { membership, own, before, own_before, fence } = *gained;
+        let topology = &*membership.topology;
+        let is_anew = membership.registration != self.registration;
+        self.registration = membership.registration;
+        self.is_alone = topology.nodes().len() == 1 && own.is_some();
+        self.forget_gone(membership);
+        let mut count = 0;
+        if is_anew || topology.digest() != before.digest() {
+            // By node of the topology before, the wait for it; the last one is for all.
+            let mut numbers = vec![0_u16; before.nodes().len() + 1];
+            for slot in (0..SLOTS).map(|slot| Slot(slot as u32)) {
+                let is_ours = own == Some(topology.slot_owner(slot));
+                let was_ours = own_before == Some(before.slot_owner(slot));
+                match (was_ours && !is_anew, is_ours) {
+                    (true, false) => self.lose(slot),
+                    (false, true) => {
+                        if was_ours {
+                            self.lose(slot);
+                        }
+                        count += 1;
+                        let owner = before.slot_owner(slot);
+                        let knows_owner = membership.follows && !is_anew;
+                        let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
+                        if numbers[place] == 0 {
+                            numbers[place] = self.begin(membership, own, knows_owner.then(|| before.node(owner)));
+                        }
+                        self.gain(slot, numbers[place], fence);
+                    }
+                    (false, false) if was_ours => self.lose(slot),
+                    _ => {}
+                }
+            }
+        }
+        self.end_waits();
+        self.settle();
+        count
+    }
+
+    /// A shard of another process has acknowledged an epoch.
+    pub(crate) fn acknowledged(&mut self, (id, incarnation): (&str, u64), shard: u16, epoch: u64) {
+        for wait in self.waits.iter_mut().flatten().filter(|wait| wait.epoch <= epoch) {
+            for before in wait.before.iter_mut().filter(|before| before.id == id && before.incarnation == incarnation) {
+                before.shards.retain(|waiting| *waiting != shard);
+            }
+            wait.before.retain(|before| !before.shards.is_empty());
+        }
+        self.end_waits();
+        self.settle();
+    }
+
+    /// Another member has answered an exchange of epochs that was begun then, and goes by no newer ring.
+    pub(crate) fn exchanged(&mut self, begun_ms: u64) {
+        self.exchanged_ms = self.exchanged_ms.max(begun_ms);
+        self.settle();
+    }
+
+    /// The greatest epoch by which this shard has given up what it does not own any more.
+    pub(crate) fn acknowledges(&self, epoch: u64) -> u64 {
+        let lost = self.waits.iter().flatten().filter(|wait| wait.was_lost);
+        lost.map(|wait| wait.epoch - 1).fold(epoch, u64::min)
+    }
+
+    /// Who is to be asked for an acknowledgement: id, incarnation and shard.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&str, u64, u16)> {
+        let all = self.waits.iter().flatten().flat_map(|wait| &wait.before);
+        all.flat_map(|before| before.shards.iter().map(|shard| (before.id.as_str(), before.incarnation, *shard)))
+    }
+
+    /// A wait for one process, or for all that may have owned something; 0 if there is nobody to wait for.
+    fn begin(&mut self, membership: &Membership, own: Option<NodeIndex>, owner: Option<&Node>) -> u16 {
+        let own_id = own.map(|own| membership.topology.node(own).id.as_str());
+        let is_meant = |node: &&Node| match owner {
+            Some(owner) => owner.id == node.id && owner.incarnation == node.incarnation,
+            None => Some(node.id.as_str()) != own_id,
+        };
+        let before = members(membership).filter(is_meant).map(|node| Before {
+            id: node.id.clone(),
+            incarnation: node.incarnation,
+            shards: (0..node.shards).collect(),
+        });
+        let wait = Wait { epoch: membership.topology.epoch(), before: before.collect(), was_lost: false };
+        if wait.before.is_empty() {
+            return 0;
+        }
+        let free = self.waits.iter().position(Option::is_none).unwrap_or(self.waits.len());
+        if free == self.waits.len() {
+            self.waits.push(None);
+        }
+        self.waits[free] = Some(wait);
+        u16::try_from(free + 1).expect("there are fewer waits than nodes that a ring may have, and they end")
+    }
+
+    fn gain(&mut self, Slot(slot): Slot, number: u16, fence: u64) {
+        let slot = slot as usize;
+        if number != 0 {
+            self.shut.get_or_insert_with(|| vec![0; SLOTS].into())[slot] = number;
+        }
+        if self.had.as_ref().is_some_and(|had| had[slot]) {
+            self.floors.get_or_insert_with(|| vec![0; SLOTS].into())[slot] = fence;
+        }
+    }
+
+    fn lose(&mut self, Slot(slot): Slot) {
+        let slot = slot as usize;
+        self.had.get_or_insert_with(|| vec![false; SLOTS].into())[slot] = true;
+        if let Some(shut) = &mut self.shut
+            && let Some(number) = core::mem::take(&mut shut[slot]).checked_sub(1)
+            && let Some(wait) = &mut self.waits[usize::from(number)]
+        {
+            wait.was_lost = true;
+        }
+    }
+
+    /// Who is not registered any more does not answer either.
+    fn forget_gone(&mut self, membership: &Membership) {
+        let is_there = |before: &Before| {
+            members(membership).any(|node| node.id == before.id && node.incarnation == before.incarnation)
+        };
+        self.waits.iter_mut().flatten().for_each(|wait| wait.before.retain(is_there));
+    }
+
+    /// Opens the slots of waits that are over.
+    fn end_waits(&mut self) {
+        let over: Vec<bool> =
+            self.waits.iter().map(|wait| wait.as_ref().is_some_and(|wait| wait.before.is_empty())).collect();
+        if !over.contains(&true) {
+            return;
+        }
+        for (wait, _) in self.waits.iter_mut().zip(&over).filter(|(_, over)| **over) {
+            *wait = None;
+        }
+        if self.is_open() {
+            (self.shut, self.waits) = (None, Vec::new());
+        } else if let Some(shut) = &mut self.shut {
+            for number in shut.iter_mut().filter(|number| **number != 0 && over[usize::from(**number) - 1]) {
+                *number = 0;
+            }
+        }
+    }
+
+    /// Works out until when this shard may answer.
+    fn settle(&mut self) {
+        let Standing { registration, until_ms, is_outage } = self.standing;
+        self.owner_until_ms = match registration == self.registration {
+            false => 0,
+            true if is_outage && self.is_alone => u64::MAX,
+            true if is_outage => until_ms.max(self.exchanged_ms.saturating_add(EXCHANGE_MS)),
+            true => until_ms,
+        };
+        let is_plain = self.shut.is_none() && self.floors.is_none();
+        self.plain_until_ms = if is_plain { self.owner_until_ms } else { 0 };
+    }
+
+    /// Panics with what is wrong.
+    pub(crate) fn validate(&self) {
+        let numbers = self.shut.iter().flatten().filter(|number| **number != 0);
+        for number in numbers {
+            assert!(self.waits[usize::from(*number) - 1].is_some(), "a slot waits for nothing");
+        }
+        for wait in self.waits.iter().flatten() {
+            assert!(!wait.before.is_empty() && wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
+        }
+    }
+}
+
+/// Every process that may own something.
+fn members(membership: &Membership) -> impl Iterator<Item = &Node> {
+    membership.topology.nodes().iter().chain(&membership.leaving)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::sync::Arc;
+
+    use super::*;
+
+    fn node(id: &str) -> Node {
+        Node { id: id.into(), address: format!("{id}.example:1"), shards: 2, points: 1024, incarnation: 7 }
+    }
+
+    fn membership(epoch: u64, ids: &[&str]) -> Membership {
+        let topology = Topology::new(0, epoch, ids.iter().map(|id| node(id)).collect()).expect("a ring");
+        Membership { topology: Arc::new(topology), leaving: Vec::new(), follows: true, registration: 1 }
+    }
+
+    struct Shard {
+        ownership: Ownership,
+        membership: Membership,
+        own: &'static str,
+    }
+
+    impl Shard {
+        fn new(own: &'static str, membership: Membership) -> Self {
+            let standing = Standing { registration: 1, until_ms: 1_000, is_outage: false };
+            let is_alone = membership.topology.nodes().len() == 1;
+            Self { ownership: Ownership::new(standing, 1, is_alone), membership, own }
+        }
+
+        fn adopt(&mut self, membership: Membership) -> usize {
+            let own = membership.topology.index_of(self.own);
+            let before = core::mem::replace(&mut self.membership, membership);
+            let own_before = before.topology.index_of(self.own);
+            let gained = Gained {
+                membership: &self.membership,
+                own,
+                before: &before.topology,
+                own_before,
+                fence: 100 * self.membership.topology.epoch(),
+            };
+            let count = self.ownership.adopt(&gained);
+            self.ownership.validate();
+            count
+        }
+
+        /// Floors of the slots that the node owns now; `None`: shut.
+        fn owned(&self) -> Vec<Option<u64>> {
+            let own = self.membership.topology.index_of(self.own);
+            let slots = (0..SLOTS).map(|slot| Slot(slot as u32));
+            let owned = slots.filter(|slot| Some(self.membership.topology.slot_owner(*slot)) == own);
+            owned.map(|slot| self.ownership.floor(slot, 0)).collect()
+        }
+
+        fn shut(&self) -> usize {
+            self.owned().iter().filter(|floor| floor.is_none()).count()
+        }
+
+        fn acknowledged(&mut self, id: &str, epoch: u64) {
+            (0..2).for_each(|shard| self.ownership.acknowledged((id, 7), shard, epoch));
+            self.ownership.validate();
+        }
+    }
+
+    #[test]
+    fn what_is_gained_is_shut_until_all_shards_of_its_owner_have_acknowledged() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b", "c"]));
+        assert!(shard.ownership.is_plain(999) && !shard.ownership.is_plain(1_000));
+        let count = shard.adopt(Membership { leaving: vec![node("b")], ..membership(5, &["a", "c"]) });
+        assert!(count > 0 && shard.shut() == count && !shard.ownership.is_plain(0));
+        assert_eq!(shard.ownership.asked().collect::<Vec<_>>(), [("b", 7, 0), ("b", 7, 1)]);
+        shard.ownership.acknowledged(("b", 7), 0, 5);
+        shard.ownership.acknowledged(("b", 7), 1, 4);
+        shard.ownership.acknowledged(("b", 8), 1, 5);
+        assert_eq!(shard.shut(), count, "one shard is at an earlier epoch");
+        shard.ownership.acknowledged(("b", 7), 1, 6);
+        assert!(shard.shut() == 0 && shard.ownership.is_plain(0), "nothing of it was here before");
+    }
+
+    #[test]
+    fn nobody_waits_for_who_is_gone() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        shard.adopt(membership(5, &["a"]));
+        assert_eq!(shard.shut(), 0);
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        shard.adopt(Membership { leaving: vec![node("b")], ..membership(5, &["a"]) });
+        assert!(shard.shut() > 0);
+        shard.adopt(membership(6, &["a"]));
+        assert_eq!(shard.shut(), 0);
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        let other = Node { incarnation: 8, ..node("b") };
+        shard.adopt(Membership { leaving: vec![other], ..membership(5, &["a"]) });
+        assert_eq!(shard.shut(), 0, "it is another process");
+    }
+
+    #[test]
+    fn what_was_here_before_is_below_the_floor() {
+        let mut shard = Shard::new("a", membership(1, &["a"]));
+        shard.adopt(membership(2, &["a", "b"]));
+        let kept = shard.owned().len();
+        assert!(shard.ownership.is_plain(0));
+        shard.adopt(membership(3, &["a"]));
+        let floors = shard.owned();
+        assert_eq!(floors.iter().filter(|floor| **floor == Some(300)).count(), SLOTS - kept);
+        assert_eq!(floors.iter().filter(|floor| **floor == Some(0)).count(), kept);
+    }
+
+    #[test]
+    fn after_a_gap_everybody_has_to_acknowledge() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b", "c"]));
+        let count = shard.adopt(Membership { follows: false, ..membership(9, &["a", "b", "d"]) });
+        assert_eq!(shard.shut(), count);
+        shard.acknowledged("b", 9);
+        assert_eq!(shard.shut(), count, "d may have had it too");
+        shard.acknowledged("d", 9);
+        assert_eq!(shard.shut(), 0);
+    }
+
+    #[test]
+    fn a_new_registration_makes_everything_new() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        let own = shard.owned().len();
+        assert_eq!(shard.adopt(Membership { registration: 2, ..membership(9, &["a", "b"]) }), own);
+        assert!(!shard.ownership.is_plain(0));
+        shard.acknowledged("b", 9);
+        assert_eq!(shard.shut(), own, "the registration of before proves nothing");
+        shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, is_outage: false });
+        assert_eq!(shard.owned(), vec![Some(900); own]);
+    }
+
+    #[test]
+    fn who_lost_what_was_still_shut_acknowledges_after_it_was_acknowledged_itself() {
+        let mut shard = Shard::new("b", membership(1, &["a", "b"]));
+        shard.adopt(Membership { leaving: vec![node("a")], ..membership(5, &["b"]) });
+        assert_eq!(shard.ownership.acknowledges(5), 5);
+        shard.adopt(Membership { leaving: vec![node("a")], ..membership(6, &["b", "c"]) });
+        assert_eq!(shard.ownership.acknowledges(6), 4, "a may still answer for what c has gained");
+        shard.acknowledged("a", 5);
+        assert_eq!(shard.ownership.acknowledges(6), 6);
+    }
+
+    #[test]
+    fn a_member_stands_in_while_nobody_keeps_registrations() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        let outage = Standing { registration: 1, until_ms: 1_000, is_outage: true };
+        shard.ownership.set_standing(outage);
+        assert!(shard.ownership.needs_exchange() && !shard.ownership.is_plain(1_000));
+        shard.ownership.exchanged(900);
+        assert!(shard.ownership.is_plain(899 + EXCHANGE_MS) && !shard.ownership.is_plain(900 + EXCHANGE_MS));
+        shard.ownership.set_standing(Standing { is_outage: false, ..outage });
+        assert!(!shard.ownership.is_plain(1_000), "with registrations kept, nothing stands in");
+        let mut alone = Shard::new("a", membership(1, &["a"]));
+        alone.ownership.set_standing(outage);
+        assert!(alone.ownership.is_plain(u64::MAX - 1) && !alone.ownership.needs_exchange());
+        alone.ownership.set_standing(Standing { registration: 2, ..outage });
+        assert!(!alone.ownership.is_plain(0));
+    }
+}

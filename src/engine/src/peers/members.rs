@@ -1,0 +1,77 @@
+//! Who the other nodes are.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use larder_ring::{Membership, Node, NodeIndex, Topology};
+
+use super::{Peer, Peers};
+use crate::slab::SlabKey;
+
+impl Peers {
+    /// Takes note of who is in the ring, and who has left it and not ended. Links to others are closed once they have
+    /// answered.
+    pub(crate) fn set_members(&mut self, topology: &Topology, leaving: &[Node], own: Option<NodeIndex>) {
+        self.epoch = topology.epoch();
+        let before: Vec<SlabKey> = self.peers.iter().map(|(key, _)| key).collect();
+        for key in &before {
+            self.peers.value_mut(*key).expect("it is there").is_member = false;
+        }
+        self.by_node.clear();
+        for (index, node) in topology.nodes().iter().enumerate() {
+            let is_other = own != Some(NodeIndex(index as u16));
+            let key = is_other.then(|| self.member(&before, node));
+            self.by_node.push(key);
+        }
+        for node in leaving {
+            self.member(&before, node);
+        }
+        for key in before {
+            self.retire_links(key);
+        }
+    }
+
+    /// By how much the clock of one that may have gone with this membership was ahead of ours when it was heard, in ms;
+    /// `None`: nobody has gone.
+    pub(crate) fn ahead_of_gone_ms(&self, membership: &Membership) -> Option<u64> {
+        let is_there = |peer: &&Peer| {
+            let mut all = membership.topology.nodes().iter().chain(&membership.leaving);
+            all.any(|node| node.id == peer.id && node.incarnation == peer.incarnation)
+        };
+        let peers = self.peers.iter().map(|(_, peer)| peer);
+        let gone = peers.filter(|peer| peer.is_member && (!membership.follows || !is_there(peer)));
+        let ahead = gone.map(|peer| u64::try_from(peer.ahead_ms.unwrap_or(0)).unwrap_or(0));
+        ahead.chain((!membership.follows).then_some(0)).max()
+    }
+
+    fn member(&mut self, before: &[SlabKey], node: &Node) -> SlabKey {
+        let is_it = |peer: &Peer| peer.id == node.id && [node.incarnation, 0].contains(&peer.incarnation);
+        let known = before.iter().copied().find(|key| self.peers.value(*key).is_some_and(is_it));
+        let key = known.unwrap_or_else(|| {
+            let (id, address) = (node.id.clone(), String::new());
+            let links = Vec::new();
+            self.peers.insert(Peer { id, address, incarnation: 0, links, is_member: true, ahead_ms: None })
+        });
+        let peer = self.peers.value_mut(key).expect("it is there");
+        (peer.incarnation, peer.is_member) = (node.incarnation, true);
+        peer.address.clone_from(&node.address);
+        key
+    }
+
+    /// Closes the links of a node that left, as far as nothing is unanswered, and forgets it when it has none.
+    pub(super) fn retire_links(&mut self, key: SlabKey) {
+        let Some(peer) = self.peers.value_mut(key).filter(|peer| !peer.is_member) else { return };
+        for place in &mut peer.links {
+            let Some(link) = *place else { continue };
+            if self.links.value(link).is_some_and(|link| link.unanswered().0 == 0) {
+                *place = None;
+                self.links.remove(link);
+                self.ready.retain(|ready| *ready != link);
+                self.closing.push(link);
+            }
+        }
+        if peer.links.iter().all(Option::is_none) {
+            self.peers.remove(key);
+        }
+    }
+}

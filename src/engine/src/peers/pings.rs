@@ -1,0 +1,52 @@
+//! Asking other nodes how far they are. A link has at most one such question under way, beside its requests.
+
+use alloc::vec::Vec;
+
+use super::link::State;
+use super::{LinkId, Peers};
+use crate::slab::SlabKey;
+
+/// The id of a ping. No other request has it.
+pub(crate) const PING_ID: u64 = u64::MAX;
+
+impl Peers {
+    /// Asks a shard of a process, unless it is being asked or was just not reached.
+    pub(crate) fn ping(&mut self, (id, incarnation): (&str, u64), shard: u16, now_ms: u64) {
+        let is_it = |peer: &super::Peer| peer.id == id && peer.incarnation == incarnation;
+        let key = self.peers.iter().find(|(_, peer)| is_it(peer)).map(|(key, _)| key);
+        if let Some(key) = key {
+            self.ping_peer(key, shard, now_ms);
+        }
+    }
+
+    /// Asks a shard of each member: the one with this number, if there is one.
+    pub(crate) fn ping_all(&mut self, shard: u16, now_ms: u64) {
+        let members: Vec<(SlabKey, u16)> = self.by_node.iter().flatten().map(|key| (*key, shard)).collect();
+        for (key, shard) in members {
+            // A node with fewer shards answers by any of them.
+            self.ping_peer(key, shard, now_ms);
+        }
+    }
+
+    /// A link has brought the answer to a ping, and what its clock says: when that was asked, and the shard that was.
+    pub(crate) fn ponged(&mut self, link: LinkId, clock: u64, now_ms: u64) -> Option<(u64, u16)> {
+        let link = self.links.value_mut(link.0)?;
+        let sent_ms = link.ponged(now_ms)?;
+        let (peer, shard) = (link.peer, link.shard);
+        let peer = self.peers.value_mut(peer).expect("a link leads to a node");
+        peer.ahead_ms = Some(larder_store::version_ms(clock).cast_signed() - now_ms.cast_signed());
+        Some((sent_ms, shard))
+    }
+
+    fn ping_peer(&mut self, key: SlabKey, shard: u16, now_ms: u64) {
+        let key = self.link_of(key, shard);
+        let link = self.links.value_mut(key).expect("a link in use");
+        if !link.is_usable(now_ms) || !link.want_ping() {
+            return;
+        }
+        if matches!(link.state, State::Idle | State::Resting { .. }) {
+            link.state = State::Wanted;
+        }
+        self.list(key);
+    }
+}
