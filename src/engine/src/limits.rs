@@ -99,6 +99,8 @@ pub const PING_MS: u64 = 1000;
 pub const EXCHANGE_PING_MS: u64 = 250;
 /// How often those are asked whose acknowledgement keeps slots shut.
 pub const SHUT_PING_MS: u64 = 5;
+/// Sets of slots that wait for the acknowledgements of different processes; more wait together.
+pub const WAITS_MAX: usize = 8 << 10;
 /// Orders about nodes that one shard has not seen followed.
 pub const NODE_ORDERS_MAX: usize = 16;
 /// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
@@ -121,6 +123,7 @@ const _: () = assert!(
         <= SCAN_BYTES_MAX,
     "the keys of a step fit into an answer, those that lie together with the last included"
 );
+const _: () = assert!(WAITS_MAX < u16::MAX as usize, "the number of a wait is 16 bits, and 0 is none");
 const _: () = assert!(2 * EXCHANGE_PING_MS < EXCHANGE_MS, "an exchange that takes its time is not missed at once");
 const _: () = assert!(WATCHERS_MAX == 16, "who is refused is told this number, and so does the protocol");
 const _: () = assert!(PEERS_BYTES_MAX >= LINK_BYTES_MAX && WAITING_MAX >= LINK_CREDITS);

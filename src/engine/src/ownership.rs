@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use larder_ring::{Membership, Node, NodeIndex, SLOTS, Slot, Topology};
 
-use crate::limits::EXCHANGE_MS;
+use crate::limits::{EXCHANGE_MS, WAITS_MAX};
 
 /// What a node knows of its registration, read anew before every batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,11 +224,21 @@ impl Ownership {
             return 0;
         }
         let free = self.waits.iter().position(Option::is_none).unwrap_or(self.waits.len());
-        if free == self.waits.len() {
-            self.waits.push(None);
+        let number = u16::try_from(free + 1).expect("its maximum has 16 bits");
+        match self.waits.get_mut(free) {
+            Some(place) => *place = Some(wait),
+            None if free < WAITS_MAX => self.waits.push(Some(wait)),
+            None => return self.join_last(wait),
         }
-        self.waits[free] = Some(wait);
-        u16::try_from(free + 1).expect("there are fewer waits than nodes that a ring may have, and they end")
+        number
+    }
+
+    /// So many wait that this one shares its fate with the last: its slots open later than they could.
+    fn join_last(&mut self, wait: Wait) -> u16 {
+        let last = self.waits.last_mut().and_then(Option::as_mut).expect("all places are taken");
+        last.epoch = last.epoch.max(wait.epoch);
+        last.before.extend(wait.before);
+        u16::try_from(WAITS_MAX).expect("it has 16 bits")
     }
 
     fn gain(&mut self, Slot(slot): Slot, number: u16, fence: u64) {

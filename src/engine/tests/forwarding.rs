@@ -5,7 +5,7 @@ use larder_protocol::{Command, Expiry, Request, Status};
 
 use crate::harness::{Batch, Cluster, OwnedReply, ring, scaled, set};
 
-fn status(reply: &OwnedReply) -> Status {
+pub(crate) fn status(reply: &OwnedReply) -> Status {
     match reply {
         OwnedReply::Failed(failure) => failure.status,
         other => panic!("not refused: {other:?}"),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use larder_ring::limits::POINTS_PER_WEIGHT;
-use larder_ring::{Node, weight_points};
+use larder_ring::limits::WEIGHT_DECIMALS_MAX;
+use larder_ring::{Node, weight_points, weight_text};
 use serde::{Deserialize, Serialize};
 
 /// Whether a node takes part in the ring.
@@ -105,13 +105,13 @@ impl OverrideRecord {
     }
 }
 
-/// The weight of a node with so many points.
+/// The weight of a node with so many points, as records have it.
 pub(crate) fn weight_of(points: u32) -> f64 {
-    f64::from(points) / f64::from(POINTS_PER_WEIGHT)
+    weight_text(points).parse().expect("a weight is a decimal number")
 }
 
 fn points_of(weight: f64) -> Result<u32, String> {
-    weight_points(&weight.to_string()).map_err(|error| error.to_string())
+    weight_points(&format!("{weight:.WEIGHT_DECIMALS_MAX$}")).map_err(|error| error.to_string())
 }
 
 /// Numbers that people are not to count with.
@@ -153,6 +153,11 @@ mod tests {
         assert_eq!(NodeRecord::parse("a", json.as_bytes()).as_ref(), Ok(&record));
         assert_eq!(record.node("a", None).map(|node| node.points), Ok(1536));
         assert_eq!(record.node("a", Some(0.5)).map(|node| node.points), Ok(512));
+        for points in (1..1 << 20).step_by(997) {
+            let record = NodeRecord { weight: weight_of(points), ..record.clone() };
+            let read = NodeRecord::parse("a", record.to_json().as_bytes());
+            assert_eq!(read.and_then(|record| record.node("a", None)).map(|node| node.points), Ok(points));
+        }
     }
 
     #[test]

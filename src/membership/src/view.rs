@@ -227,35 +227,10 @@ impl View {
     fn take(&mut self, Found { key, value, created }: Found) {
         let (nodes, overrides) = (self.keys.node(""), self.keys.override_of(""));
         let problem = if let Some(id) = key.strip_prefix(&nodes) {
-            match value.map(|value| NodeRecord::parse(id, &value)) {
-                Some(Ok(record)) => {
-                    self.members.insert(id.to_owned(), Member { record, created });
-                    None
-                }
-                Some(Err(problem)) => {
-                    self.members.remove(id);
-                    Some(problem)
-                }
-                None => {
-                    self.members.remove(id);
-                    None
-                }
-            }
+            let read = value.map(|value| NodeRecord::parse(id, &value));
+            put(&mut self.members, id, read.map(|read| read.map(|record| Member { record, created })))
         } else if let Some(id) = key.strip_prefix(&overrides) {
-            match value.map(|value| OverrideRecord::parse(&value)) {
-                Some(Ok(record)) => {
-                    self.overrides.insert(id.to_owned(), record);
-                    None
-                }
-                Some(Err(problem)) => {
-                    self.overrides.remove(id);
-                    Some(problem)
-                }
-                None => {
-                    self.overrides.remove(id);
-                    None
-                }
-            }
+            put(&mut self.overrides, id, value.map(|value| OverrideRecord::parse(&value)))
         } else {
             return;
         };
@@ -296,6 +271,20 @@ impl View {
         let here: BTreeSet<&str> = self.members.keys().map(String::as_str).collect();
         topology.nodes().iter().any(|node| !here.contains(node.id.as_str()) && !is_down(&node.id))
     }
+}
+
+/// Takes in what was read of an id; what is wrong with it. What cannot be read is as if it was not there.
+fn put<T>(records: &mut BTreeMap<String, T>, id: &str, read: Option<Result<T, String>>) -> Option<String> {
+    let (record, problem) = match read {
+        Some(Ok(record)) => (Some(record), None),
+        Some(Err(problem)) => (None, Some(problem)),
+        None => (None, None),
+    };
+    match record {
+        Some(record) => drop(records.insert(id.to_owned(), record)),
+        None => drop(records.remove(id)),
+    }
+    problem
 }
 
 #[cfg(test)]

@@ -135,12 +135,12 @@ async fn what_operators_say_counts_for_all_and_is_taken_back() {
     let mut b = Running::serve(&etcd, "b").await;
     a.ring(&["a", "b"]).await;
     b.ring(&["a", "b"]).await;
-    let say = async |weight, drain| {
+    let say = async |points, drain| {
         let (done, said) = oneshot::channel();
-        a.order(Order::Override { node: "b".into(), weight, drain, done }).await;
+        a.order(Order::Override { node: "b".into(), points, drain, done }).await;
         said.await.expect("an answer").expect("it is written");
     };
-    say(Some(Some(2.0)), None).await;
+    say(Some(Some(2048)), None).await;
     b.until(|update| match update {
         Update::Membership(membership) => (membership.topology.nodes()[1].points == 2048).then_some(()),
         _ => None,

@@ -38,4 +38,4 @@ pub use membership::Membership;
 pub use node::Node;
 pub use static_list::{StaticListError, StaticNode, parse_static_list};
 pub use topology::{NodeIndex, Place, Topology};
-pub use weight::{WeightError, weight_points};
+pub use weight::{WeightError, weight_points, weight_text};

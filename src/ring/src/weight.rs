@@ -1,5 +1,6 @@
 //! A node's weight as people write it, and the points on the ring that it stands for.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 
 use crate::limits::{POINTS_MAX, POINTS_PER_WEIGHT, WEIGHT_DECIMALS_MAX};
@@ -46,6 +47,15 @@ pub fn weight_points(weight: &str) -> Result<u32, WeightError> {
     Ok((points as u32).max(1))
 }
 
+/// The weight that so many points stand for, as [`weight_points`] reads it: the same points come back.
+pub fn weight_text(points: u32) -> String {
+    let scale = 10u64.pow(WEIGHT_DECIMALS_MAX as u32);
+    let unit = u64::from(POINTS_PER_WEIGHT);
+    let scaled = (u64::from(points) * scale + unit / 2) / unit;
+    let text = format!("{}.{:0width$}", scaled / scale, scaled % scale, width = WEIGHT_DECIMALS_MAX);
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
 // The largest whole part that parses, with every decimal, times the points of a unit stays within 64 bits.
 const _: () =
     assert!((u32::MAX as u64 + 1) * 10u64.pow(WEIGHT_DECIMALS_MAX as u32) <= u64::MAX / POINTS_PER_WEIGHT as u64);
@@ -53,6 +63,15 @@ const _: () =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_are_written_as_a_weight_that_gives_them_again() {
+        assert_eq!([1024, 1536, 307, 1].map(weight_text), ["1", "1.5", "0.299805", "0.000977"]);
+        assert_eq!(weight_text(10 * 1024), "10");
+        for points in (1..=POINTS_MAX).step_by(7).chain([POINTS_MAX]) {
+            assert_eq!(weight_points(&weight_text(points)), Ok(points));
+        }
+    }
 
     #[test]
     fn weights_become_points() {

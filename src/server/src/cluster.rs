@@ -8,7 +8,6 @@ use crossbeam::utils::CachePadded;
 use larder_engine::{NodeOrder, NodeOrderOutcome};
 use larder_membership::{MembershipError, Order, Refusal, Update};
 use larder_ring::Topology;
-use larder_ring::limits::POINTS_PER_WEIGHT;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -174,9 +173,8 @@ async fn pass_on_orders(lanes: Vec<Arc<ControlLane>>, mut asked: mpsc::Receiver<
             Asked::Node(shard, order) => (shard, order),
         };
         let (done, answer) = oneshot::channel();
-        let weight = points.map(|points| points.map(|points| f64::from(points) / f64::from(POINTS_PER_WEIGHT)));
         // Without an agent, nobody answers.
-        let _ = orders.send(Order::Override { node, weight, drain, done }).await;
+        let _ = orders.send(Order::Override { node, points, drain, done }).await;
         let lane = Arc::clone(&lanes[usize::from(shard)]);
         tokio::spawn(async move {
             let outcome = match answer.await {

@@ -4,6 +4,7 @@ mod cluster;
 mod config;
 mod descriptors;
 mod drain;
+mod etcd;
 mod expiry;
 mod hostile;
 mod lifecycle;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder_protocol::native::generated::{HelloResult, Removals, StatsResult};
+use larder_protocol::native::generated::{HelloResult, Removals, StatsResult, TopologyResult};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, Status, Write as Entry};
 pub(crate) use larder_testkit::Server;
@@ -55,6 +55,7 @@ pub(crate) enum Result {
     Number(i64),
     Hello(Box<HelloResult>),
     Stats(Box<StatsResult>),
+    Topology(Box<TopologyResult>),
     Removals(Box<Removals>),
     Other,
 }
@@ -192,6 +193,7 @@ impl Answer {
             Body::Number { value, .. } => Result::Number(value),
             Body::Hello(hello) => Result::Hello(hello),
             Body::Stats(stats) => Result::Stats(stats),
+            Body::Topology(topology) => Result::Topology(topology),
             Body::Removals(removals) => Result::Removals(removals),
             _ => Result::Other,
         };

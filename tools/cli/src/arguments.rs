@@ -142,6 +142,21 @@ pub(crate) enum Command {
     Stats,
     /// Show the nodes and the share of the keys that each owns
     Topology,
+    /// Have a node of a cluster with etcd own nothing, until this is taken back; it passes on what it is asked
+    Drain {
+        /// The id of the node, as topology shows it
+        node: String,
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Set the share of the keys that a node of a cluster with etcd has in relation to others
+    Weight {
+        /// The id of the node, as topology shows it
+        node: String,
+        /// Such as 2 or 0.5, or "default" for the one that it was configured with
+        weight: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

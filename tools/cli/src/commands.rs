@@ -28,6 +28,7 @@ pub(crate) enum Prepared {
     AlterGroup { name: String, memory_bytes: Option<u64>, policy: Option<String> },
     Stats,
     Topology,
+    AlterNode { node: String, weight: Option<String>, drain: Option<bool> },
 }
 
 /// Reads the input of a command and checks what clap cannot.
@@ -63,6 +64,8 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
         }
         Command::Stats => Prepared::Stats,
         Command::Topology => Prepared::Topology,
+        Command::Drain { node, undo } => Prepared::AlterNode { node, weight: None, drain: Some(!undo) },
+        Command::Weight { node, weight } => Prepared::AlterNode { node, weight: Some(weight), drain: None },
     })
 }
 
@@ -121,6 +124,10 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
         }
         Prepared::Stats => Report::Stats(client.stats().await?),
         Prepared::Topology => Report::Topology(client.refresh_topology().await?),
+        Prepared::AlterNode { node, weight, drain } => {
+            client.alter_node(&node, weight.as_deref(), drain).await?;
+            Report::AlteredNode { node, weight, drain }
+        }
     })
 }
 

@@ -93,6 +93,12 @@ pub(crate) enum Report {
     Altered(Vec<AlteredGroup>),
     Stats(Vec<Stats>),
     Topology(Arc<Topology>),
+    /// What etcd has now of a node.
+    AlteredNode {
+        node: String,
+        weight: Option<String>,
+        drain: Option<bool>,
+    },
 }
 
 impl Report {
@@ -111,7 +117,8 @@ impl Report {
             | Report::Groups(_)
             | Report::Altered(_)
             | Report::Stats(_)
-            | Report::Topology(_) => Exit::Done,
+            | Report::Topology(_)
+            | Report::AlteredNode { .. } => Exit::Done,
         }
     }
 
@@ -165,6 +172,12 @@ impl Report {
             Report::Altered(nodes) => groups::print_altered(out, nodes),
             Report::Stats(nodes) => stats::print_stats(out, nodes),
             Report::Topology(topology) => stats::print_topology(out, topology),
+            Report::AlteredNode { node, weight, drain } => {
+                let weight = weight.as_ref().map(|weight| format!("weight {weight}"));
+                let drain = drain.map(|drain| if drain { "owns nothing from now on" } else { "is drained no more" });
+                let said: Vec<&str> = weight.as_deref().into_iter().chain(drain).collect();
+                writeln!(out, "node {node}: {}; kept in etcd until it is taken back", said.join(", "))
+            }
         }
     }
 
@@ -193,6 +206,7 @@ impl Report {
             Report::Altered(nodes) => groups::altered_json(nodes),
             Report::Stats(nodes) => json!({ "nodes": nodes.iter().map(stats::stats_json).collect::<Vec<_>>() }),
             Report::Topology(topology) => stats::topology_json(topology),
+            Report::AlteredNode { node, weight, drain } => json!({ "node": node, "weight": weight, "drain": drain }),
         }
     }
 }

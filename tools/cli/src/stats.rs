@@ -3,12 +3,10 @@
 use std::io::{self, Write};
 
 use larder_client::{GroupStats, MemoryStats, ShardStats, Stats, Topology};
+use larder_ring::weight_text;
 use serde_json::{Value, json};
 
 use crate::groups::policy;
-
-/// Points on the ring of a node of weight 1.
-const POINTS_PER_WEIGHT: f64 = 1024.0;
 
 /// Tables of groups and shards, node by node.
 pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<()> {
@@ -193,7 +191,7 @@ fn hit_ratio(group: &GroupStats) -> Option<f64> {
 }
 
 fn weight(points: u32) -> f64 {
-    f64::from(points) / POINTS_PER_WEIGHT
+    weight_text(points).parse().expect("a weight is a decimal number")
 }
 
 /// Of all slots, by node.

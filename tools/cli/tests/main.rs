@@ -1,5 +1,6 @@
 //! The program against a real server.
 
+mod cluster;
 mod commands;
 mod exits;
 mod groups;

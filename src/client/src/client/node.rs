@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_protocol::native::generated::{AlteredGroup, StatsResult};
-use larder_protocol::{Command, GroupAlteration, Status};
+use larder_protocol::{Command, GroupAlteration, NodeAlteration, Status};
 use larder_ring::Topology;
 
 use crate::call::{Target, unexpected};
@@ -82,6 +82,21 @@ impl Client {
             }
         }
         Ok(all)
+    }
+
+    /// Says of a node of a cluster with etcd what its weight is ("2", or "default" for the one that it was configured
+    /// with), and whether it is to own nothing. What is `None` stays. It is kept in etcd, and outlives the node.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there is no such node, the weight cannot be, or the cluster has no etcd; or the node that was
+    /// asked, or etcd, does not answer.
+    pub async fn alter_node(&self, node: &str, weight: Option<&str>, drain: Option<bool>) -> Result<(), Error> {
+        let command = Command::AlterNode(NodeAlteration { node, weight, drain });
+        let answer = self.call(Target::Any, command).await?;
+        match (answer.status, &answer.payload) {
+            (Status::Ok, Payload::None) => Ok(()),
+            (status, payload) => Err(unexpected("alter_node", status, payload)),
+        }
     }
 
     /// The ring by which this client places keys.

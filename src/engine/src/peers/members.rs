@@ -13,11 +13,13 @@ impl Peers {
     /// answered.
     pub(crate) fn set_members(&mut self, topology: &Topology, leaving: &[Node], own: Option<NodeIndex>) {
         self.epoch = topology.epoch();
-        let before: Vec<SlabKey> = self.peers.iter().map(|(key, _)| key).collect();
-        for key in &before {
+        let mut before: Vec<(String, SlabKey)> = self.peers.iter().map(|(key, peer)| (peer.id.clone(), key)).collect();
+        before.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (_, key) in &before {
             self.peers.value_mut(*key).expect("it is there").is_member = false;
         }
         self.by_node.clear();
+        self.by_id.clear();
         for (index, node) in topology.nodes().iter().enumerate() {
             let is_other = own != Some(NodeIndex(index as u16));
             let key = is_other.then(|| self.member(&before, node));
@@ -26,7 +28,8 @@ impl Peers {
         for node in leaving {
             self.member(&before, node);
         }
-        for key in before {
+        self.by_id.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (_, key) in before {
             self.retire_links(key);
         }
     }
@@ -44,9 +47,12 @@ impl Peers {
         ahead.chain((!membership.follows).then_some(0)).max()
     }
 
-    fn member(&mut self, before: &[SlabKey], node: &Node) -> SlabKey {
-        let is_it = |peer: &Peer| peer.id == node.id && [node.incarnation, 0].contains(&peer.incarnation);
-        let known = before.iter().copied().find(|key| self.peers.value(*key).is_some_and(is_it));
+    /// The node, known from before (sorted by id) or new.
+    fn member(&mut self, before: &[(String, SlabKey)], node: &Node) -> SlabKey {
+        let is_it = |peer: &Peer| [node.incarnation, 0].contains(&peer.incarnation);
+        let alike = &before[before.partition_point(|(id, _)| *id < node.id)..];
+        let mut alike = alike.iter().take_while(|(id, _)| *id == node.id).map(|(_, key)| *key);
+        let known = alike.find(|key| self.peers.value(*key).is_some_and(is_it));
         let key = known.unwrap_or_else(|| {
             let (id, address) = (node.id.clone(), String::new());
             let links = Vec::new();
@@ -55,6 +61,7 @@ impl Peers {
         let peer = self.peers.value_mut(key).expect("it is there");
         (peer.incarnation, peer.is_member) = (node.incarnation, true);
         peer.address.clone_from(&node.address);
+        self.by_id.push((node.id.clone(), key));
         key
     }
 

@@ -131,6 +131,8 @@ pub(crate) struct Peers {
     peers: Slab<Peer>,
     /// By place in the topology; none for this node.
     by_node: Vec<Option<SlabKey>>,
+    /// Those in the ring and those that leave it, sorted.
+    by_id: Vec<(String, SlabKey)>,
     links: Slab<Link>,
     /// Links that have something to hand out, each once.
     ready: VecDeque<SlabKey>,
@@ -158,6 +160,7 @@ impl Peers {
         Self {
             peers: Slab::new(),
             by_node: Vec::new(),
+            by_id: Vec::new(),
             links: Slab::new(),
             ready: VecDeque::new(),
             closing: Vec::new(),

@@ -12,9 +12,10 @@ pub(crate) const PING_ID: u64 = u64::MAX;
 impl Peers {
     /// Asks a shard of a process, unless it is being asked or was just not reached.
     pub(crate) fn ping(&mut self, (id, incarnation): (&str, u64), shard: u16, now_ms: u64) {
-        let is_it = |peer: &super::Peer| peer.id == id && peer.incarnation == incarnation;
-        let key = self.peers.iter().find(|(_, peer)| is_it(peer)).map(|(key, _)| key);
-        if let Some(key) = key {
+        let first = self.by_id.partition_point(|(other, _)| other.as_str() < id);
+        let alike = self.by_id[first..].iter().take_while(|(other, _)| other == id).map(|(_, key)| *key);
+        let is_it = |key: &SlabKey| self.peers.value(*key).is_some_and(|peer| peer.incarnation == incarnation);
+        if let Some(key) = alike.clone().find(is_it) {
             self.ping_peer(key, shard, now_ms);
         }
     }

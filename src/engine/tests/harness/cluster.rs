@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use larder_engine::{Engine, Lane, LinkId, LinkOutput, Outgoing, Submission, Ticket};
+use larder_engine::{Engine, Lane, LinkId, LinkOutput, Outgoing, Standing, Submission, Ticket};
 use larder_protocol::native::{RequestLimits, Scratch, decode_request, encode_response, frame};
 use larder_protocol::{Command, Reply, Request};
-use larder_ring::{Node, Place, Topology, group_hash, key_hash};
+use larder_ring::{Membership, Node, Place, Topology, group_hash, key_hash};
 use larder_store::NoHook;
 
 use super::{OwnedReply, START_MS, WorldSettings, settings};
@@ -152,6 +152,19 @@ impl Cluster {
         for engine in &mut self.engines[node] {
             engine.set_topology(Arc::clone(topology)).unwrap();
         }
+    }
+
+    /// All shards of a node take this membership.
+    pub(crate) fn set_membership(&mut self, node: usize, membership: &Membership) {
+        let now_ms = self.now_ms;
+        for engine in &mut self.engines[node] {
+            engine.set_membership(membership, now_ms).unwrap();
+        }
+    }
+
+    /// All shards of a node are told of its registration.
+    pub(crate) fn set_standing(&mut self, node: usize, standing: Standing) {
+        self.engines[node].iter_mut().for_each(|engine| engine.set_standing(standing));
     }
 
     /// A turn of every shard that is not stopped, in a random order; then time goes on.

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use larder_ring::Membership;
+use larder_ring::limits::POINTS_PER_WEIGHT;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::record::{NodeRecord, OverrideRecord};
+use crate::record::{NodeRecord, OverrideRecord, State, weight_of};
 use crate::view::{Keys, View};
 use crate::{Local, MembershipError};
 use session::Ended;
@@ -91,8 +92,8 @@ pub enum Order {
     Override {
         /// The node.
         node: String,
-        /// Its weight; `Some(None)`: its own.
-        weight: Option<Option<f64>>,
+        /// Its points on the ring; `Some(None)`: its own.
+        points: Option<Option<u32>>,
         /// Whether it is to own nothing.
         drain: Option<bool>,
         /// What became of it.
@@ -158,9 +159,9 @@ impl<C: Fn() -> u64> Agent<C> {
             addr: local.address.clone(),
             http: settings.http.clone(),
             shards: local.shards,
-            weight: crate::record::weight_of(local.points.unwrap_or(larder_ring::limits::POINTS_PER_WEIGHT)),
+            weight: weight_of(local.points.unwrap_or(POINTS_PER_WEIGHT)),
             zone: settings.zone.clone(),
-            state: crate::record::State::Joining,
+            state: State::Joining,
             incarnation: local.incarnation,
             version: settings.version.clone(),
         };
@@ -192,15 +193,15 @@ impl<C: Fn() -> u64> Agent<C> {
     /// # Errors
     /// This node cannot be in this cluster. Only before its first registration: later it is reported, and tried again.
     pub async fn run(mut self) -> Result<(), MembershipError> {
-        let mut turn = 0;
+        let mut turn = 0_usize;
         loop {
             let endpoint = self.settings.endpoints[turn % self.settings.endpoints.len()].clone();
             match self.session(&endpoint).await {
                 Ended::Left => return Ok(()),
                 Ended::Refused(error) if self.registration == 0 => return Err(error),
                 Ended::Refused(error) => self.say(error.to_string()).await,
-                // The session knew of no more than that something has to be read anew.
-                Ended::Anew => continue,
+                // With the same server: it answers, and something has to be read anew.
+                Ended::Anew => turn = turn.wrapping_sub(1),
                 Ended::Unanswered(why) => {
                     self.say(format!("etcd at {endpoint} cannot be used, the ring stays as it is: {why}")).await;
                     if !std::mem::replace(&mut self.is_out, true) {
@@ -208,7 +209,7 @@ impl<C: Fn() -> u64> Agent<C> {
                     }
                 }
             }
-            turn += 1;
+            turn = turn.wrapping_add(1);
             if self.pause().await {
                 return Ok(());
             }
@@ -232,8 +233,8 @@ impl<C: Fn() -> u64> Agent<C> {
     /// Follows an order as far as that can be done without etcd; the next session does the rest.
     fn note(&mut self, order: Order) {
         match order {
-            Order::Serve => self.record.state = crate::record::State::Serving,
-            Order::Drain => self.record.state = crate::record::State::Draining,
+            Order::Serve => self.record.state = State::Serving,
+            Order::Drain => self.record.state = State::Draining,
             Order::Reach(epoch) => self.wanted = self.wanted.max(epoch),
             Order::Reached { node, is_reached: true } => drop(self.down.remove(&node)),
             Order::Reached { node, is_reached: false } => drop(self.down.insert(node)),
@@ -320,6 +321,7 @@ impl<C: Fn() -> u64> Agent<C> {
 }
 
 /// What an override becomes.
-fn changed(before: OverrideRecord, weight: Option<Option<f64>>, drain: Option<bool>) -> OverrideRecord {
+fn changed(before: OverrideRecord, points: Option<Option<u32>>, drain: Option<bool>) -> OverrideRecord {
+    let weight = points.map(|points| points.map(weight_of));
     OverrideRecord { weight: weight.unwrap_or(before.weight), drain: drain.unwrap_or(before.drain) }
 }

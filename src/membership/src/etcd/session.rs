@@ -162,13 +162,13 @@ impl<C: Fn() -> u64> Agent<C> {
                             watch.request_progress().await.map_err(|error| Ended::Unanswered(error.to_string()))?;
                         }
                     }
-                    Some(Order::Override { node, weight, drain, done }) => {
+                    Some(Order::Override { node, points, drain, done }) => {
                         if self.view.record(&node).is_none() && self.view.override_of(&node).is_empty() {
                             // Whoever asked may be gone.
                             let _ = done.send(Err(Refusal::UnknownNode));
                             continue;
                         }
-                        let written = self.write_override(&mut client, &node, weight, drain).await;
+                        let written = self.write_override(&mut client, &node, points, drain).await;
                         let (answer, ended) = match written {
                             Ok(()) => (Ok(()), None),
                             Err(Ended::Unanswered(why)) => {
@@ -235,13 +235,13 @@ impl<C: Fn() -> u64> Agent<C> {
         &mut self,
         client: &mut Client,
         node: &str,
-        weight: Option<Option<f64>>,
+        points: Option<Option<u32>>,
         drain: Option<bool>,
     ) -> Result<(), Ended> {
         let key = self.keys.override_of(node);
         let read = self.answer(client.get(key.clone(), None)).await?;
         let before = read.kvs().first().and_then(|kv| OverrideRecord::parse(kv.value()).ok()).unwrap_or_default();
-        let after = changed(before, weight, drain);
+        let after = changed(before, points, drain);
         if after.is_empty() {
             self.answer(client.delete(key, None)).await.map(|_| ())
         } else {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use larder_ring::DEFAULT_GROUP;
+use larder_ring::{DEFAULT_GROUP, weight_text};
 
 use super::given::Source;
 use super::setting::Setting;
@@ -66,7 +66,7 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         // Integers of TOML have 63 bits.
         Setting::Seed if i64::try_from(config.cluster_seed).is_err() => quoted(&config.cluster_seed.to_string()),
         Setting::Seed => config.cluster_seed.to_string(),
-        Setting::Weight => quoted(&Weight(config.points?).to_string()),
+        Setting::Weight => quoted(&weight_text(config.points?)),
         Setting::Etcd => toml::Value::from(config.etcd.as_ref()?.endpoints.clone()).to_string(),
         Setting::EtcdUser => quoted(config.etcd.as_ref()?.user.as_ref()?),
         Setting::EtcdPasswordFile => quoted_path(config.etcd.as_ref()?.password_file.as_ref()?),
@@ -91,15 +91,6 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         Setting::Spin => quoted(&time_or_off(config.spin)),
     };
     Some(value)
-}
-
-/// A weight as it is written.
-struct Weight(u32);
-
-impl fmt::Display for Weight {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", f64::from(self.0) / f64::from(larder_ring::limits::POINTS_PER_WEIGHT))
-    }
 }
 
 fn quoted_path(path: &Path) -> String {
@@ -166,6 +157,8 @@ mod tests {
         maybe("cluster.node_id = 'a\"b\\c#d'".to_owned());
         maybe("cluster.advertise = \"larder-0.example:7400\"".to_owned());
         maybe(format!("cluster.seed = \"{}\"", values.u64(..)));
+        maybe(format!("cluster.weight = \"{}.{}\"", values.u32(1..9), values.u32(..1000)));
+        maybe("cluster.etcd = [\"https://etcd-0.example:2379\", \"10.0.0.2:2379\"]".to_owned());
         maybe(format!("limits.value_max = {}", values.u64(1..4096)));
         maybe(format!("limits.connections_max = {}", values.u64(1..=1 << 20)));
         maybe(format!("limits.request_timeout = \"{}ms\"", values.u64(1..=600_000)));

@@ -1,0 +1,110 @@
+//! Rings that change while nodes answer: who may answer for what, and when.
+
+use larder_engine::Standing;
+use larder_protocol::{Command, Status};
+use larder_ring::Membership;
+
+use crate::forwarding::status;
+use crate::harness::{Batch, Cluster, OwnedReply, ring, set};
+
+const GOOD: Standing = Standing { registration: 1, until_ms: u64::MAX, is_outage: false };
+
+fn membership(epoch: u64, members: &[usize], shards: u16) -> Membership {
+    Membership { topology: ring(epoch, members, shards), leaving: Vec::new(), follows: true, registration: 1 }
+}
+
+/// Nodes that have registered, and all go by the first ring.
+fn registered(seed: u64, nodes: usize, shards: u16) -> Cluster {
+    let mut cluster = Cluster::new(seed, nodes, shards);
+    let first = membership(2, &(0..nodes).collect::<Vec<_>>(), shards);
+    for node in 0..nodes {
+        cluster.set_membership(node, &first);
+        cluster.set_standing(node, GOOD);
+    }
+    settle(&mut cluster);
+    cluster
+}
+
+/// Runs until every shard has what it owns opened.
+fn settle(cluster: &mut Cluster) {
+    for _ in 0..10_000 {
+        if cluster.engines.iter().flatten().all(larder_engine::Engine::is_settled) {
+            return;
+        }
+        cluster.step();
+    }
+    panic!("something stays shut");
+}
+
+#[test]
+fn what_is_gained_is_answered_for_once_every_shard_of_its_owner_knows() {
+    let mut cluster = registered(21, 3, 2);
+    let two = membership(3, &[0, 1], 2);
+    let key = cluster.key_of(2, "k");
+    assert!(matches!(cluster.ask((0, 0), set(&key, b"v")), OwnedReply::Stored(_)));
+    // Node 2 has left the ring and lives; 0 and 1 know, it does not yet.
+    let leaving = vec![ring(2, &[2], 2).nodes()[0].clone()];
+    let two = Membership { leaving, ..two };
+    (0..2).for_each(|node| cluster.set_membership(node, &two));
+    let (owner, shard) = cluster.owner(0, &key);
+    (0..500).for_each(|_| cluster.step());
+    let refused = cluster.ask((owner, shard), Command::Get { key: &key });
+    assert_eq!(status(&refused), Status::OwnerUnsure, "node 2 may answer for it still");
+    assert_eq!(cluster.ask((2, 0), Command::Get { key: &key }).value(), Some(&b"v"[..]), "and does");
+    assert!(cluster.engines[2].iter().all(|engine| engine.newest_epoch() == 3), "it was told");
+    cluster.set_membership(2, &two);
+    settle(&mut cluster);
+    assert_eq!(cluster.ask((owner, shard), Command::Get { key: &key }), OwnedReply::Miss, "nothing is handed over");
+    assert!(matches!(cluster.ask((2, 0), set(&key, b"w")), OwnedReply::Stored(_)), "passed on");
+    assert_eq!(cluster.ask((owner, shard), Command::Get { key: &key }).value(), Some(&b"w"[..]));
+}
+
+#[test]
+fn what_was_held_before_a_loss_does_not_come_back() {
+    let mut cluster = registered(22, 2, 1);
+    let key = cluster.key_of(0, "k");
+    // Alone, node 0 owns all; what it keeps over both changes stays.
+    cluster.set_membership(0, &membership(3, &[0], 1));
+    settle(&mut cluster);
+    let moved = (0..).map(|number| format!("moved {number}").into_bytes());
+    let two = ring(4, &[0, 1], 1);
+    let is_moved = |key: &Vec<u8>| {
+        let place = two.place(larder_ring::key_hash(key, larder_ring::group_hash("default", 0)));
+        two.node(place.node).id != two.nodes()[0].id
+    };
+    let moved = moved.into_iter().find(is_moved).expect("half of all");
+    for key in [&key, &moved] {
+        assert!(matches!(cluster.ask((0, 0), set(key, b"old")), OwnedReply::Stored(_)));
+    }
+    (0..2).for_each(|node| cluster.set_membership(node, &membership(4, &[0, 1], 1)));
+    settle(&mut cluster);
+    assert!(matches!(cluster.ask((0, 0), set(&moved, b"new")), OwnedReply::Stored(_)), "at node 1");
+    cluster.set_membership(0, &membership(5, &[0], 1));
+    settle(&mut cluster);
+    assert_eq!(cluster.ask((0, 0), Command::Get { key: &key }).value(), Some(&b"old"[..]));
+    let many = [moved.clone(), key.clone()];
+    match cluster.ask((0, 0), Batch::of_keys(&many).get()) {
+        OwnedReply::Entries(entries) => {
+            assert!(matches!(entries[0], Err(Status::NotFound)) && entries[1].is_ok(), "{entries:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(cluster.ask((0, 0), Command::Get { key: &moved }), OwnedReply::Miss);
+}
+
+#[test]
+fn a_lapsed_registration_is_no_proof_and_another_member_stands_in_during_an_outage() {
+    let mut cluster = registered(23, 2, 1);
+    let key = cluster.key_of(0, "k");
+    assert!(matches!(cluster.ask((0, 0), set(&key, b"v")), OwnedReply::Stored(_)));
+    let lapsed = Standing { until_ms: cluster.now_ms, ..GOOD };
+    cluster.set_standing(0, lapsed);
+    let get = Command::Get { key: &key };
+    assert_eq!(status(&cluster.ask((0, 0), get)), Status::OwnerUnsure);
+    cluster.set_standing(0, Standing { is_outage: true, ..lapsed });
+    (0..4_000).for_each(|_| cluster.step());
+    assert_eq!(cluster.ask((0, 0), get).value(), Some(&b"v"[..]), "node 1 goes by the same ring");
+    cluster.is_stopped[1] = true;
+    (0..4_000).for_each(|_| cluster.step());
+    assert_eq!(status(&cluster.ask((0, 0), get)), Status::OwnerUnsure, "nobody stands in");
+}

@@ -1,0 +1,152 @@
+//! Several processes that find each other in a real etcd.
+
+use std::process::Command as Program;
+use std::time::{Duration, Instant};
+
+use larder_protocol::{Command, NodeAlteration, Status};
+use larder_testkit::{Etcd, Server};
+
+use crate::support::{self, Client, get, set};
+
+/// How long the nodes may take to notice what has happened: ten times what they do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
+    let endpoints = etcd.endpoints();
+    let flags = ["--etcd", &endpoints, "--node-id", id, "--registration-ttl", "2s", "--shards", "2"];
+    let flags = [&flags, &["--memory", "64MiB"][..], further].concat();
+    Server::start_binary(env!("CARGO_BIN_EXE_larder").into(), &flags)
+}
+
+/// Asks again while the answer says that it is safe to, and that it helps.
+fn patiently(client: &mut Client, command: Command<'_>) -> support::Answer {
+    let begun = Instant::now();
+    loop {
+        let answer = client.call(command);
+        if !matches!(answer.status, Status::Unavailable | Status::OwnerUnsure | Status::DeadlineExceeded) {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The ids of those in the ring, with their points.
+fn ring(client: &mut Client) -> Vec<(String, u32)> {
+    match client.call(Command::Topology).result {
+        support::Result::Topology(topology) => topology.nodes.into_iter().map(|node| (node.id, node.points)).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait_for_ring(client: &mut Client, expected: &[(&str, u32)]) {
+    let begun = Instant::now();
+    loop {
+        let found = ring(client);
+        if found.iter().map(|(id, points)| (id.as_str(), *points)).eq(expected.iter().copied()) {
+            return println!("a ring of {} after {:?}", expected.len(), begun.elapsed());
+        }
+        assert!(begun.elapsed() < PATIENCE, "{found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn nodes_join_answer_for_each_other_and_leave() {
+    let etcd = Etcd::start();
+    let a = start(&etcd, "a", &[]);
+    let b = start(&etcd, "b", &["--weight", "0.3"]);
+    let mut at_a = Client::connect(a.address());
+    wait_for_ring(&mut at_a, &[("a", 1024), ("b", 307)]);
+    let keys: Vec<String> = (0..200).map(|number| format!("key {number}")).collect();
+    for key in &keys {
+        assert_eq!(patiently(&mut at_a, set(key.as_bytes(), key.as_bytes())).status, Status::Ok);
+    }
+    let mut at_b = Client::connect(b.address());
+    for key in &keys {
+        assert_eq!(patiently(&mut at_b, get(key.as_bytes())).value(), Some(key.as_bytes()));
+    }
+    // One that leaves in order, and one that does not.
+    let c = start(&etcd, "c", &[]);
+    wait_for_ring(&mut at_a, &[("a", 1024), ("b", 307), ("c", 1024)]);
+    drop(at_b);
+    assert!(b.stop().success());
+    wait_for_ring(&mut at_a, &[("a", 1024), ("c", 1024)]);
+    c.signal("KILL");
+    wait_for_ring(&mut at_a, &[("a", 1024)]);
+    for key in &keys {
+        let again = patiently(&mut at_a, set(key.as_bytes(), b"again"));
+        assert_eq!(again.status, Status::Ok, "{again:?}");
+    }
+    let entries = at_a.stats().groups[0].entries;
+    assert_eq!(entries, 200, "all are here");
+}
+
+#[test]
+fn operators_change_weights_and_drain_nodes() {
+    let etcd = Etcd::start();
+    let a = start(&etcd, "a", &[]);
+    let _b = start(&etcd, "b", &[]);
+    let mut client = Client::connect(a.address());
+    let alter = |client: &mut Client, node, weight, drain| {
+        client.call(Command::AlterNode(NodeAlteration { node, weight, drain }))
+    };
+    assert_eq!(alter(&mut client, "b", Some("2.5"), None).status, Status::Ok);
+    wait_for_ring(&mut client, &[("a", 1024), ("b", 2560)]);
+    assert_eq!(alter(&mut client, "b", None, Some(true)).status, Status::Ok);
+    wait_for_ring(&mut client, &[("a", 1024)]);
+    assert_eq!(alter(&mut client, "b", Some("default"), Some(false)).status, Status::Ok);
+    wait_for_ring(&mut client, &[("a", 1024), ("b", 1024)]);
+    let unknown = alter(&mut client, "x", None, Some(true));
+    assert_eq!(unknown.status, Status::BadRequest, "{unknown:?}");
+    let wrong = alter(&mut client, "b", Some("much"), None);
+    assert!(wrong.status == Status::BadRequest && wrong.message.contains("much"), "{wrong:?}");
+}
+
+#[test]
+fn without_etcd_a_running_node_goes_on_and_a_new_one_says_what_it_waits_for() {
+    let mut etcd = Etcd::start();
+    let a = start(&etcd, "a", &[]);
+    let b = start(&etcd, "b", &[]);
+    let mut client = Client::connect(a.address());
+    wait_for_ring(&mut client, &[("a", 1024), ("b", 1024)]);
+    etcd.kill(0);
+    let begun = Instant::now();
+    let mut answered = 0;
+    // Three times as long as a registration lasts.
+    while begun.elapsed() < Duration::from_secs(6) {
+        let key = format!("key {answered}");
+        let stored = client.call(set(key.as_bytes(), b"v"));
+        assert_eq!(stored.status, Status::Ok, "after {:?}: {stored:?}", begun.elapsed());
+        answered += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let endpoints = etcd.endpoints();
+    let waiting = Program::new("timeout")
+        .args(["--signal", "TERM", "3", env!("CARGO_BIN_EXE_larder"), "serve", "--listen", "127.0.0.1:0"])
+        .args(["--etcd", &endpoints, "--node-id", "c", "--memory", "64MiB"])
+        .output()
+        .expect("timeout is there");
+    let (out, err) = (String::from_utf8_lossy(&waiting.stdout), String::from_utf8_lossy(&waiting.stderr));
+    assert!(out.is_empty(), "it is not ready: {out}");
+    assert!(err.contains(&format!("etcd at {endpoints} cannot be used")), "{err}");
+    etcd.restart(0);
+    let mut joined = start(&etcd, "c", &[]);
+    wait_for_ring(&mut client, &[("a", 1024), ("b", 1024), ("c", 1024)]);
+    assert!(joined.is_running());
+    drop(b);
+}
+
+#[test]
+fn who_cannot_be_in_the_cluster_ends_with_what_to_do() {
+    let etcd = Etcd::start();
+    let _a = start(&etcd, "a", &[]);
+    let endpoints = etcd.endpoints();
+    let refused = Program::new(env!("CARGO_BIN_EXE_larder"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--etcd", &endpoints, "--seed", "7", "--memory", "64MiB"])
+        .output()
+        .expect("it starts");
+    let err = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{err}");
+    assert!(err.contains("seed") && err.contains("give all nodes the same seed"), "{err}");
+}
