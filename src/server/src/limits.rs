@@ -157,7 +157,7 @@ pub const RING_WAIT_MS: u64 = 5;
 pub const HOLD_WAIT_US: u64 = 1000;
 /// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that
 /// is short of buffers receives when some are back.
-pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 512, buffer_bytes: 4096 };
+pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 256, buffer_bytes: 4096 };
 /// Looks of an exiting shard, a millisecond apart, at whether the kernel has let go of its sockets.
 pub const EXIT_TURNS_MAX: usize = 200;
 /// Connections that are turned away at once when there are no descriptors for them.
