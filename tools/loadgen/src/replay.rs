@@ -147,7 +147,7 @@ pub fn replay(plan: &ReplayPlan) -> Result<ReplayReport, LoadError> {
     plan.check()?;
     let trace = Trace::open(&plan.keys, plan.sizes.as_deref())?;
     if let Some(core) = plan.core {
-        system::pin(core)?;
+        system::pin("--core", core)?;
     }
     system::allow_files(plan.connections)?;
     let result = match plan.protocol {

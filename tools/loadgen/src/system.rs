@@ -9,16 +9,16 @@ use crate::error::LoadError;
 /// Files that the program has open besides its connections.
 const FILES_BESIDES: u64 = 64;
 
-/// Keeps this thread on one core.
+/// Keeps this thread on one core, which `option` named.
 ///
 /// # Errors
 /// The process may not run there.
-pub(crate) fn pin(core: usize) -> Result<(), LoadError> {
+pub(crate) fn pin(option: &'static str, core: usize) -> Result<(), LoadError> {
     let mut only = CpuSet::new();
     only.set(core);
     sched_setaffinity(None, &only).map_err(|error| {
         let allowed = sched_getaffinity(None).map(|set| cores_of(&set)).unwrap_or_default();
-        LoadError::option("--cores", core, format!("{error}; this process may run on {}", allowed.join(",")))
+        LoadError::option(option, core, format!("{error}; this process may run on {}", allowed.join(",")))
     })
 }
 
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn a_core_that_is_not_there_is_named() {
-        let error = std::thread::spawn(|| pin(CpuSet::MAX_CPU - 1)).join().unwrap().unwrap_err();
-        assert!(error.to_string().contains("--cores 1023"), "{error}");
+        let error = std::thread::spawn(|| pin("--server-core", CpuSet::MAX_CPU - 1)).join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("--server-core 1023"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 

@@ -29,3 +29,28 @@ fn every_protocol_has_a_ceiling() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_had_is_named_as_the_option_is() {
+    let plan = CeilingPlan {
+        protocol: ProtocolName::Native,
+        connections: 1,
+        pipeline: 1,
+        value_bytes: 64,
+        mix: "get=1".parse().unwrap(),
+        multi_get: 1,
+        core: None,
+        server_core: None,
+        duration: Duration::from_millis(1),
+    };
+    let message = |plan: CeilingPlan| ceiling(&plan).unwrap_err().to_string();
+    let error = message(CeilingPlan { core: Some(1023), ..plan.clone() });
+    assert!(error.contains("--core 1023"), "{error}");
+    let error = message(CeilingPlan { server_core: Some(1022), ..plan.clone() });
+    assert!(error.contains("--server-core 1022"), "{error}");
+    // Half of the descriptors that there may be at most do not suffice for both ends.
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum {
+        let error = message(CeilingPlan { connections: most as usize / 2, ..plan });
+        assert!(error.contains("connections") && error.contains("ulimit"), "{error}");
+    }
+}

@@ -14,6 +14,7 @@ use crate::progress::{percent, thousands};
 use crate::protocol::ProtocolName;
 use crate::report::{Latency, Row, write_latencies, write_line};
 use crate::run::{Length, Pace, Plan, run};
+use crate::system;
 use crate::workload::{Distribution, KeySpace, Mix, ValueSizes};
 use null::NullServer;
 
@@ -68,6 +69,8 @@ pub struct CeilingReport {
 /// # Errors
 /// What [`run`] says; no listener.
 pub fn ceiling(plan: &CeilingPlan) -> Result<CeilingReport, LoadError> {
+    // Both ends of every connection are here.
+    system::allow_files(plan.connections * 2)?;
     let server = NullServer::start(plan.protocol, plan.value_bytes as usize, plan.server_core)?;
     let report = run(&Plan {
         address: server.address(),
@@ -98,7 +101,11 @@ pub fn ceiling(plan: &CeilingPlan) -> Result<CeilingReport, LoadError> {
     let stopped = server.stop();
     // If the server failed, the run could only fail too, and the server knows why.
     stopped?;
-    let report = report?;
+    let report = report.map_err(|error| match error {
+        // A run may have several cores, this one has one.
+        LoadError::Option { name: "--cores", value, remedy } => LoadError::Option { name: "--core", value, remedy },
+        other => other,
+    })?;
     Ok(CeilingReport {
         command: "ceiling",
         protocol: report.protocol,

@@ -40,7 +40,7 @@ impl NullServer {
         let told = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
             if let Some(core) = core {
-                system::pin(core)?;
+                system::pin("--server-core", core)?;
             }
             let mut serving = Serving {
                 poll,

@@ -45,7 +45,7 @@ impl Mark {
 pub(super) fn run<P: LoadProtocol>(stage: &Stage<'_, P>, thread: usize) -> Result<ThreadResult, LoadError> {
     let plan = stage.plan;
     if !plan.cores.is_empty() {
-        system::pin(plan.cores[thread % plan.cores.len()])?;
+        system::pin("--cores", plan.cores[thread % plan.cores.len()])?;
     }
     let (first_connection, connections) = plan.share_of(thread);
     let settings = FleetSettings {
