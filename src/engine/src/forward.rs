@@ -19,6 +19,7 @@ use crate::groups::Group;
 use crate::limits::{REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
 use crate::local::Route;
 use crate::mesh::Part;
+use crate::planted::{self, Bug};
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
 use crate::receive::{fill, reply_of};
 use crate::waiting::Awaited;
@@ -50,6 +51,14 @@ impl<H: RemovalHook> Engine<H> {
     /// effect if the link was closed.
     pub fn link_closed(&mut self, link: LinkId, now_ms: u64, mut answer: impl FnMut(Ticket, &Reply<'_>)) {
         for (lost, was_sent) in self.peers.closed(link, now_ms) {
+            if planted::has(Bug::LostReply) {
+                self.waiting.cancel(lost.ticket);
+                continue;
+            }
+            if planted::has(Bug::SentAgain) && was_sent {
+                self.peers.put_aside(lost, now_ms, 0);
+                continue;
+            }
             self.answer_lost(lost, was_sent, &mut answer);
         }
     }
@@ -141,6 +150,7 @@ impl<H: RemovalHook> Engine<H> {
                 match self.local.route(hash) {
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
+                    Route::Node(place) if planted::has(Bug::ForwardTwice) => self.forward(place, request, hash, now_ms),
                     Route::Node(_) => Submission::Done(self.local.wrong_owner(hash)),
                 }
             }

@@ -89,6 +89,7 @@ mod mesh;
 mod orders;
 mod ownership;
 mod peers;
+pub mod planted;
 mod receive;
 mod records;
 mod scan;

@@ -229,6 +229,7 @@ impl<H: RemovalHook> Local<H> {
     pub(crate) fn execute_keys(&mut self, many: &Many<'_>, group: Group, now_ms: u64) -> Reply<'_> {
         self.counters.requests += 1;
         if matches!(many, Many::Get(_)) {
+            self.remove_old(many, group, now_ms);
             self.last.found.clear();
             self.last.found_ms = now_ms;
             for position in 0..many.len() {
@@ -245,6 +246,21 @@ impl<H: RemovalHook> Local<H> {
             self.last.outcomes.push(outcome);
         }
         Reply::Outcomes(&self.last)
+    }
+
+    /// Removes what is there of these keys from an earlier time. Before the first of them is looked up, since entries may
+    /// move.
+    fn remove_old(&mut self, many: &Many<'_>, group: Group, now_ms: u64) {
+        if self.ownership.is_plain(now_ms) {
+            return;
+        }
+        for position in 0..many.len() {
+            let Placed { hash, route } = self.placed[position];
+            if route == Route::Here {
+                // Whether it may be answered for is asked again.
+                let _ = self.may_answer(Key { group: group.index, hash, bytes: many.key(position) }, now_ms);
+            }
+        }
     }
 
     /// At the first of every [`PREFETCH_REQUESTS`] placed keys: asks for the memory of those that are here.

@@ -13,6 +13,7 @@ use crate::limits::{CLOCK_MARGIN_MS, EXCHANGE_PING_MS, PING_MS, SHUT_PING_MS};
 use crate::local::Local;
 use crate::ownership::{Gained, Standing};
 use crate::peers::LinkId;
+use crate::planted::{self, Bug};
 use crate::{Engine, EngineError};
 
 impl<H: RemovalHook> Engine<H> {
@@ -27,7 +28,9 @@ impl<H: RemovalHook> Engine<H> {
         self.check_shards(topology)?;
         let own = topology.index_of(&self.local.node_id);
         // Who is gone cannot be asked what versions it has given: it may have kept its pace since it was heard.
-        if let Some(ahead_ms) = self.peers.ahead_of_gone_ms(membership) {
+        if let Some(ahead_ms) = self.peers.ahead_of_gone_ms(membership)
+            && !planted::has(Bug::VersionsRestart)
+        {
             self.local.store.run_ahead(now_ms + ahead_ms + CLOCK_MARGIN_MS, now_ms);
         }
         let fence = self.local.store.fence(now_ms);
@@ -87,13 +90,14 @@ impl<H: RemovalHook> Engine<H> {
         let Some((sent_ms, shard)) = self.peers.ponged(link, clock, now_ms) else {
             return Err(LinkError::mismatch(response.id, "nobody has asked for it"));
         };
-        if self.local.store.raise_version(clock, now_ms).is_err() {
+        let raised_to = if planted::has(Bug::VersionsRestart) { 0 } else { clock };
+        if self.local.store.raise_version(raised_to, now_ms).is_err() {
             return Err(LinkError::mismatch(
                 response.id,
                 "its clock is more than ten minutes ahead of this node's; set both by the same time",
             ));
         }
-        if response.epoch <= self.epoch() {
+        if response.epoch <= self.epoch() || planted::has(Bug::NewerStandsIn) {
             self.local.ownership.exchanged(sent_ms);
         }
         let Some(target) = self.peers.target(link) else { return Ok(()) };

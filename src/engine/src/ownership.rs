@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use larder_ring::{Membership, Node, NodeIndex, SLOTS, Slot, Topology};
 
 use crate::limits::{EXCHANGE_MS, WAITS_MAX};
+use crate::planted::{self, Bug};
 
 /// What a node knows of its registration, read anew before every batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Ownership {
     pub(crate) fn adopt(&mut self, gained: &Gained<'_>) -> usize {
         let Gained { membership, own, before, own_before, fence } = *gained;
         let topology = &*membership.topology;
-        let is_anew = membership.registration != self.registration;
+        let is_anew = membership.registration != self.registration && !planted::has(Bug::KeepsAfterLoss);
         self.registration = membership.registration;
         self.is_alone = topology.nodes().len() == 1 && own.is_some();
         self.forget_gone(membership);
@@ -160,7 +161,7 @@ impl Ownership {
                         }
                         count += 1;
                         let owner = before.slot_owner(slot);
-                        let knows_owner = membership.follows && !is_anew;
+                        let knows_owner = (membership.follows || planted::has(Bug::GapIgnored)) && !is_anew;
                         let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
                         if numbers[place] == 0 {
                             numbers[place] = self.begin(membership, own, knows_owner.then(|| before.node(owner)));
@@ -179,7 +180,8 @@ impl Ownership {
 
     /// A shard of another process has acknowledged an epoch.
     pub(crate) fn acknowledged(&mut self, (id, incarnation): (&str, u64), shard: u16, epoch: u64) {
-        for wait in self.waits.iter_mut().flatten().filter(|wait| wait.epoch <= epoch) {
+        let is_meant = |wait: &&mut Wait| wait.epoch <= epoch || planted::has(Bug::AnyAcknowledgement);
+        for wait in self.waits.iter_mut().flatten().filter(is_meant) {
             for before in wait.before.iter_mut().filter(|before| before.id == id && before.incarnation == incarnation) {
                 before.shards.retain(|waiting| *waiting != shard);
             }
@@ -197,7 +199,8 @@ impl Ownership {
 
     /// The greatest epoch by which this shard has given up what it does not own any more.
     pub(crate) fn acknowledges(&self, epoch: u64) -> u64 {
-        let lost = self.waits.iter().flatten().filter(|wait| wait.was_lost);
+        let is_chained = |wait: &&Wait| wait.was_lost && !planted::has(Bug::ChainIgnored);
+        let lost = self.waits.iter().flatten().filter(is_chained);
         lost.map(|wait| wait.epoch - 1).fold(epoch, u64::min)
     }
 
@@ -243,10 +246,10 @@ impl Ownership {
 
     fn gain(&mut self, Slot(slot): Slot, number: u16, fence: u64) {
         let slot = slot as usize;
-        if number != 0 {
+        if number != 0 && !planted::has(Bug::OpenAtOnce) {
             self.shut.get_or_insert_with(|| vec![0; SLOTS].into())[slot] = number;
         }
-        if self.had.as_ref().is_some_and(|had| had[slot]) {
+        if self.had.as_ref().is_some_and(|had| had[slot]) && !planted::has(Bug::OldEntriesLive) {
             self.floors.get_or_insert_with(|| vec![0; SLOTS].into())[slot] = fence;
         }
     }
@@ -293,7 +296,10 @@ impl Ownership {
     fn settle(&mut self) {
         let Standing { registration, until_ms, is_outage } = self.standing;
         self.owner_until_ms = match registration == self.registration {
+            _ if planted::has(Bug::NoProof) => u64::MAX,
             false => 0,
+            // Who was never registered owns nothing that something could stand in for.
+            true if registration == 0 => until_ms,
             true if is_outage && self.is_alone => u64::MAX,
             true if is_outage => until_ms.max(self.exchanged_ms.saturating_add(EXCHANGE_MS)),
             true => until_ms,
@@ -474,5 +480,7 @@ mod tests {
         assert!(alone.ownership.is_plain(u64::MAX - 1) && !alone.ownership.needs_exchange());
         alone.ownership.set_standing(Standing { registration: 2, ..outage });
         assert!(!alone.ownership.is_plain(0));
+        let never = Standing { registration: 0, until_ms: 0, is_outage: true };
+        assert!(!Ownership::new(never, 0, true).is_plain(0), "who was never in the ring is not alone in it");
     }
 }

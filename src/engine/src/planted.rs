@@ -1,0 +1,66 @@
+//! Mistakes that can be planted, to see that whoever checks this crate finds them. Where debug assertions are off there are
+//! none, and this is nothing.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// A request that was forwarded is forwarded again.
+    ForwardTwice = 1,
+    /// A node answers as an owner without proof that it is one.
+    NoProof,
+    /// A gained slot is open before its owner of before has acknowledged anything.
+    OpenAtOnce,
+    /// An entry from before a slot was lost is there when it comes back.
+    OldEntriesLive,
+    /// Versions begin by the own clock, whatever others have given.
+    VersionsRestart,
+    /// What was asked over a connection that is lost is never answered.
+    LostReply,
+    /// A node acknowledges the loss of what it has not been given itself yet.
+    ChainIgnored,
+    /// An acknowledgement of any epoch counts.
+    AnyAcknowledgement,
+    /// A node that registers anew goes on with what it had.
+    KeepsAfterLoss,
+    /// After a gap only the last known owner is waited for.
+    GapIgnored,
+    /// A request that may have been executed is sent again.
+    SentAgain,
+    /// A member that goes by a newer ring stands in for the registration.
+    NewerStandsIn,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 12] = [
+        Bug::ForwardTwice,
+        Bug::NoProof,
+        Bug::OpenAtOnce,
+        Bug::OldEntriesLive,
+        Bug::VersionsRestart,
+        Bug::LostReply,
+        Bug::ChainIgnored,
+        Bug::AnyAcknowledgement,
+        Bug::KeepsAfterLoss,
+        Bug::GapIgnored,
+        Bug::SentAgain,
+        Bug::NewerStandsIn,
+    ];
+}
+
+/// The mistake of this process; 0: none.
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+/// Plants a mistake in all engines of this process.
+pub fn plant(bug: Bug) {
+    PLANTED.store(bug as u8, Ordering::Relaxed);
+}
+
+/// Whether this mistake is to be made.
+#[inline]
+pub(crate) fn has(bug: Bug) -> bool {
+    cfg!(debug_assertions) && PLANTED.load(Ordering::Relaxed) == bug as u8
+}

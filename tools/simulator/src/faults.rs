@@ -1,0 +1,79 @@
+//! What goes wrong in a run, and when: made up from the seed beforehand.
+
+use fastrand::Rng;
+
+use crate::agent::TTL_MS;
+
+/// Something goes wrong, or an operator does something.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// A process ends at once, and another one starts so much later.
+    Crash { node: usize, restart_ms: u64 },
+    /// A process is asked to end, and another one starts so much after it has.
+    Stop { node: usize, restart_ms: u64 },
+    /// A node does nothing for so long.
+    Pause { node: usize, for_ms: u64 },
+    /// A node does not reach etcd for so long.
+    Cut { node: usize, for_ms: u64 },
+    /// Nobody reaches etcd for so long.
+    EtcdAway { for_ms: u64 },
+    /// etcd forgets what happened.
+    Compact,
+    /// All connections between two nodes are lost.
+    Disconnect { a: usize, b: usize },
+    /// Two nodes do not reach each other for so long.
+    Partition { a: usize, b: usize, for_ms: u64 },
+    /// Membership comes to the shards of a node this late from now on, at most.
+    Late { node: usize, late_ms: u64 },
+    /// An operator has a node drained.
+    Drain { node: usize, is_drained: bool },
+    /// An operator changes a node's weight.
+    Weigh { node: usize, weight: f64 },
+}
+
+/// Nothing goes wrong before this time, in ms.
+const BEGIN_MS: u64 = 4_000;
+/// Nor is anything new going wrong after it.
+pub(crate) const END_MS: u64 = 34_000;
+
+/// What goes wrong in a run with so many nodes.
+pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
+    // Some runs know some faults only, so that each is seen without the others.
+    let kinds: Vec<u8> = if random.bool() {
+        (0..11).collect()
+    } else {
+        (0..random.usize(1..=3)).map(|_| random.u8(0..11)).collect()
+    };
+    let mut faults: Vec<(u64, Fault)> = (0..random.usize(2..=12))
+        .map(|_| {
+            let (at_ms, kind) = (random.u64(BEGIN_MS..END_MS), kinds[random.usize(0..kinds.len())]);
+            (at_ms, fault(random, nodes, kind))
+        })
+        .collect();
+    faults.sort_by_key(|(at_ms, _)| *at_ms);
+    faults
+}
+
+fn fault(random: &mut Rng, nodes: usize, kind: u8) -> Fault {
+    let node = random.usize(0..nodes);
+    let other = (node + random.usize(1..nodes)) % nodes;
+    let for_ms = match random.u8(0..3) {
+        0 => random.u64(20..500),
+        1 => random.u64(500..TTL_MS),
+        _ => random.u64(TTL_MS..3 * TTL_MS),
+    };
+    let restart_ms = random.u64(10..2 * TTL_MS);
+    match kind {
+        0 => Fault::Crash { node, restart_ms },
+        1 => Fault::Stop { node, restart_ms },
+        2 | 3 => Fault::Pause { node, for_ms },
+        4 => Fault::Cut { node, for_ms },
+        5 => Fault::EtcdAway { for_ms },
+        6 => Fault::Compact,
+        7 => Fault::Disconnect { a: node, b: other },
+        8 => Fault::Partition { a: node, b: other, for_ms },
+        9 => Fault::Late { node, late_ms: random.u64(1..2_000) },
+        _ if random.bool() => Fault::Drain { node, is_drained: random.bool() },
+        _ => Fault::Weigh { node, weight: f64::from(random.u32(1..=8)) / 2.0 },
+    }
+}
