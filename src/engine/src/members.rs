@@ -28,10 +28,8 @@ impl<H: RemovalHook> Engine<H> {
         self.check_shards(topology)?;
         let own = topology.index_of(&self.local.node_id);
         // Who is gone cannot be asked what versions it has given: it may have kept its pace since it was heard.
-        if let Some(ahead_ms) = self.peers.ahead_of_gone_ms(membership)
-            && !planted::has(Bug::VersionsRestart)
-        {
-            self.local.store.run_ahead(now_ms + ahead_ms + CLOCK_MARGIN_MS, now_ms);
+        if self.peers.loses(membership) && !planted::has(Bug::VersionsRestart) {
+            self.local.store.run_ahead(now_ms + self.peers.ahead_ms() + CLOCK_MARGIN_MS, now_ms);
         }
         let fence = self.local.store.fence(now_ms);
         self.peers.set_members(topology, &membership.leaving, own);
@@ -87,7 +85,7 @@ impl<H: RemovalHook> Engine<H> {
         let Body::Pong { acknowledged, clock } = response.body else {
             return Err(LinkError::mismatch(response.id, "it does not answer a ping"));
         };
-        let Some((sent_ms, shard)) = self.peers.ponged(link, clock, now_ms) else {
+        let Some((sent_ms, shard)) = self.peers.ponged(link, now_ms) else {
             return Err(LinkError::mismatch(response.id, "nobody has asked for it"));
         };
         let raised_to = if planted::has(Bug::VersionsRestart) { 0 } else { clock };
@@ -97,6 +95,7 @@ impl<H: RemovalHook> Engine<H> {
                 "its clock is more than ten minutes ahead of this node's; set both by the same time",
             ));
         }
+        self.peers.heard_clock(larder_store::version_ms(raised_to), now_ms);
         if response.epoch <= self.epoch() || planted::has(Bug::NewerStandsIn) {
             self.local.ownership.exchanged(sent_ms);
         }
@@ -109,6 +108,9 @@ impl<H: RemovalHook> Engine<H> {
     /// Answers a ping.
     pub(crate) fn pong(&mut self, now_ms: u64) -> Reply<'static> {
         let acknowledged = self.local.ownership.acknowledges(self.epoch());
+        if !planted::has(Bug::VersionsRestart) {
+            self.local.store.run_ahead(now_ms + self.peers.ahead_ms(), now_ms);
+        }
         Reply::Pong { acknowledged, clock: self.local.store.fence(now_ms) }
     }
 }

@@ -45,9 +45,11 @@ struct Wait {
     /// What is to be acknowledged.
     epoch: u64,
     before: Vec<Before>,
-    /// Slots of it were lost before they were opened. Who gained them waits for this node, which therefore may not
-    /// acknowledge that before it has been acknowledged itself.
-    was_lost: bool,
+    /// Slots of it were lost before they were opened, and this is the last epoch at which this node had all of them. Who
+    /// gained them waits for this node, which therefore may not acknowledge a later one before it has been acknowledged
+    /// itself. It is not before `epoch`, so of those who wait for each other each waits for an earlier epoch than the one
+    /// before, and none waits for itself.
+    kept_epoch: Option<u64>,
 }
 
 /// See the module.
@@ -154,10 +156,10 @@ impl Ownership {
                 let is_ours = own == Some(topology.slot_owner(slot));
                 let was_ours = own_before == Some(before.slot_owner(slot));
                 match (was_ours && !is_anew, is_ours) {
-                    (true, false) => self.lose(slot),
+                    (true, false) => self.lose(slot, before.epoch()),
                     (false, true) => {
                         if was_ours {
-                            self.lose(slot);
+                            self.lose(slot, before.epoch());
                         }
                         count += 1;
                         let owner = before.slot_owner(slot);
@@ -168,7 +170,7 @@ impl Ownership {
                         }
                         self.gain(slot, numbers[place], fence);
                     }
-                    (false, false) if was_ours => self.lose(slot),
+                    (false, false) if was_ours => self.lose(slot, before.epoch()),
                     _ => {}
                 }
             }
@@ -199,9 +201,10 @@ impl Ownership {
 
     /// The greatest epoch by which this shard has given up what it does not own any more.
     pub(crate) fn acknowledges(&self, epoch: u64) -> u64 {
-        let is_chained = |wait: &&Wait| wait.was_lost && !planted::has(Bug::ChainIgnored);
-        let lost = self.waits.iter().flatten().filter(is_chained);
-        lost.map(|wait| wait.epoch - 1).fold(epoch, u64::min)
+        if planted::has(Bug::ChainIgnored) {
+            return epoch;
+        }
+        self.waits.iter().flatten().filter_map(|wait| wait.kept_epoch).fold(epoch, u64::min)
     }
 
     /// Who is to be asked for an acknowledgement: id, incarnation and shard.
@@ -222,7 +225,7 @@ impl Ownership {
             incarnation: node.incarnation,
             shards: (0..node.shards).collect(),
         });
-        let wait = Wait { epoch: membership.topology.epoch(), before: before.collect(), was_lost: false };
+        let wait = Wait { epoch: membership.topology.epoch(), before: before.collect(), kept_epoch: None };
         if wait.before.is_empty() {
             return 0;
         }
@@ -254,14 +257,14 @@ impl Ownership {
         }
     }
 
-    fn lose(&mut self, Slot(slot): Slot) {
+    fn lose(&mut self, Slot(slot): Slot, kept_epoch: u64) {
         let slot = slot as usize;
         self.had.get_or_insert_with(|| vec![false; SLOTS].into())[slot] = true;
         if let Some(shut) = &mut self.shut
             && let Some(number) = core::mem::take(&mut shut[slot]).checked_sub(1)
             && let Some(wait) = &mut self.waits[usize::from(number)]
         {
-            wait.was_lost = true;
+            wait.kept_epoch.get_or_insert(kept_epoch);
         }
     }
 
@@ -316,6 +319,8 @@ impl Ownership {
         }
         for wait in self.waits.iter().flatten() {
             assert!(!wait.before.is_empty() && wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
+            let is_late = wait.kept_epoch.is_none_or(|kept| kept >= wait.epoch);
+            assert!(is_late || self.waits.len() == WAITS_MAX, "{wait:?}");
         }
     }
 }
@@ -460,9 +465,31 @@ mod tests {
         shard.adopt(Membership { leaving: vec![node("a")], ..membership(5, &["b"]) });
         assert_eq!(shard.ownership.acknowledges(5), 5);
         shard.adopt(Membership { leaving: vec![node("a")], ..membership(6, &["b", "c"]) });
-        assert_eq!(shard.ownership.acknowledges(6), 4, "a may still answer for what c has gained");
+        assert_eq!(shard.ownership.acknowledges(6), 5, "a may still answer for what c has gained");
         shard.acknowledged("a", 5);
         assert_eq!(shard.ownership.acknowledges(6), 6);
+    }
+
+    /// Two have joined at once, and each waits for all others. A third one takes something of both before they have it.
+    #[test]
+    fn nobody_waits_in_a_circle() {
+        let [mut first, mut second] = ["c", "d"].map(|own| {
+            let mut shard = Shard::new(own, membership(1, &[own]));
+            shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, is_outage: false });
+            let registered = |membership| Membership { registration: 2, ..membership };
+            shard.adopt(registered(Membership { follows: false, ..membership(4, &["a", "c", "d"]) }));
+            shard.adopt(registered(membership(5, &["a", "b", "c", "d"])));
+            shard
+        });
+        let acknowledges = [&first, &second].map(|shard| shard.ownership.acknowledges(5));
+        assert_eq!(acknowledges, [4, 4], "what b has gained is a's still");
+        first.acknowledged("d", 4);
+        second.acknowledged("c", 4);
+        assert!(first.shut() > 0, "a has not acknowledged");
+        for shard in [&mut first, &mut second] {
+            shard.acknowledged("a", 5);
+            assert_eq!((shard.shut(), shard.ownership.acknowledges(5)), (0, 5));
+        }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Process {
     pub(crate) agent_wake: u64,
     pub(crate) asked_epoch: u64,
     pub(crate) ending: Ending,
+    /// Since when all shards have been in the ring; 0: they are not.
+    pub(crate) joined_ms: u64,
 }
 
 /// See the module.
@@ -173,6 +175,7 @@ impl Process {
             agent_wake: 0,
             asked_epoch: 0,
             ending: Ending::No,
+            joined_ms: 0,
         }
     }
 }

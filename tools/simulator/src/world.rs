@@ -363,7 +363,9 @@ impl World {
         self.trace.note(self.now_ms, format_args!("{fault:?}"));
         let now_ms = self.now_ms;
         match fault {
-            Fault::Crash { node, .. } | Fault::Stop { node, .. } if self.is_skewed && !self.has_witness(node) => {}
+            Fault::Crash { node, .. } | Fault::Stop { node, .. } | Fault::Pause { node, .. } | Fault::Cut { node, .. }
+                if self.is_skewed && !self.has_witness(node) => {}
+            Fault::Partition { .. } if self.is_skewed => {}
             Fault::Crash { node, restart_ms } => {
                 let is_silent = self.random.u8(0..4) == 0;
                 self.end(node, is_silent);
@@ -433,10 +435,14 @@ impl World {
 
     /// Whether another node is there that knows how late it is for this one.
     fn has_witness(&self, node: usize) -> bool {
+        let is_heard = |process: &Process| process.joined_ms > 0 && process.joined_ms + HEARD_MS < self.now_ms;
+        if !self.nodes[node].process.as_ref().is_none_or(is_heard) {
+            return false;
+        }
         let is_witness = |(other, process): (usize, &Process)| {
-            let Node { clock, paused_until_ms, .. } = &self.nodes[other];
-            let since_ms = clock.since_ms.max(*paused_until_ms) + HEARD_MS;
-            other != node && process.ending == Ending::No && since_ms < self.now_ms
+            let Node { paused_until_ms, cut_until_ms, .. } = &self.nodes[other];
+            let since_ms = process.joined_ms.max(*paused_until_ms).max(*cut_until_ms) + HEARD_MS;
+            other != node && process.ending == Ending::No && process.joined_ms > 0 && since_ms < self.now_ms
         };
         self.processes().any(is_witness)
     }
@@ -554,6 +560,13 @@ impl World {
         self.with_answers(at, |engine, now_ms, _| {
             engine.set_membership(membership, now_ms).expect("nodes keep their shards");
         });
+        let now_ms = self.now_ms;
+        let process = self.process(at.0, process).expect("it runs");
+        match process.engines.iter().all(Engine::is_in_ring) {
+            true if process.joined_ms == 0 => process.joined_ms = now_ms,
+            true => {}
+            false => process.joined_ms = 0,
+        }
     }
 
     fn wake(&mut self, at: At, number: u64) {

@@ -34,17 +34,19 @@ impl Peers {
         }
     }
 
-    /// By how much the clock of one that may have gone with this membership was ahead of ours when it was heard, in ms;
-    /// `None`: nobody has gone.
-    pub(crate) fn ahead_of_gone_ms(&self, membership: &Membership) -> Option<u64> {
-        let is_there = |peer: &&Peer| {
+    /// Whether somebody may have gone with this membership.
+    pub(crate) fn loses(&self, membership: &Membership) -> bool {
+        let is_there = |peer: &Peer| {
             let mut all = membership.topology.nodes().iter().chain(&membership.leaving);
             all.any(|node| node.id == peer.id && node.incarnation == peer.incarnation)
         };
-        let peers = self.peers.iter().map(|(_, peer)| peer);
-        let gone = peers.filter(|peer| peer.is_member && (!membership.follows || !is_there(peer)));
-        let ahead = gone.map(|peer| u64::try_from(peer.ahead_ms.unwrap_or(0)).unwrap_or(0));
-        ahead.chain((!membership.follows).then_some(0)).max()
+        !membership.follows || self.peers.iter().any(|(_, peer)| peer.is_member && !is_there(peer))
+    }
+
+    /// By how much a clock that was heard of was ahead of ours at most, in ms. What others say of their clocks includes those
+    /// that they have heard of, so this is known of who is gone too if anybody here has heard it.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        self.ahead_ms
     }
 
     /// The node, known from before (sorted by id) or new.
@@ -56,7 +58,7 @@ impl Peers {
         let key = known.unwrap_or_else(|| {
             let (id, address) = (node.id.clone(), String::new());
             let links = Vec::new();
-            self.peers.insert(Peer { id, address, incarnation: 0, links, is_member: true, ahead_ms: None })
+            self.peers.insert(Peer { id, address, incarnation: 0, links, is_member: true })
         });
         let peer = self.peers.value_mut(key).expect("it is there");
         (peer.incarnation, peer.is_member) = (node.incarnation, true);

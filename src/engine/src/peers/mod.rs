@@ -121,8 +121,6 @@ struct Peer {
     links: Vec<Option<SlabKey>>,
     /// It is in the ring, or was and has not ended.
     is_member: bool,
-    /// By how much its clock was ahead of ours when it was heard last, in ms; negative: behind.
-    ahead_ms: Option<i64>,
 }
 
 /// See the module.
@@ -153,6 +151,8 @@ pub(crate) struct Peers {
     seed: u64,
     /// Which this shard goes by.
     epoch: u64,
+    /// By how much a clock that was heard of was ahead of ours at most, in ms.
+    ahead_ms: u64,
 }
 
 impl Peers {
@@ -173,6 +173,7 @@ impl Peers {
             check_ms: 0,
             seed,
             epoch: 0,
+            ahead_ms: 0,
         }
     }
 

@@ -29,14 +29,15 @@ impl Peers {
         }
     }
 
-    /// A link has brought the answer to a ping, and what its clock says: when that was asked, and the shard that was.
-    pub(crate) fn ponged(&mut self, link: LinkId, clock: u64, now_ms: u64) -> Option<(u64, u16)> {
+    /// A link has brought the answer to a ping: when that was asked, and the shard that was.
+    pub(crate) fn ponged(&mut self, link: LinkId, now_ms: u64) -> Option<(u64, u16)> {
         let link = self.links.value_mut(link.0)?;
-        let sent_ms = link.ponged(now_ms)?;
-        let (peer, shard) = (link.peer, link.shard);
-        let peer = self.peers.value_mut(peer).expect("a link leads to a node");
-        peer.ahead_ms = Some(larder_store::version_ms(clock).cast_signed() - now_ms.cast_signed());
-        Some((sent_ms, shard))
+        Some((link.ponged(now_ms)?, link.shard))
+    }
+
+    /// Another node's clock shows this, or shows that it has heard of one that does.
+    pub(crate) fn heard_clock(&mut self, clock_ms: u64, now_ms: u64) {
+        self.ahead_ms = self.ahead_ms.max(clock_ms.saturating_sub(now_ms));
     }
 
     fn ping_peer(&mut self, key: SlabKey, shard: u16, now_ms: u64) {
