@@ -108,6 +108,8 @@ pub(crate) struct World {
     happened: u64,
     /// Clocks are very wrong.
     is_skewed: bool,
+    /// Nothing is wrong any more.
+    is_mended: bool,
 }
 
 impl World {
@@ -137,6 +139,7 @@ impl World {
             processes: 0,
             happened: 0,
             is_skewed: false,
+            is_mended: false,
         };
         world.is_skewed = world.random.bool();
         for node in 0..nodes {
@@ -203,6 +206,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.events.retain(|_, event| !matches!(event, Event::Fault(_)));
         self.partitions.clear();
+        self.is_mended = true;
         let keys = Keys::new("c");
         for node in 0..self.nodes.len() {
             (self.nodes[node].cut_until_ms, self.nodes[node].late_ms) = (0, 10);
@@ -227,7 +231,7 @@ impl World {
     }
 
     pub(crate) fn delay_ms(&mut self) -> u64 {
-        if self.random.u32(0..SLOW_SHARE) == 0 { self.random.u64(0..800) } else { self.random.u64(0..=DELAY_MS_MAX) }
+        if !self.is_mended && self.random.u32(0..SLOW_SHARE) == 0 { self.random.u64(0..800) } else { self.random.u64(0..=DELAY_MS_MAX) }
     }
 
     /// The node that has to be awake for this.
