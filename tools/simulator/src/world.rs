@@ -395,8 +395,9 @@ impl World {
             }
             Fault::Cut { node, for_ms } => {
                 self.nodes[node].cut_until_ms = now_ms + for_ms;
-                self.history.excuse(now_ms, now_ms + for_ms + EXCUSE_MS);
+                self.excuse();
             }
+            Fault::EtcdAway { .. } if now_ms < self.etcd_away_until_ms => {}
             Fault::EtcdAway { for_ms } => {
                 let was_killed = self.random.bool();
                 (self.etcd_away_until_ms, self.etcd_killed) = (now_ms + for_ms, was_killed);
@@ -409,6 +410,7 @@ impl World {
                     }
                 }
                 self.at(now_ms + for_ms, Event::EtcdReturns { was_killed });
+                self.excuse();
             }
             Fault::Compact => {
                 self.etcd.compact();
@@ -434,6 +436,16 @@ impl World {
             Fault::Weigh { node, weight } => {
                 self.set_override(node, OverrideRecord { drain: false, weight: Some(weight) });
             }
+        }
+    }
+
+    /// A node that is cut off from etcd alone, or was when etcd went away, may serve its side: the one exception to the
+    /// promises.
+    fn excuse(&mut self) {
+        let cut_until_ms = self.nodes.iter().map(|node| node.cut_until_ms).max().unwrap_or(0);
+        if cut_until_ms > self.now_ms {
+            let until_ms = cut_until_ms.max(self.etcd_away_until_ms) + EXCUSE_MS;
+            self.history.excuse(self.now_ms, until_ms);
         }
     }
 
