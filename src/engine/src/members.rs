@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use larder_protocol::native::{Body, Response};
 use larder_protocol::{Command, Reply};
 use larder_ring::{Membership, slot};
+use larder_store::limits::VERSION_AHEAD_MS_MAX;
 use larder_store::{Key, RemovalHook};
 
 use crate::error::LinkError;
@@ -82,20 +83,23 @@ impl<H: RemovalHook> Engine<H> {
 
     /// The answer to a ping.
     pub(crate) fn take_pong(&mut self, link: LinkId, response: &Response<'_>, now_ms: u64) -> Result<(), LinkError> {
-        let Body::Pong { acknowledged, clock } = response.body else {
+        let Body::Pong { acknowledged, version, clock_ms } = response.body else {
             return Err(LinkError::mismatch(response.id, "it does not answer a ping"));
         };
         let Some((sent_ms, shard)) = self.peers.ponged(link, now_ms) else {
             return Err(LinkError::mismatch(response.id, "nobody has asked for it"));
         };
-        let raised_to = if planted::has(Bug::VersionsRestart) { 0 } else { clock };
-        if self.local.store.raise_version(raised_to, now_ms).is_err() {
+        let is_deaf = planted::has(Bug::VersionsRestart);
+        let ahead_ms = clock_ms.saturating_sub(now_ms);
+        if ahead_ms > VERSION_AHEAD_MS_MAX
+            || self.local.store.raise_version(if is_deaf { 0 } else { version }, now_ms).is_err()
+        {
             return Err(LinkError::mismatch(
                 response.id,
                 "its clock is more than ten minutes ahead of this node's; set both by the same time",
             ));
         }
-        self.peers.heard_clock(larder_store::version_ms(raised_to), now_ms);
+        self.peers.heard_clock(ahead_ms);
         if response.epoch <= self.epoch() || planted::has(Bug::NewerStandsIn) {
             self.local.ownership.exchanged(sent_ms);
         }
@@ -108,10 +112,8 @@ impl<H: RemovalHook> Engine<H> {
     /// Answers a ping.
     pub(crate) fn pong(&mut self, now_ms: u64) -> Reply<'static> {
         let acknowledged = self.local.ownership.acknowledges(self.epoch());
-        if !planted::has(Bug::VersionsRestart) {
-            self.local.store.run_ahead(now_ms + self.peers.ahead_ms(), now_ms);
-        }
-        Reply::Pong { acknowledged, clock: self.local.store.fence(now_ms) }
+        let clock_ms = now_ms + self.peers.ahead_ms();
+        Reply::Pong { acknowledged, version: self.local.store.fence(now_ms), clock_ms }
     }
 }
 

@@ -21,13 +21,15 @@ pub struct Standing {
     pub registration: u64,
     /// Until when it is good, in ms since the Unix epoch.
     pub until_ms: u64,
-    /// Whether whoever keeps registrations does not answer, so that those of all nodes cannot be told from lost ones.
-    pub is_outage: bool,
+    /// While whoever keeps registrations does not answer: until when another member, or being the only one, may stand in
+    /// for it. It is put off again and again, and no more once this node has stood still: it cannot know then whether
+    /// registrations, its own among them, were kept meanwhile. 0: nobody stands in.
+    pub stand_in_until_ms: u64,
 }
 
 impl Standing {
     /// That of a node whose ring never changes.
-    pub const FIXED: Standing = Standing { registration: 0, until_ms: u64::MAX, is_outage: false };
+    pub const FIXED: Standing = Standing { registration: 0, until_ms: u64::MAX, stand_in_until_ms: 0 };
 }
 
 /// A process that may have owned something: what of it is asked to acknowledge.
@@ -127,7 +129,7 @@ impl Ownership {
 
     /// Whether members have to be asked, so that one of them can stand in for the registration.
     pub(crate) fn needs_exchange(&self) -> bool {
-        self.standing.is_outage && !self.is_alone
+        self.standing.stand_in_until_ms > 0 && !self.is_alone
     }
 
     /// Whether the ring may change.
@@ -297,15 +299,14 @@ impl Ownership {
 
     /// Works out until when this shard may answer.
     fn settle(&mut self) {
-        let Standing { registration, until_ms, is_outage } = self.standing;
+        let Standing { registration, until_ms, stand_in_until_ms } = self.standing;
         self.owner_until_ms = match registration == self.registration {
             _ if planted::has(Bug::NoProof) => u64::MAX,
             false => 0,
             // Who was never registered owns nothing that something could stand in for.
             true if registration == 0 => until_ms,
-            true if is_outage && self.is_alone => u64::MAX,
-            true if is_outage => until_ms.max(self.exchanged_ms.saturating_add(EXCHANGE_MS)),
-            true => until_ms,
+            true if self.is_alone => until_ms.max(stand_in_until_ms),
+            true => until_ms.max(stand_in_until_ms.min(self.exchanged_ms.saturating_add(EXCHANGE_MS))),
         };
         let is_plain = self.shut.is_none() && self.floors.is_none();
         self.plain_until_ms = if is_plain { self.owner_until_ms } else { 0 };
@@ -354,7 +355,7 @@ mod tests {
 
     impl Shard {
         fn new(own: &'static str, membership: Membership) -> Self {
-            let standing = Standing { registration: 1, until_ms: 1_000, is_outage: false };
+            let standing = Standing { registration: 1, until_ms: 1_000, stand_in_until_ms: 0 };
             let is_alone = membership.topology.nodes().len() == 1;
             Self { ownership: Ownership::new(standing, 1, is_alone), membership, own }
         }
@@ -495,19 +496,22 @@ mod tests {
     #[test]
     fn a_member_stands_in_while_nobody_keeps_registrations() {
         let mut shard = Shard::new("a", membership(1, &["a", "b"]));
-        let outage = Standing { registration: 1, until_ms: 1_000, is_outage: true };
+        let outage = Standing { registration: 1, until_ms: 1_000, stand_in_until_ms: 1_800 };
         shard.ownership.set_standing(outage);
         assert!(shard.ownership.needs_exchange() && !shard.ownership.is_plain(1_000));
         shard.ownership.exchanged(900);
+        assert!(shard.ownership.is_plain(1_799) && !shard.ownership.is_plain(1_800), "the outage may be over then");
+        shard.ownership.set_standing(Standing { stand_in_until_ms: 9_000, ..outage });
         assert!(shard.ownership.is_plain(899 + EXCHANGE_MS) && !shard.ownership.is_plain(900 + EXCHANGE_MS));
-        shard.ownership.set_standing(Standing { is_outage: false, ..outage });
+        shard.ownership.set_standing(Standing { stand_in_until_ms: 0, ..outage });
         assert!(!shard.ownership.is_plain(1_000), "with registrations kept, nothing stands in");
         let mut alone = Shard::new("a", membership(1, &["a"]));
         alone.ownership.set_standing(outage);
-        assert!(alone.ownership.is_plain(u64::MAX - 1) && !alone.ownership.needs_exchange());
+        assert!(alone.ownership.is_plain(1_799) && !alone.ownership.is_plain(1_800));
+        assert!(!alone.ownership.needs_exchange());
         alone.ownership.set_standing(Standing { registration: 2, ..outage });
         assert!(!alone.ownership.is_plain(0));
-        let never = Standing { registration: 0, until_ms: 0, is_outage: true };
+        let never = Standing { registration: 0, until_ms: 0, stand_in_until_ms: 1_800 };
         assert!(!Ownership::new(never, 0, true).is_plain(0), "who was never in the ring is not alone in it");
     }
 }

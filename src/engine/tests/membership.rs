@@ -7,7 +7,7 @@ use larder_ring::Membership;
 use crate::forwarding::status;
 use crate::harness::{Batch, Cluster, OwnedReply, ring, set};
 
-const GOOD: Standing = Standing { registration: 1, until_ms: u64::MAX, is_outage: false };
+const GOOD: Standing = Standing { registration: 1, until_ms: u64::MAX, stand_in_until_ms: 0 };
 
 fn membership(epoch: u64, members: &[usize], shards: u16) -> Membership {
     Membership { topology: ring(epoch, members, shards), leaving: Vec::new(), follows: true, registration: 1 }
@@ -101,7 +101,7 @@ fn a_lapsed_registration_is_no_proof_and_another_member_stands_in_during_an_outa
     cluster.set_standing(0, lapsed);
     let get = Command::Get { key: &key };
     assert_eq!(status(&cluster.ask((0, 0), get)), Status::OwnerUnsure);
-    cluster.set_standing(0, Standing { is_outage: true, ..lapsed });
+    cluster.set_standing(0, Standing { stand_in_until_ms: u64::MAX, ..lapsed });
     (0..4_000).for_each(|_| cluster.step());
     assert_eq!(cluster.ask((0, 0), get).value(), Some(&b"v"[..]), "node 1 goes by the same ring");
     cluster.is_stopped[1] = true;

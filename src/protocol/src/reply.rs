@@ -45,7 +45,9 @@ pub enum Reply<'a> {
         /// The greatest epoch by which it has given up what it does not own any more.
         acknowledged: u64,
         /// Every version that it has given is below.
-        clock: u64,
+        version: u64,
+        /// What the latest clock shows that it has heard of, in ms since the Unix epoch.
+        clock_ms: u64,
     },
     /// Some keys.
     Scan(&'a ScanResult),

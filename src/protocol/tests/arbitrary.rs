@@ -263,7 +263,9 @@ fn result() -> impl Strategy<Value = Outcome> {
         number().prop_map(|version| Outcome::Stored(pb::Stored { version })),
         vec(outcome, 0..20).prop_map(|outcomes| Outcome::Outcomes(pb::Outcomes { outcomes })),
         (signed(), number()).prop_map(|(value, version)| Outcome::Number(pb::Number { value, version })),
-        (number(), number()).prop_map(|(acknowledged, clock)| Outcome::Pong(pb::Pong { acknowledged, clock })),
+        (number(), number(), number()).prop_map(|(acknowledged, version, clock_ms)| {
+            Outcome::Pong(pb::Pong { acknowledged, version, clock_ms })
+        }),
         number().prop_map(|generation| Outcome::Invalidated(pb::Invalidated { generation })),
         hello_result().prop_map(Outcome::Hello),
         stats().prop_map(Outcome::Stats),

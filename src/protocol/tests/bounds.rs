@@ -89,7 +89,7 @@ fn every_reply_is_reserved_once_and_exactly() {
         Reply::Stored { version: u64::MAX },
         Reply::Number { value: i64::MIN, version: u64::MAX },
         Reply::Invalidated { generation: u64::MAX },
-        Reply::Pong { acknowledged: u64::MAX, clock: u64::MAX },
+        Reply::Pong { acknowledged: u64::MAX, version: u64::MAX, clock_ms: u64::MAX },
         Reply::Failed(&Failure::new(Status::BadRequest, "reason")),
         Reply::Stats(&pb::StatsResult::default()),
         Reply::Scan(&pb::ScanResult { cursor: vec![1; 10], keys: vec![vec![2; 300], Vec::new()] }),

@@ -287,7 +287,9 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
             Some(Outcome::Outcomes(pb::Outcomes { outcomes: outcomes.collect() }))
         }
         Body::Number { value, version } => Some(Outcome::Number(pb::Number { value: *value, version: *version })),
-        &Body::Pong { acknowledged, clock } => Some(Outcome::Pong(pb::Pong { acknowledged, clock })),
+        &Body::Pong { acknowledged, version, clock_ms } => {
+            Some(Outcome::Pong(pb::Pong { acknowledged, version, clock_ms }))
+        }
         Body::Invalidated { generation } => Some(Outcome::Invalidated(pb::Invalidated { generation: *generation })),
         Body::Hello(hello) => Some(Outcome::Hello((**hello).clone())),
         Body::Stats(stats) => Some(Outcome::Stats((**stats).clone())),
@@ -382,7 +384,7 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         (_, Body::Stored { version }) => encode(Reply::Stored { version: *version }),
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
         (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
-        (_, &Body::Pong { acknowledged, clock }) => encode(Reply::Pong { acknowledged, clock }),
+        (_, &Body::Pong { acknowledged, version, clock_ms }) => encode(Reply::Pong { acknowledged, version, clock_ms }),
         (_, Body::Invalidated { generation }) => encode(Reply::Invalidated { generation: *generation }),
         (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
         (_, Body::Scan(scan)) => encode(Reply::Scan(scan)),

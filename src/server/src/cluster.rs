@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::clock::Clock;
 use crate::dialer::give;
-use crate::limits::{DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS};
+use crate::limits::{DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS, STAND_IN_POLL_MS};
 use crate::shard::{Control, ControlLane};
 use crate::standing::{Progress, SharedStanding};
 
@@ -87,8 +88,10 @@ impl Cluster {
         updates: mpsc::Receiver<Update>,
         asked: mpsc::Receiver<Asked>,
         topology: watch::Sender<Arc<Topology>>,
+        clock: Clock,
     ) -> Self {
         let (lanes, standing) = (shards.lanes.clone(), Arc::clone(&shards.standing));
+        tokio::spawn(put_off(Arc::clone(&standing), clock));
         tokio::spawn(pass_on_updates(lanes.clone(), standing, updates, topology));
         tokio::spawn(pass_on_orders(lanes, asked, orders.clone()));
         Self { shards, orders, agent }
@@ -137,6 +140,14 @@ impl Cluster {
     async fn order(&self, order: Order) {
         // An agent that has ended needs none.
         let _ = self.orders.send(order).await;
+    }
+}
+
+/// Lets others stand in for the registration, during an outage, for as long as this thread does not stand still.
+async fn put_off(standing: Arc<SharedStanding>, clock: Clock) {
+    loop {
+        standing.put_off(clock.now_ms());
+        sleep(Duration::from_millis(STAND_IN_POLL_MS)).await;
     }
 }
 

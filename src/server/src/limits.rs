@@ -70,6 +70,8 @@ pub const REGISTRATION_TTL_MS_MIN: u64 = 2_000;
 /// Longest that can be chosen.
 pub const REGISTRATION_TTL_MS_MAX: u64 = 60_000;
 
+const _: () =
+    assert!(4 * STAND_IN_POLL_MS < larder_engine::limits::EXCHANGE_MS, "one that takes its time is not missed");
 const _: () = assert!(STOP_TIMEOUT_MS_DEFAULT <= STOP_TIMEOUT_MS_MAX);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 
@@ -102,6 +104,8 @@ pub const CONTROLS_MAX: usize = 64;
 pub const CONTROL_RETRY_MS: u64 = 1;
 /// How often the sidecar looks how far shards are, in ms.
 pub const PROGRESS_POLL_MS: u64 = 5;
+/// How often what may stand in for a registration is put off while etcd does not answer, in ms.
+pub const STAND_IN_POLL_MS: u64 = 100;
 /// How long a node that stops waits to be out of the ring, in ms.
 pub const DRAIN_TIMEOUT_MS: u64 = 1_500;
 /// How long it passes on what it is asked after that, in ms: others may not have heard of it yet.

@@ -194,7 +194,7 @@ fn start(
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         let agent = Agent::new(settings, &local, ordered, sender, move || clock.now_ms());
         let shards = Shards { lanes: controls.clone(), progress, standing };
-        Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, asked, rings)
+        Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, asked, rings, clock)
     });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
     Ok((Crew { executors, admission }, sidecar, cluster))

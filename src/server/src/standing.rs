@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 use larder_engine::Standing;
+use larder_engine::limits::EXCHANGE_MS;
 
 /// Written by the sidecar, read by all shards.
 #[derive(Debug, Default)]
 pub struct SharedStanding {
     until_ms: CachePadded<AtomicU64>,
     registration: AtomicU64,
+    stand_in_until_ms: AtomicU64,
     is_outage: AtomicBool,
 }
 
@@ -43,9 +45,24 @@ impl SharedStanding {
         self.until_ms.store(until_ms, Ordering::Release);
     }
 
-    /// Whether whoever keeps registrations does not answer.
+    /// Whether whoever keeps registrations does not answer. See [`SharedStanding::put_off`].
     pub fn set_outage(&self, is_outage: bool) {
         self.is_outage.store(is_outage, Ordering::Release);
+        if !is_outage {
+            self.stand_in_until_ms.store(0, Ordering::Release);
+        }
+    }
+
+    /// During an outage, others may stand in for the registration for some time more. To be called more often than that
+    /// time lasts: not if neither they nor the registration were good until now, for then this node has stood still.
+    pub fn put_off(&self, now_ms: u64) {
+        if !self.is_outage.load(Ordering::Acquire) {
+            return;
+        }
+        let good_until_ms = self.until_ms.load(Ordering::Acquire).max(self.stand_in_until_ms.load(Ordering::Acquire));
+        if now_ms < good_until_ms {
+            self.stand_in_until_ms.store(now_ms + EXCHANGE_MS, Ordering::Release);
+        }
     }
 
     /// What is known now.
@@ -53,7 +70,7 @@ impl SharedStanding {
     pub fn read(&self) -> Standing {
         let until_ms = self.until_ms.load(Ordering::Acquire);
         let registration = self.registration.load(Ordering::Acquire);
-        Standing { registration, until_ms, is_outage: self.is_outage.load(Ordering::Acquire) }
+        Standing { registration, until_ms, stand_in_until_ms: self.stand_in_until_ms.load(Ordering::Acquire) }
     }
 }
 
@@ -66,9 +83,19 @@ mod tests {
         assert_eq!(SharedStanding::fixed().read(), Standing::FIXED);
         let shared = SharedStanding::default();
         shared.prove(1, 500);
-        assert_eq!(shared.read(), Standing { registration: 1, until_ms: 500, is_outage: false });
+        let first = Standing { registration: 1, until_ms: 500, stand_in_until_ms: 0 };
+        assert_eq!(shared.read(), first);
+        shared.put_off(100);
+        assert_eq!(shared.read(), first, "there is no outage");
         shared.set_outage(true);
+        shared.put_off(499);
+        assert_eq!(shared.read(), Standing { stand_in_until_ms: 499 + EXCHANGE_MS, ..first });
+        shared.put_off(1_400);
+        assert_eq!(shared.read(), Standing { stand_in_until_ms: 1_400 + EXCHANGE_MS, ..first });
+        shared.put_off(1_400 + EXCHANGE_MS);
+        assert_eq!(shared.read(), Standing { stand_in_until_ms: 1_400 + EXCHANGE_MS, ..first }, "it stood still");
         shared.prove(2, 900);
-        assert_eq!(shared.read(), Standing { registration: 2, until_ms: 900, is_outage: true });
+        shared.set_outage(false);
+        assert_eq!(shared.read(), Standing { registration: 2, until_ms: 900, stand_in_until_ms: 0 });
     }
 }

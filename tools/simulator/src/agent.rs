@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use larder_engine::Standing;
+use larder_engine::limits::EXCHANGE_MS;
 use larder_membership::{Keys, NodeRecord, State, View};
 use larder_ring::Membership;
 
-use crate::bugs::{Bug, Bugs};
 use crate::etcd::{Answer, Ask};
 
 /// How long a registration lasts, in ms.
@@ -16,6 +16,8 @@ pub(crate) const TTL_MS: u64 = 5_000;
 pub(crate) const PATIENCE_MS: u64 = TTL_MS / 5;
 /// Between two sessions, in ms.
 const PAUSE_MS: u64 = 200;
+/// How often what stands in for a registration is put off, in ms.
+const PUT_OFF_MS: u64 = 250;
 /// What clocks may differ in while a lease runs, as a share of it.
 const DRIFT_SHARE: u64 = 64;
 
@@ -32,13 +34,27 @@ pub(crate) enum Out {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Paused { until_ms: u64 },
+    Paused {
+        until_ms: u64,
+    },
     /// It waits for the one answer, until then.
-    Continuing { sent_ms: u64, due_ms: u64 },
-    Registering { due_ms: u64 },
-    Proving { sent_ms: u64, due_ms: u64 },
-    Listing { due_ms: u64 },
-    Watching { due_ms: u64 },
+    Continuing {
+        sent_ms: u64,
+        due_ms: u64,
+    },
+    Registering {
+        due_ms: u64,
+    },
+    Proving {
+        sent_ms: u64,
+        due_ms: u64,
+    },
+    Listing {
+        due_ms: u64,
+    },
+    Watching {
+        due_ms: u64,
+    },
     Following,
     Over,
 }
@@ -50,11 +66,13 @@ pub(crate) struct Agent {
     keys: Keys,
     record: NodeRecord,
     view: View,
-    bugs: Bugs,
     phase: Phase,
     session: u64,
     lease: Option<u64>,
     standing: Standing,
+    /// etcd does not answer.
+    is_out: bool,
+    put_off_ms: u64,
     renewed_ms: u64,
     /// The renewal that is not answered.
     renewal: Option<u64>,
@@ -67,19 +85,20 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(id: String, keys: Keys, record: NodeRecord, bugs: Bugs) -> Self {
+    pub(crate) fn new(id: String, keys: Keys, record: NodeRecord) -> Self {
         let view = View::new(keys.clone(), 0);
-        let standing = Standing { registration: 0, until_ms: 0, is_outage: false };
+        let standing = Standing { registration: 0, until_ms: 0, stand_in_until_ms: 0 };
         Self {
             id,
             keys,
             record,
             view,
-            bugs,
             phase: Phase::Paused { until_ms: 0 },
             session: 0,
             lease: None,
             standing,
+            is_out: false,
+            put_off_ms: 0,
             renewed_ms: 0,
             renewal: None,
             tick_ms: 0,
@@ -97,6 +116,11 @@ impl Agent {
 
     /// When [`Agent::time`] is to be called.
     pub(crate) fn next_ms(&self) -> Option<u64> {
+        let next_ms = self.next_of_session_ms()?;
+        Some(if self.is_out { next_ms.min(self.put_off_ms) } else { next_ms })
+    }
+
+    fn next_of_session_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Over => None,
             Phase::Paused { until_ms } => Some(until_ms),
@@ -113,6 +137,9 @@ impl Agent {
     }
 
     pub(crate) fn time(&mut self, now_ms: u64) {
+        if self.is_out && self.put_off_ms <= now_ms {
+            self.put_off(now_ms);
+        }
         match self.phase {
             Phase::Over => {}
             Phase::Paused { until_ms } if until_ms <= now_ms => self.begin(now_ms),
@@ -154,7 +181,7 @@ impl Agent {
         }
         match (self.phase, answer) {
             (Phase::Continuing { sent_ms, .. }, Answer::Renewed { is_registered: true }) => {
-                self.renewed(sent_ms, now_ms);
+                self.renewed(sent_ms);
                 self.list(now_ms);
             }
             (Phase::Continuing { .. }, Answer::Renewed { .. } | Answer::NoLease) => {
@@ -170,13 +197,14 @@ impl Agent {
                 self.ask(Ask::Renew { lease, key: self.keys.node(&self.id) });
             }
             (Phase::Proving { sent_ms, .. }, Answer::Renewed { .. }) => {
-                self.renewed(sent_ms, now_ms);
+                self.renewed(sent_ms);
                 self.list(now_ms);
             }
             (Phase::Proving { .. }, Answer::NoLease) => self.unanswered(now_ms),
             (Phase::Listing { .. }, Answer::Listed { revision, found }) => {
                 self.view.list(revision, found).expect("this etcd loses nothing");
-                if std::mem::take(&mut self.standing.is_outage) {
+                if std::mem::take(&mut self.is_out) {
+                    self.standing.stand_in_until_ms = 0;
                     self.outs.push(Out::Standing(self.standing));
                 }
                 self.give(now_ms);
@@ -191,7 +219,7 @@ impl Agent {
             (_, Answer::Cancelled) => self.anew(now_ms),
             (Phase::Following, Answer::Renewed { .. }) => {
                 if let Some(sent_ms) = self.renewal.take() {
-                    self.renewed(sent_ms, now_ms);
+                    self.renewed(sent_ms);
                 }
             }
             (Phase::Following, Answer::NoLease) => {
@@ -308,11 +336,20 @@ impl Agent {
     fn unanswered(&mut self, now_ms: u64) {
         // What was written may not have arrived.
         self.written = None;
-        if !std::mem::replace(&mut self.standing.is_outage, true) {
-            self.outs.push(Out::Standing(self.standing));
+        if !std::mem::replace(&mut self.is_out, true) {
+            self.put_off(now_ms);
         }
         self.phase = Phase::Paused { until_ms: now_ms + PAUSE_MS };
         self.session += 1;
+    }
+
+    /// As the server does: others stand in for the registration as long as this node does not stand still.
+    fn put_off(&mut self, now_ms: u64) {
+        self.put_off_ms = now_ms + PUT_OFF_MS;
+        if now_ms < self.standing.until_ms.max(self.standing.stand_in_until_ms) {
+            self.standing.stand_in_until_ms = now_ms + EXCHANGE_MS;
+            self.outs.push(Out::Standing(self.standing));
+        }
     }
 
     fn anew(&mut self, now_ms: u64) {
@@ -320,13 +357,12 @@ impl Agent {
         self.session += 1;
     }
 
-    fn renewed(&mut self, sent_ms: u64, now_ms: u64) {
+    fn renewed(&mut self, sent_ms: u64) {
         if sent_ms > self.renewed_ms + TTL_MS / 2 && self.renewed_ms > 0 {
             self.view.hold(sent_ms + TTL_MS);
         }
         self.renewed_ms = sent_ms;
-        let from_ms = if self.bugs.has(Bug::ProofFromAnswer) { now_ms } else { sent_ms };
-        self.standing.until_ms = from_ms + TTL_MS - TTL_MS / DRIFT_SHARE;
+        self.standing.until_ms = sent_ms + TTL_MS - TTL_MS / DRIFT_SHARE;
         self.outs.push(Out::Standing(self.standing));
     }
 

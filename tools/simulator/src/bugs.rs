@@ -9,12 +9,8 @@ use larder_engine::planted;
 pub enum Bug {
     /// One of the engines.
     Engine(planted::Bug),
-    /// The proof that a registration gives counts from the answer to its renewal, not from its sending.
-    ProofFromAnswer,
     /// A node that was paused goes on by the time of before the pause.
     ClockBeforePause,
-    /// A lost connection is not noticed by who has asked something over it.
-    LossUnnoticed,
 }
 
 /// The mistake of a run, if any.
@@ -30,7 +26,7 @@ impl Bugs {
 impl Bug {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Bug> {
-        let own = [Bug::ProofFromAnswer, Bug::ClockBeforePause, Bug::LossUnnoticed];
+        let own = [Bug::ClockBeforePause];
         planted::Bug::ALL.into_iter().map(Bug::Engine).chain(own)
     }
 

@@ -297,7 +297,9 @@ impl World {
         let first = rings[0];
         for ring in &rings {
             if (ring.2, ring.3) != (first.2, first.3) || !ring.4 {
-                return Err(format!("shards (node, shard, epoch, digest, settled) do not agree: {first:?} and {ring:?}"));
+                return Err(format!(
+                    "shards (node, shard, epoch, digest, settled) do not agree: {first:?} and {ring:?}"
+                ));
             }
         }
         if rings.iter().map(|ring| ring.0).max() != Some(self.nodes.len() - 1) {

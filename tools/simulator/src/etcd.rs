@@ -44,11 +44,21 @@ pub(crate) enum Answer {
     },
     /// There is no such lease.
     NoLease,
-    Registered { lease: u64 },
-    Listed { revision: u64, found: Vec<Found> },
+    Registered {
+        lease: u64,
+    },
+    Listed {
+        revision: u64,
+        found: Vec<Found>,
+    },
     Watching,
-    Changed { revision: u64, found: Vec<Found> },
-    Reached { revision: u64 },
+    Changed {
+        revision: u64,
+        found: Vec<Found>,
+    },
+    Reached {
+        revision: u64,
+    },
     /// What the watch should begin with is forgotten.
     Cancelled,
     Written,
@@ -87,56 +97,57 @@ impl Etcd {
     /// A request arrives; what follows from it, in order, for whom.
     pub(crate) fn ask(&mut self, session: Session, ask: Ask, now_ms: u64) -> Vec<(Session, Answer)> {
         let mut told = Vec::new();
-        let answer = match ask {
-            Ask::Renew { lease, key } => match self.leases.get_mut(&lease) {
-                Some(known) => {
-                    known.until_ms = now_ms + known.ttl_ms;
-                    let is_registered = self.records.get(&key).is_some_and(|record| record.lease == lease);
-                    Answer::Renewed { is_registered }
-                }
-                None => Answer::NoLease,
-            },
-            Ask::Register { key, record, ttl_ms } => {
-                self.next_lease += 1;
-                let lease = self.next_lease;
-                self.leases.insert(lease, Lease { until_ms: now_ms + ttl_ms, ttl_ms });
-                let before = self.records.get(&key).map(|record| record.lease);
-                told.extend(self.write(key, record, lease));
-                if let Some(before) = before {
-                    self.leases.remove(&before);
-                }
-                Answer::Registered { lease }
-            }
-            Ask::List => {
-                let found = self.records.iter().map(|(key, record)| found(key, record)).collect();
-                Answer::Listed { revision: self.revision, found }
-            }
-            Ask::Watch { from } => {
-                self.watchers.retain(|watcher| (watcher.node, watcher.process) != (session.node, session.process));
-                if from <= self.compacted {
-                    return vec![(session, Answer::Cancelled)];
-                }
-                self.watchers.push(session);
-                told.push((session, Answer::Watching));
-                let missed = self.log.iter().filter(|(revision, _)| *revision >= from);
-                told.extend(missed.map(|(revision, found)| {
-                    (session, Answer::Changed { revision: *revision, found: found.clone() })
-                }));
-                return told;
-            }
-            Ask::Progress => Answer::Reached { revision: self.revision },
-            Ask::Put { key, record, lease } => {
-                if self.leases.contains_key(&lease) {
+        let answer =
+            match ask {
+                Ask::Renew { lease, key } => match self.leases.get_mut(&lease) {
+                    Some(known) => {
+                        known.until_ms = now_ms + known.ttl_ms;
+                        let is_registered = self.records.get(&key).is_some_and(|record| record.lease == lease);
+                        Answer::Renewed { is_registered }
+                    }
+                    None => Answer::NoLease,
+                },
+                Ask::Register { key, record, ttl_ms } => {
+                    self.next_lease += 1;
+                    let lease = self.next_lease;
+                    self.leases.insert(lease, Lease { until_ms: now_ms + ttl_ms, ttl_ms });
+                    let before = self.records.get(&key).map(|record| record.lease);
                     told.extend(self.write(key, record, lease));
+                    if let Some(before) = before {
+                        self.leases.remove(&before);
+                    }
+                    Answer::Registered { lease }
                 }
-                Answer::Written
-            }
-            Ask::Revoke { lease } => {
-                self.leases.remove(&lease);
-                told.extend(self.remove_of(lease));
-                Answer::Written
-            }
-        };
+                Ask::List => {
+                    let found = self.records.iter().map(|(key, record)| found(key, record)).collect();
+                    Answer::Listed { revision: self.revision, found }
+                }
+                Ask::Watch { from } => {
+                    self.watchers.retain(|watcher| (watcher.node, watcher.process) != (session.node, session.process));
+                    if from <= self.compacted {
+                        return vec![(session, Answer::Cancelled)];
+                    }
+                    self.watchers.push(session);
+                    told.push((session, Answer::Watching));
+                    let missed = self.log.iter().filter(|(revision, _)| *revision >= from);
+                    told.extend(missed.map(|(revision, found)| {
+                        (session, Answer::Changed { revision: *revision, found: found.clone() })
+                    }));
+                    return told;
+                }
+                Ask::Progress => Answer::Reached { revision: self.revision },
+                Ask::Put { key, record, lease } => {
+                    if self.leases.contains_key(&lease) {
+                        told.extend(self.write(key, record, lease));
+                    }
+                    Answer::Written
+                }
+                Ask::Revoke { lease } => {
+                    self.leases.remove(&lease);
+                    told.extend(self.remove_of(lease));
+                    Answer::Written
+                }
+            };
         told.push((session, answer));
         told
     }

@@ -39,18 +39,37 @@ pub(crate) const END_MS: u64 = 34_000;
 /// What goes wrong in a run with so many nodes.
 pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
     // Some runs know some faults only, so that each is seen without the others.
-    let kinds: Vec<u8> = if random.bool() {
-        (0..11).collect()
-    } else {
-        (0..random.usize(1..=3)).map(|_| random.u8(0..11)).collect()
-    };
+    let kinds: Vec<u8> =
+        if random.bool() { (0..11).collect() } else { (0..random.usize(1..=3)).map(|_| random.u8(0..11)).collect() };
     let mut faults: Vec<(u64, Fault)> = (0..random.usize(2..=12))
         .map(|_| {
             let (at_ms, kind) = (random.u64(BEGIN_MS..END_MS), kinds[random.usize(0..kinds.len())]);
             (at_ms, fault(random, nodes, kind))
         })
         .collect();
+    match random.u8(0..4) {
+        0 => faults.extend(storm(random, nodes)),
+        1 => faults.extend((0..random.usize(20..80)).map(|_| {
+            let a = random.usize(0..nodes);
+            let b = (a + random.usize(1..nodes)) % nodes;
+            (random.u64(BEGIN_MS..END_MS), Fault::Disconnect { a, b })
+        })),
+        _ => {}
+    }
     faults.sort_by_key(|(at_ms, _)| *at_ms);
+    faults
+}
+
+/// The ring changes again and again while shards hear late of it.
+fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
+    let mut faults: Vec<(u64, Fault)> =
+        (0..nodes).map(|node| (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..2_000) })).collect();
+    let mut at_ms = random.u64(BEGIN_MS..END_MS / 2);
+    for _ in 0..random.usize(10..40) {
+        let kind = if random.u8(0..8) == 0 { 6 } else { 10 };
+        faults.push((at_ms, fault(random, nodes, kind)));
+        at_ms += random.u64(1..400);
+    }
     faults
 }
 

@@ -227,7 +227,8 @@ impl History {
         let strict: Vec<&Operation> = operations.iter().filter(|operation| !self.is_excused(operation)).collect();
         let mut begins = strict.clone();
         begins.sort_by_key(|operation| operation.began);
-        let mut ends: Vec<&Operation> = strict.iter().copied().filter(|operation| operation.ended != u64::MAX).collect();
+        let mut ends: Vec<&Operation> =
+            strict.iter().copied().filter(|operation| operation.ended != u64::MAX).collect();
         ends.sort_by_key(|operation| operation.ended);
         // The newest that was known at the time when an operation began.
         let mut newest: Option<&Operation> = None;
@@ -298,7 +299,8 @@ fn check_numbers(operations: &[Operation], is_excused: impl Fn(&Operation) -> bo
     seen.sort_by_key(|(version, _, operation)| (*version, operation.began));
     for pair in seen.windows(2) {
         let [(_, before, first), (_, after, second)] = [pair[0], pair[1]];
-        let between = additions.iter().filter(|addition| addition.ended >= first.began && addition.began <= second.ended);
+        let between =
+            additions.iter().filter(|addition| addition.ended >= first.began && addition.began <= second.ended);
         let most = between.count() as u64;
         if after > before + most && !is_excused(first) && !is_excused(second) {
             let what = format!("{before} became {after} by at most {most} additions of 1");
@@ -363,17 +365,11 @@ mod tests {
             ("two versions", vec![set(1, 10, 0, 1), get(11, 1, 2, 3)]),
             (
                 "two have replaced",
-                vec![
-                    (Kind::Swap(5, 1), Outcome::Stored(10), 0, 9),
-                    (Kind::Swap(5, 2), Outcome::Stored(11), 0, 9),
-                ],
+                vec![(Kind::Swap(5, 1), Outcome::Stored(10), 0, 9), (Kind::Swap(5, 2), Outcome::Stored(11), 0, 9)],
             ),
             (
                 "became 3 by at most 1",
-                vec![
-                    (Kind::Increment, Outcome::Number(10, 1), 0, 1),
-                    (Kind::Increment, Outcome::Number(12, 3), 2, 3),
-                ],
+                vec![(Kind::Increment, Outcome::Number(10, 1), 0, 1), (Kind::Increment, Outcome::Number(12, 3), 2, 3)],
             ),
         ];
         for (expected, operations) in cases {

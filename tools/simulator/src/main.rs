@@ -1,8 +1,8 @@
 //! `simulate`: runs of a simulated cluster, each from its seed.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{available_parallelism, scope};
 
 use clap::Parser;
@@ -10,11 +10,14 @@ use larder_simulator::{Bug, Settings, simulate};
 
 /// Run a simulated cluster with faults, and check what its clients saw
 #[derive(Debug, Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Examples:
   simulate --runs 1000                seeds 0 to 999
   simulate --seed 17 --trace          one run, with all that happens
-  simulate --runs 300 --bug NoProof   a mistake is made, and has to be found (not in release builds)")]
+  simulate --runs 300 --bug NoProof   a mistake is made, and has to be found (not in release builds)"
+)]
 struct Cli {
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 0)]

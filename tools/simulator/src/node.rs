@@ -9,7 +9,6 @@ use larder_ring::{Node as Member, Topology};
 use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
 
 use crate::agent::Agent;
-use crate::bugs::Bugs;
 
 /// When time begins, in ms since the Unix epoch.
 pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -76,6 +75,8 @@ pub(crate) struct Node {
     /// It does nothing until then.
     pub(crate) paused_until_ms: u64,
     pub(crate) paused_at_ms: u64,
+    /// After a pause its agent goes on this much later than its shards, in ms.
+    pub(crate) agent_late_ms: u64,
     /// It does not reach etcd until then.
     pub(crate) cut_until_ms: u64,
     /// By this much membership comes later to its shards, at most.
@@ -105,6 +106,7 @@ impl Node {
             process: None,
             paused_until_ms: 0,
             paused_at_ms: 0,
+            agent_late_ms: 0,
             cut_until_ms: 0,
             late_ms: 10,
         }
@@ -116,7 +118,7 @@ impl Node {
 }
 
 impl Process {
-    pub(crate) fn new(node: &Node, (number, incarnation): (u64, u64), now_ms: u64, bugs: Bugs) -> Self {
+    pub(crate) fn new(node: &Node, (number, incarnation): (u64, u64), now_ms: u64) -> Self {
         let address = format!("{}.example:7400", node.id);
         let member = Member {
             id: node.id.clone(),
@@ -126,7 +128,7 @@ impl Process {
             incarnation,
         };
         let topology = Arc::new(Topology::single(member, 0));
-        let standing = Standing { registration: 0, until_ms: 0, is_outage: false };
+        let standing = Standing { registration: 0, until_ms: 0, stand_in_until_ms: 0 };
         let started_ms = node.clock.at(now_ms);
         let engine = |shard| {
             let group = GroupSettings {
@@ -162,7 +164,7 @@ impl Process {
             incarnation,
             version: "larder/simulated".into(),
         };
-        let mut agent = Agent::new(node.id.clone(), Keys::new("c"), record, bugs);
+        let mut agent = Agent::new(node.id.clone(), Keys::new("c"), record);
         agent.set_state(State::Serving);
         Self {
             number,

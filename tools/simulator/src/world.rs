@@ -47,27 +47,82 @@ pub(crate) type At = (usize, u16);
 /// Something that happens.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Batch { at: At, process: u64, from: u16, lane: Lane, batch: Vec<u8> },
-    Requests { wire: usize, frames: Vec<u8> },
-    Response { wire: usize, frame: Vec<u8> },
-    Dialed { at: At, process: u64, link: LinkId, has_waited: bool },
-    Lost { wire: usize },
-    Wake { at: At, process: u64 },
-    Membership { at: At, process: u64, membership: Arc<Membership> },
-    Agent { node: usize, process: u64 },
-    Heard { session: Session, answer: Answer },
+    Batch {
+        at: At,
+        process: u64,
+        from: u16,
+        lane: Lane,
+        batch: Vec<u8>,
+    },
+    Requests {
+        wire: usize,
+        frames: Vec<u8>,
+    },
+    Response {
+        wire: usize,
+        frame: Vec<u8>,
+    },
+    Dialed {
+        at: At,
+        process: u64,
+        link: LinkId,
+        has_waited: bool,
+    },
+    Lost {
+        wire: usize,
+    },
+    Wake {
+        at: At,
+        process: u64,
+    },
+    Membership {
+        at: At,
+        process: u64,
+        membership: Arc<Membership>,
+    },
+    Agent {
+        node: usize,
+        process: u64,
+    },
+    Heard {
+        session: Session,
+        answer: Answer,
+    },
     /// The connection to etcd is lost.
-    Broken { node: usize, process: u64 },
-    Etcd { session: Session, ask: Ask },
+    Broken {
+        node: usize,
+        process: u64,
+    },
+    Etcd {
+        session: Session,
+        ask: Ask,
+    },
     EtcdLooks,
-    EtcdReturns { was_killed: bool },
+    EtcdReturns {
+        was_killed: bool,
+    },
     Client(usize),
-    Asked { number: u64, at: At, process: u64 },
-    Answered { number: u64, outcomes: Vec<Outcome> },
-    GiveUp { number: u64 },
+    Asked {
+        number: u64,
+        at: At,
+        process: u64,
+    },
+    Answered {
+        number: u64,
+        outcomes: Vec<Outcome>,
+    },
+    GiveUp {
+        number: u64,
+    },
     Fault(Fault),
-    Start { node: usize },
-    Ending { node: usize, process: u64, restart_ms: u64 },
+    Start {
+        node: usize,
+    },
+    Ending {
+        node: usize,
+        process: u64,
+        restart_ms: u64,
+    },
 }
 
 /// A connection between two shards of two nodes, or what was one.
@@ -172,11 +227,14 @@ impl World {
         let ((at_ms, sequence), event) = entry.remove_entry();
         assert!(at_ms >= self.now_ms, "time goes on");
         self.now_ms = at_ms;
-        if let Some(node) = self.node_of(&event)
-            && self.nodes[node].is_paused(at_ms)
-        {
-            self.events.insert((self.nodes[node].paused_until_ms, sequence), event);
-            return true;
+        if let Some(node) = self.node_of(&event) {
+            let is_of_agent = matches!(event, Event::Agent { .. } | Event::Broken { .. } | Event::Heard { .. });
+            let Node { paused_until_ms, agent_late_ms, .. } = self.nodes[node];
+            let until_ms = paused_until_ms + if is_of_agent { agent_late_ms } else { 0 };
+            if at_ms < until_ms {
+                self.events.insert((until_ms, sequence), event);
+                return true;
+            }
         }
         self.sequence += 1;
         self.happen(event);
@@ -231,7 +289,11 @@ impl World {
     }
 
     pub(crate) fn delay_ms(&mut self) -> u64 {
-        if !self.is_mended && self.random.u32(0..SLOW_SHARE) == 0 { self.random.u64(0..800) } else { self.random.u64(0..=DELAY_MS_MAX) }
+        if !self.is_mended && self.random.u32(0..SLOW_SHARE) == 0 {
+            self.random.u64(0..800)
+        } else {
+            self.random.u64(0..=DELAY_MS_MAX)
+        }
     }
 
     /// The node that has to be awake for this.
@@ -333,7 +395,7 @@ impl World {
         let drift = self.random.i64(-DRIFT_MAX..=DRIFT_MAX);
         self.nodes[node].clock = Clock { ahead, drift, since_ms: self.now_ms };
         let names = (self.processes, self.random.u64(1..));
-        let process = Process::new(&self.nodes[node], names, self.now_ms, self.bugs);
+        let process = Process::new(&self.nodes[node], names, self.now_ms);
         self.nodes[node].process = Some(process);
         self.trace.note(self.now_ms, format_args!("node {node} starts, its clock {ahead} ms ahead"));
         self.at(self.now_ms, Event::Agent { node, process: names.0 });
@@ -367,7 +429,10 @@ impl World {
         self.trace.note(self.now_ms, format_args!("{fault:?}"));
         let now_ms = self.now_ms;
         match fault {
-            Fault::Crash { node, .. } | Fault::Stop { node, .. } | Fault::Pause { node, .. } | Fault::Cut { node, .. }
+            Fault::Crash { node, .. }
+            | Fault::Stop { node, .. }
+            | Fault::Pause { node, .. }
+            | Fault::Cut { node, .. }
                 if self.is_skewed && !self.has_witness(node) => {}
             Fault::Partition { .. } if self.is_skewed => {}
             Fault::Crash { node, restart_ms } => {
@@ -388,9 +453,11 @@ impl World {
                 self.at(now_ms + 5, Event::Ending { node, process, restart_ms });
             }
             Fault::Pause { node, for_ms } => {
+                let agent_late_ms = self.random.u64(0..=5);
                 let node = &mut self.nodes[node];
                 if node.process.is_some() && !node.is_paused(now_ms) {
                     (node.paused_at_ms, node.paused_until_ms) = (now_ms, now_ms + for_ms);
+                    node.agent_late_ms = agent_late_ms;
                 }
             }
             Fault::Cut { node, for_ms } => {
@@ -414,7 +481,8 @@ impl World {
             }
             Fault::Compact => {
                 self.etcd.compact();
-                let running: Vec<(usize, u64)> = self.processes().map(|(node, process)| (node, process.number)).collect();
+                let running: Vec<(usize, u64)> =
+                    self.processes().map(|(node, process)| (node, process.number)).collect();
                 for (node, process) in running {
                     let at_ms = now_ms + self.delay_ms();
                     self.at(at_ms, Event::Broken { node, process });
@@ -719,7 +787,8 @@ impl World {
             return;
         }
         let Some(target) = self.engine(at).link_target(link) else { return };
-        let (to, id, incarnation) = ((number_of(target.node_id), target.shard), target.node_id.to_owned(), target.incarnation);
+        let (to, id, incarnation) =
+            ((number_of(target.node_id), target.shard), target.node_id.to_owned(), target.incarnation);
         let node = &self.nodes[to.0];
         let is_cut_off = self.partitions.get(&(at.0, to.0)).is_some_and(|until_ms| now_ms < *until_ms);
         if (node.is_paused(now_ms) || is_cut_off) && !has_waited {

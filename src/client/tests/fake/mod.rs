@@ -474,7 +474,7 @@ impl Shared {
                 self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes }))
             }
             Command::AlterNode(_) => self.answer(id, &Reply::Done),
-            Command::Ping => self.answer(id, &Reply::Pong { acknowledged: 1, clock: 1 }),
+            Command::Ping => self.answer(id, &Reply::Pong { acknowledged: 1, version: 1, clock_ms: 1 }),
             Command::Watch => {
                 let key = b"user:17";
                 let place = Span { start: 0, len: key.len() as u32 };

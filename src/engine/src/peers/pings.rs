@@ -35,9 +35,9 @@ impl Peers {
         Some((link.ponged(now_ms)?, link.shard))
     }
 
-    /// Another node's clock shows this, or shows that it has heard of one that does.
-    pub(crate) fn heard_clock(&mut self, clock_ms: u64, now_ms: u64) {
-        self.ahead_ms = self.ahead_ms.max(clock_ms.saturating_sub(now_ms));
+    /// Another node's clock is this much ahead of ours, or it has heard of one that is.
+    pub(crate) fn heard_clock(&mut self, ahead_ms: u64) {
+        self.ahead_ms = self.ahead_ms.max(ahead_ms);
     }
 
     fn ping_peer(&mut self, key: SlabKey, shard: u16, now_ms: u64) {

@@ -144,5 +144,5 @@ pub(super) mod outcome {
     pub(in crate::native) const NUMBER_VALUE: u32 = 1;
     pub(in crate::native) const GENERATION: u32 = 1;
     pub(in crate::native) const ACKNOWLEDGED: u32 = 1;
-    pub(in crate::native) const CLOCK: u32 = 2;
+    pub(in crate::native) const CLOCK_MS: u32 = 3;
 }

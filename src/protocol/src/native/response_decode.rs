@@ -63,7 +63,9 @@ pub enum Body<'a> {
         /// The greatest epoch by which it has given up what it does not own any more.
         acknowledged: u64,
         /// Every version that it has given is below.
-        clock: u64,
+        version: u64,
+        /// What the latest clock shows that it has heard of, in ms since the Unix epoch.
+        clock_ms: u64,
     },
     /// The answer to Hello.
     Hello(Box<HelloResult>),
@@ -131,6 +133,8 @@ struct Draft<'a> {
     value: i64,
     /// Of `Invalidated` and `Pong`.
     generation: u64,
+    /// Of `Pong`.
+    clock_ms: u64,
     cold: Cold,
 }
 
@@ -168,7 +172,8 @@ impl<'a> Draft<'a> {
                 (result::NUMBER, outcome::VERSION) => self.version = body.fixed64(wire)?,
                 (result::INVALIDATED, outcome::GENERATION) => self.generation = body.uint64(wire)?,
                 (result::PONG, outcome::ACKNOWLEDGED) => self.generation = body.uint64(wire)?,
-                (result::PONG, outcome::CLOCK) => self.version = body.fixed64(wire)?,
+                (result::PONG, outcome::VERSION) => self.version = body.fixed64(wire)?,
+                (result::PONG, outcome::CLOCK_MS) => self.clock_ms = body.uint64(wire)?,
                 _ => body.skip(number, wire)?,
             }
         }
@@ -216,7 +221,9 @@ impl<'a> Draft<'a> {
             result::STORED => Body::Stored { version: self.version },
             result::NUMBER => Body::Number { value: self.value, version: self.version },
             result::INVALIDATED => Body::Invalidated { generation: self.generation },
-            result::PONG => Body::Pong { acknowledged: self.generation, clock: self.version },
+            result::PONG => {
+                Body::Pong { acknowledged: self.generation, version: self.version, clock_ms: self.clock_ms }
+            }
             _ => match self.cold {
                 Cold::None => Body::None,
                 Cold::Hello(hello) => Body::Hello(hello),

@@ -48,11 +48,14 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
             let mut writer = envelope.begin(out, result::INVALIDATED, len);
             writer.uint(outcome::GENERATION, generation);
         }
-        Reply::Pong { acknowledged, clock } => {
-            let len = size::uint(outcome::ACKNOWLEDGED, acknowledged) + size::fixed64(outcome::CLOCK, clock);
+        Reply::Pong { acknowledged, version, clock_ms } => {
+            let len = size::uint(outcome::ACKNOWLEDGED, acknowledged)
+                + size::fixed64(outcome::VERSION, version)
+                + size::uint(outcome::CLOCK_MS, clock_ms);
             let mut writer = envelope.begin(out, result::PONG, len);
             writer.uint(outcome::ACKNOWLEDGED, acknowledged);
-            writer.fixed64(outcome::CLOCK, clock);
+            writer.fixed64(outcome::VERSION, version);
+            writer.uint(outcome::CLOCK_MS, clock_ms);
         }
         Reply::Scan(keys) => put_cold(out, envelope, result::SCAN, SCAN_BYTES_MAX, keys),
         Reply::Altered(altered) => put_cold(out, envelope, result::ALTERED_GROUP, COLD_BYTES_MAX, altered),

@@ -431,7 +431,10 @@ pub struct Pong {
     pub acknowledged: u64,
     /// Every version that this shard has given is below.
     #[prost(fixed64, tag = "2")]
-    pub clock: u64,
+    pub version: u64,
+    /// What the latest clock shows that this shard has heard of, its own among them, in ms since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub clock_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Invalidated {
