@@ -16,7 +16,7 @@ use crate::engine::record_bytes;
 use crate::error::LinkError;
 use crate::failures;
 use crate::groups::Group;
-use crate::limits::{REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
+use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
 use crate::local::Route;
 use crate::mesh::Part;
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
@@ -56,7 +56,7 @@ impl<H: RemovalHook> Engine<H> {
                 continue;
             }
             if planted::has(Bug::SentAgain) && was_sent {
-                self.peers.put_aside(lost, now_ms, 0);
+                self.peers.put_aside(lost, now_ms + LINK_BACKOFF_MS_MAX / 4, 0);
                 continue;
             }
             self.answer_lost(lost, was_sent, &mut answer);

@@ -456,7 +456,7 @@ mod tests {
         assert!(!shard.ownership.is_plain(0));
         shard.acknowledged("b", 9);
         assert_eq!(shard.shut(), own, "the registration of before proves nothing");
-        shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, is_outage: false });
+        shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, stand_in_until_ms: 0 });
         assert_eq!(shard.owned(), vec![Some(900); own]);
     }
 
@@ -476,7 +476,7 @@ mod tests {
     fn nobody_waits_in_a_circle() {
         let [mut first, mut second] = ["c", "d"].map(|own| {
             let mut shard = Shard::new(own, membership(1, &[own]));
-            shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, is_outage: false });
+            shard.ownership.set_standing(Standing { registration: 2, until_ms: 1_000, stand_in_until_ms: 0 });
             let registered = |membership| Membership { registration: 2, ..membership };
             shard.adopt(registered(Membership { follows: false, ..membership(4, &["a", "c", "d"]) }));
             shard.adopt(registered(membership(5, &["a", "b", "c", "d"])));

@@ -298,9 +298,10 @@ impl Agent {
     }
 
     /// The connection is lost.
-    pub(crate) fn broken(&mut self, now_ms: u64) {
+    pub(crate) fn broken(&mut self, for_ms: u64, now_ms: u64) {
         if !matches!(self.phase, Phase::Paused { .. } | Phase::Over) {
             self.unanswered(now_ms);
+            self.phase = Phase::Paused { until_ms: now_ms + PAUSE_MS.max(for_ms) };
         }
     }
 

@@ -62,13 +62,15 @@ pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
 
 /// The ring changes again and again while shards hear late of it.
 fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
-    let mut faults: Vec<(u64, Fault)> =
-        (0..nodes).map(|node| (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..2_000) })).collect();
+    let mut faults: Vec<(u64, Fault)> = (0..nodes)
+        .map(|node| (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..[5, 2_000][usize::from(random.bool())]) }))
+        .collect();
     let mut at_ms = random.u64(BEGIN_MS..END_MS / 2);
+    let pause_ms_max = [60, 400][random.usize(0..2)];
     for _ in 0..random.usize(10..40) {
-        let kind = if random.u8(0..8) == 0 { 6 } else { 10 };
+        let kind = if random.u8(0..6) == 0 { 6 } else { 10 };
         faults.push((at_ms, fault(random, nodes, kind)));
-        at_ms += random.u64(1..400);
+        at_ms += random.u64(1..pause_ms_max);
     }
     faults
 }

@@ -10,7 +10,7 @@ use larder_protocol::native::{RequestLimits, Scratch, decode_request, encode_res
 use larder_protocol::{Command, Reply};
 use larder_ring::Membership;
 
-use crate::agent::Out;
+use crate::agent::{Out, PATIENCE_MS};
 use crate::bugs::{Bug, Bugs};
 use crate::clients::Clients;
 use crate::etcd::{Answer, Ask, EXPIRY_LOOK_MS, Etcd, Session};
@@ -343,10 +343,10 @@ impl World {
                     self.after_agent(session.node);
                 }
             }
-            Event::Broken { node, process } => {
+            Event::Broken { node, process, for_ms } => {
                 let now_ms = self.local_ms(node);
                 if let Some(process) = self.process(node, process) {
-                    process.agent.broken(now_ms);
+                    process.agent.broken(for_ms, now_ms);
                     self.after_agent(node);
                 }
             }
@@ -473,7 +473,7 @@ impl World {
                         self.processes().map(|(node, process)| (node, process.number)).collect();
                     for (node, process) in running {
                         let at_ms = now_ms + self.delay_ms();
-                        self.at(at_ms, Event::Broken { node, process });
+                        self.at(at_ms, Event::Broken { node, process, for_ms: 0 });
                     }
                 }
                 self.at(now_ms + for_ms, Event::EtcdReturns { was_killed });
@@ -485,7 +485,8 @@ impl World {
                     self.processes().map(|(node, process)| (node, process.number)).collect();
                 for (node, process) in running {
                     let at_ms = now_ms + self.delay_ms();
-                    self.at(at_ms, Event::Broken { node, process });
+                    let for_ms = self.random.u64(0..PATIENCE_MS);
+                    self.at(at_ms, Event::Broken { node, process, for_ms });
                 }
             }
             Fault::Disconnect { a, b } => self.disconnect(a, b),
