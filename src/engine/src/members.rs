@@ -100,7 +100,7 @@ impl<H: RemovalHook> Engine<H> {
             ));
         }
         self.peers.heard_clock(ahead_ms);
-        if response.epoch <= self.epoch() || planted::has(Bug::NewerStandsIn) {
+        if response.epoch <= self.epoch() {
             self.local.ownership.exchanged(sent_ms);
         }
         let Some(target) = self.peers.target(link) else { return Ok(()) };

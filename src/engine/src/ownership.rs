@@ -165,7 +165,7 @@ impl Ownership {
                         }
                         count += 1;
                         let owner = before.slot_owner(slot);
-                        let knows_owner = (membership.follows || planted::has(Bug::GapIgnored)) && !is_anew;
+                        let knows_owner = membership.follows && !is_anew;
                         let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
                         if numbers[place] == 0 {
                             numbers[place] = self.begin(membership, own, knows_owner.then(|| before.node(owner)));

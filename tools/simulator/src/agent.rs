@@ -379,9 +379,8 @@ impl Agent {
         if let Some(membership) = self.view.membership(now_ms, |id| down.contains(id)) {
             self.outs.push(Out::Membership(membership));
         }
-        for report in self.view.take_reports() {
-            panic!("nothing in this etcd is to be reported: {report}");
-        }
+        let reports = self.view.take_reports();
+        assert!(reports.is_empty(), "nothing in this etcd is to be reported: {reports:?}");
     }
 
     fn ask(&mut self, ask: Ask) {

@@ -63,7 +63,10 @@ pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
 /// The ring changes again and again while shards hear late of it.
 fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
     let mut faults: Vec<(u64, Fault)> = (0..nodes)
-        .map(|node| (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..[5, 2_000][usize::from(random.bool())]) }))
+        .map(|node| {
+            let late_ms_max = [5, 2_000][random.usize(0..2)];
+            (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..late_ms_max) })
+        })
         .collect();
     let mut at_ms = random.u64(BEGIN_MS..END_MS / 2);
     let pause_ms_max = [60, 400][random.usize(0..2)];

@@ -299,8 +299,10 @@ fn check_numbers(operations: &[Operation], is_excused: impl Fn(&Operation) -> bo
     seen.sort_by_key(|(version, _, operation)| (*version, operation.began));
     for pair in seen.windows(2) {
         let [(_, before, first), (_, after, second)] = [pair[0], pair[1]];
-        let between =
-            additions.iter().filter(|addition| addition.ended >= first.began && addition.began <= second.ended);
+        let may_be_between = |addition: &&&Operation| {
+            addition.number != first.number && addition.ended >= first.began && addition.began <= second.ended
+        };
+        let between = additions.iter().filter(may_be_between);
         let most = between.count() as u64;
         if after > before + most && !is_excused(first) && !is_excused(second) {
             let what = format!("{before} became {after} by at most {most} additions of 1");
@@ -319,7 +321,10 @@ fn broken(what: &str, operations: &[&Operation]) -> Result<(), Violation> {
 mod tests {
     use super::*;
 
-    fn history(operations: &[(Kind, Outcome, u64, u64)]) -> History {
+    /// What was asked, what was said, when it began and when it ended.
+    type Told = (Kind, Outcome, u64, u64);
+
+    fn history(operations: &[Told]) -> History {
         let mut history = History::default();
         for (number, &(kind, outcome, began, ended)) in operations.iter().enumerate() {
             let (began_ms, ended_ms) = (began, ended);
@@ -328,7 +333,7 @@ mod tests {
         history
     }
 
-    fn verdict(operations: &[(Kind, Outcome, u64, u64)]) -> String {
+    fn verdict(operations: &[Told]) -> String {
         history(operations).check().err().map_or("kept".into(), |violation| violation.what)
     }
 
@@ -353,7 +358,7 @@ mod tests {
         let set = |value, version, began, ended| (Kind::Set(value), Outcome::Stored(version), began, ended);
         let get = |version, value, began, ended| (Kind::Get, Outcome::Entry(version, value), began, ended);
         let delete = (Kind::Delete, Outcome::Deleted, 4, 5);
-        let cases: [(&str, Vec<(Kind, Outcome, u64, u64)>); 11] = [
+        let cases: [(&str, Vec<Told>); 11] = [
             ("older than what", vec![set(1, 10, 0, 1), set(2, 11, 2, 3), get(10, 1, 4, 5)]),
             ("older than what", vec![set(1, 10, 0, 1), set(2, 9, 2, 3)]),
             ("older than what", vec![set(1, 10, 0, 20), set(2, 11, 0, 20), get(11, 2, 2, 3), get(10, 1, 4, 5)]),

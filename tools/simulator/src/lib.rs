@@ -10,6 +10,8 @@
 //! start again, nodes stand still for longer than their registration lasts and go on, nodes do not reach each other or
 //! etcd, etcd stands still or is restarted or forgets what happened, membership reaches shards late and at different times,
 //! operators drain and weigh nodes, clocks are wrong and run wrong.
+//!
+//! This crate may not know of sockets, threads or the time of the machine, and adds no rule of its own to how nodes behave.
 #![forbid(unsafe_code)]
 
 mod agent;

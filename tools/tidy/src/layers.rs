@@ -40,6 +40,11 @@ pub const LAYERS: &[Layer] = &[
     layer("loadgen", "tools/loadgen", &["larder-client", "larder-protocol", "larder-ring"]),
     layer("larder-cli", "tools/cli", &["larder-client", "larder-protocol", "larder-ring"]),
     layer("larder-fuzz", "tools/fuzz", &["larder-store"]),
+    layer(
+        "larder-simulator",
+        "tools/simulator",
+        &["larder-engine", "larder-membership", "larder-protocol", "larder-ring", "larder-store"],
+    ),
     layer("larder-testkit", "tools/testkit", &[]),
     layer("larder-tidy", "tools/tidy", &[]),
     layer(
