@@ -85,6 +85,7 @@ impl fmt::Display for Violation {
 pub struct History {
     operations: Vec<Operation>,
     excuses: Vec<(u64, u64)>,
+    repeats: bool,
 }
 
 impl Operation {
@@ -117,6 +118,11 @@ impl History {
     /// Operations that overlap with this time, in ms, are not held to the promises about what is newest.
     pub fn excuse(&mut self, from_ms: u64, to_ms: u64) {
         self.excuses.push((from_ms, to_ms));
+    }
+
+    /// Whoever asked may have sent a set that was not answered again, by itself: so one value can have several versions.
+    pub fn allow_repeats(&mut self) {
+        self.repeats = true;
     }
 
     /// How many operations there are.
@@ -213,6 +219,7 @@ impl History {
                 Some(writer) => {
                     if let Outcome::Stored(stored) = writer.outcome
                         && stored != version
+                        && !self.repeats
                     {
                         return broken("a value has two versions", &[writer, operation]);
                     }
