@@ -20,7 +20,7 @@ use crate::groups::Groups;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
-use crate::orders::NodeOrder;
+use crate::orders::ClusterOrder;
 use crate::ownership::{Ownership, Standing};
 use crate::peers::Peers;
 use crate::records;
@@ -95,8 +95,8 @@ pub struct Engine<H: RemovalHook = NoHook> {
     /// When all of them were asked last.
     pub(crate) exchange_ms: u64,
     /// Orders that wait to be handed out, and the tickets of all that are not followed.
-    pub(crate) node_orders: VecDeque<NodeOrder>,
-    pub(crate) node_orders_taken: Vec<Ticket>,
+    pub(crate) cluster_orders: VecDeque<ClusterOrder>,
+    pub(crate) cluster_orders_taken: Vec<Ticket>,
     /// Tickets of requests from other shards.
     pub(crate) on_behalf: Vec<OnBehalf>,
     /// What was gathered and answered at once last; its reply may still be looked at.
@@ -142,6 +142,7 @@ impl<H: RemovalHook> Engine<H> {
             budgets,
             topology: Arc::clone(&topology),
             ownership: Ownership::new(standing, 0, topology.nodes().len() == 1),
+            generations: Arc::default(),
             node: Some(node),
             shard,
             shards,
@@ -169,8 +170,8 @@ impl<H: RemovalHook> Engine<H> {
             newest_epoch: 0,
             ping_ms: 0,
             exchange_ms: 0,
-            node_orders: VecDeque::new(),
-            node_orders_taken: Vec::new(),
+            cluster_orders: VecDeque::new(),
+            cluster_orders_taken: Vec::new(),
             on_behalf: Vec::new(),
             answered_now: None,
             timeout_ms_default,
@@ -227,6 +228,8 @@ impl<H: RemovalHook> Engine<H> {
                 _ => Submission::Done(self.local.execute(request, now_ms)),
             },
             Subject::Groups(alteration) => self.submit_alteration(&alteration, request, now_ms),
+            Subject::Group if !self.local.ownership.is_fixed() => self.submit_invalidation(request, now_ms),
+            Subject::Group if self.local.topology.nodes().len() > 1 => self.ask_all(request, now_ms),
             Subject::Group | Subject::Node if self.local.shards > 1 => self.ask_all(request, now_ms),
             Subject::Anyone => self.submit_to_anyone(request, now_ms),
             Subject::Group | Subject::Node => Submission::Done(self.local.execute(request, now_ms)),
@@ -289,6 +292,7 @@ impl<H: RemovalHook> Engine<H> {
         if is_asking || self.peers.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.wake_peers(now_ms, &mut answer);
         }
+        self.answer_acknowledged(&mut answer);
     }
 
     /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use larder_protocol::limits::FRAME_PREFIX_BYTES;
-use larder_protocol::native::{Response, decode_request, decode_response, request_bytes};
+use larder_protocol::native::{Body, Response, decode_request, decode_response, request_bytes};
 use larder_protocol::{Command, Failure, Reply, Request, Status};
 use larder_ring::Place;
 use larder_store::RemovalHook;
@@ -77,14 +77,22 @@ impl<H: RemovalHook> Engine<H> {
         let response = decode_response(message)?;
         self.newest_epoch = self.newest_epoch.max(response.epoch);
         if response.id == PING_ID {
-            return self.take_pong(link, &response, now_ms);
+            self.take_pong(link, &response, now_ms)?;
+            self.answer_acknowledged(&mut answer);
+            return Ok(());
         }
         let mut request = self.peers.answered(link, response.id, now_ms)?;
         if !request.order.is_empty() {
             return self.take_results(request, &response, now_ms, &mut answer);
         }
+        if let Body::Invalidated { .. } = response.body {
+            self.take_invalidated(request, &mut answer);
+            return Ok(());
+        }
         let epochs = (response.epoch, self.epoch());
-        if let Some((at_ms, epoch)) = when_again(response.status, epochs, &mut request, now_ms) {
+        // What all nodes are asked has no owner to be looked for.
+        let is_about_key = self.waiting.is_about_key(request.ticket);
+        if is_about_key && let Some((at_ms, epoch)) = when_again(response.status, epochs, &mut request, now_ms) {
             self.peers.put_aside(request, at_ms, epoch);
             return Ok(());
         }
@@ -156,7 +164,21 @@ impl<H: RemovalHook> Engine<H> {
             }
             Subject::Keys(many) => self.submit_keys(many, request, now_ms),
             _ if matches!(request.command, Command::Ping) => Submission::Done(self.pong(now_ms)),
+            Subject::Group if self.local.shards > 1 => self.ask_all(request, now_ms),
             _ => Submission::Done(self.local.execute(request, now_ms)),
+        }
+    }
+
+    /// Another node has invalidated the group on all its shards.
+    fn take_invalidated(&mut self, request: Forwarded, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
+        let ticket = request.ticket;
+        self.peers.recycle(request.frame);
+        let Some((Awaited::Invalidation { missing, .. }, _)) = self.waiting.awaited(ticket) else { return };
+        *missing -= 1;
+        if *missing == 0
+            && let Some(complete) = self.waiting.take(ticket)
+        {
+            self.answer(ticket, complete, answer);
         }
     }
 
@@ -285,7 +307,7 @@ impl<H: RemovalHook> Engine<H> {
             (Subject::Keys(many), Some(group)) => {
                 self.scatter_again(&many, &request, &decoded, group, now_ms, answer);
             }
-            _ => unreachable!("only requests on keys of a known group are forwarded"),
+            _ => unreachable!("only requests on keys of a known group are routed again"),
         }
         self.decoder = decoder;
         self.peers.recycle(frame);

@@ -102,7 +102,7 @@ mod watchers;
 pub use engine::{Backlog, Engine, EngineSettings, Submission};
 pub use error::{EngineError, LinkError};
 pub use mesh::{Lane, Outgoing};
-pub use orders::{NodeOrder, NodeOrderOutcome};
+pub use orders::{ClusterOrder, ClusterOrderKind, ClusterOrderOutcome};
 pub use ownership::Standing;
 pub use peers::{LinkId, LinkOutput, LinkTarget};
 pub use stats::Counters;

@@ -102,7 +102,7 @@ pub const SHUT_PING_MS: u64 = 5;
 /// Sets of slots that wait for the acknowledgements of different processes; more wait together.
 pub const WAITS_MAX: usize = 8 << 10;
 /// Orders about nodes that one shard has not seen followed.
-pub const NODE_ORDERS_MAX: usize = 16;
+pub const CLUSTER_ORDERS_MAX: usize = 16;
 /// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
 pub const CLOCK_MARGIN_MS: u64 = 1000;
 

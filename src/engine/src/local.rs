@@ -1,6 +1,7 @@
 //! What is executed on this shard: from a command to what the store says, borrowed from it.
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -48,6 +49,8 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) budgets: Budgets,
     pub(crate) topology: Arc<Topology>,
     pub(crate) ownership: Ownership,
+    /// How often groups were invalidated on all nodes, as far as this shard has done so.
+    pub(crate) generations: Arc<BTreeMap<String, u64>>,
     /// This node in the topology; `None`: it is not in it.
     pub(crate) node: Option<NodeIndex>,
     pub(crate) shard: u16,

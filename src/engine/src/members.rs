@@ -1,6 +1,8 @@
 //! The ring changes: what this shard may answer for then, and what it asks the other members for.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use larder_protocol::native::{Body, Response};
@@ -37,6 +39,7 @@ impl<H: RemovalHook> Engine<H> {
         let gained = Gained { membership, own, before: &before, own_before, fence };
         self.local.ownership.adopt(&gained);
         self.local.set_topology(topology.clone());
+        self.local.set_generations(&membership.generations, now_ms);
         self.ping_ms = now_ms;
         Ok(())
     }
@@ -118,6 +121,21 @@ impl<H: RemovalHook> Engine<H> {
 }
 
 impl<H: RemovalHook> Local<H> {
+    /// Groups that were invalidated meanwhile lose what they have.
+    fn set_generations(&mut self, generations: &Arc<BTreeMap<String, u64>>, now_ms: u64) {
+        if Arc::ptr_eq(&self.generations, generations) {
+            return;
+        }
+        for (name, generation) in &**generations {
+            let hash = self.groups.names().find(|(known, _)| known == name).map(|(_, hash)| hash);
+            let is_news = self.generations.get(name).is_none_or(|known| known < generation);
+            if is_news && let Some(group) = hash.and_then(|hash| self.groups.group(hash)) {
+                self.store.invalidate(group.index, now_ms);
+            }
+        }
+        self.generations = Arc::clone(generations);
+    }
+
     /// Whether this shard may answer for a key that belongs here. What is there of it from an earlier time is removed.
     #[inline]
     pub(crate) fn may_answer(&mut self, key: Key<'_>, now_ms: u64) -> bool {

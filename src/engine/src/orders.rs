@@ -1,5 +1,5 @@
-//! What operators say about nodes: an engine checks it, whoever keeps the members of the cluster does it, and the engine
-//! answers.
+//! What concerns the whole cluster, and not this node alone: an engine checks it, whoever keeps the members of the cluster
+//! does it, and the engine answers.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -8,28 +8,50 @@ use larder_protocol::{NodeAlteration, Reply, Request, Status};
 use larder_ring::weight_points;
 use larder_store::RemovalHook;
 
-use crate::limits::NODE_ORDERS_MAX;
+use crate::limits::CLUSTER_ORDERS_MAX;
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket, failures};
 
-/// What is to be said about a node; what is `None` stays.
+/// Something to be done for the whole cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeOrder {
-    /// For [`Engine::node_order_done`].
+pub struct ClusterOrder {
+    /// For [`Engine::cluster_order_done`].
     pub ticket: Ticket,
-    /// The node.
-    pub node: String,
-    /// Its points on the ring; `Some(None)`: those that it was configured with.
-    pub points: Option<Option<u32>>,
-    /// Whether it is to own nothing.
-    pub drain: Option<bool>,
+    /// What.
+    pub what: ClusterOrderKind,
+}
+
+/// See [`ClusterOrder`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterOrderKind {
+    /// An operator says something about a node; what is `None` stays.
+    Node {
+        /// The node.
+        node: String,
+        /// Its points on the ring; `Some(None)`: those that it was configured with.
+        points: Option<Option<u32>>,
+        /// Whether it is to own nothing.
+        drain: Option<bool>,
+    },
+    /// A group is to lose all its entries on all nodes.
+    Invalidate {
+        /// Its name.
+        group: String,
+    },
 }
 
 /// What became of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeOrderOutcome {
+pub enum ClusterOrderOutcome {
     /// It is kept.
     Done,
+    /// It is kept that the group was invalidated, and all shards of this node have the epoch.
+    Invalidated {
+        /// How often it was.
+        generation: u64,
+        /// Whoever goes by this epoch or a later one has none of its entries from before.
+        epoch: u64,
+    },
     /// Nobody has heard of such a node.
     UnknownNode,
     /// It cannot be done now, for this reason.
@@ -40,7 +62,7 @@ pub enum NodeOrderOutcome {
 const DEFAULT_WEIGHT: &str = "default";
 
 impl<H: RemovalHook> Engine<H> {
-    /// Takes an alteration of a node, to be handed out by [`Engine::next_node_order`].
+    /// Takes an alteration of a node, to be handed out by [`Engine::next_cluster_order`].
     pub(crate) fn submit_node_alteration(
         &mut self,
         alteration: &NodeAlteration<'_>,
@@ -62,49 +84,82 @@ impl<H: RemovalHook> Engine<H> {
                 }
             },
         };
-        self.node_orders_taken.retain(|ticket| self.waiting.missing(*ticket).is_some());
-        if self.node_orders_taken.len() >= NODE_ORDERS_MAX || self.waiting.is_full() {
+        let (node, drain) = (alteration.node.to_owned(), alteration.drain);
+        self.order(ClusterOrderKind::Node { node, points, drain }, request, now_ms)
+    }
+
+    /// Takes the invalidation of a group on all nodes, whose members come and go.
+    pub(crate) fn submit_invalidation(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        let hash = self.local.groups.group(request.group).map(|group| group.hash);
+        let name = self.local.groups.names().find(|(_, named)| Some(*named) == hash).map(|(name, _)| name.to_owned());
+        match name {
+            Some(group) => self.order(ClusterOrderKind::Invalidate { group }, request, now_ms),
+            None => Submission::Done(self.local.no_such_group(request.group)),
+        }
+    }
+
+    fn order(&mut self, what: ClusterOrderKind, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        self.cluster_orders_taken.retain(|ticket| self.waiting.missing(*ticket).is_some());
+        if self.cluster_orders_taken.len() >= CLUSTER_ORDERS_MAX || self.waiting.is_full() {
             return Submission::Done(Reply::Failed(&failures::OVERLOADED));
         }
         let ticket = self.waiting.begin(now_ms.saturating_add(u64::from(self.timeout_ms(request))), true);
-        self.node_orders_taken.push(ticket);
-        let (node, drain) = (alteration.node.to_owned(), alteration.drain);
-        self.node_orders.push_back(NodeOrder { ticket, node, points, drain });
+        self.cluster_orders_taken.push(ticket);
+        self.cluster_orders.push_back(ClusterOrder { ticket, what });
         Submission::Pending(ticket)
     }
 
-    /// The next order that the engine wants followed, until there is none; [`Engine::node_order_done`] says how it went.
-    pub fn next_node_order(&mut self) -> Option<NodeOrder> {
-        self.node_orders.pop_front()
+    /// The next order that the engine wants followed, until there is none; [`Engine::cluster_order_done`] says how it went.
+    pub fn next_cluster_order(&mut self) -> Option<ClusterOrder> {
+        self.cluster_orders.pop_front()
     }
 
     /// An order was followed, or could not be. The ticket that this answers, if somebody waits still, is handed to
     /// `answer`.
-    pub fn node_order_done(
+    pub fn cluster_order_done(
         &mut self,
         ticket: Ticket,
-        outcome: &NodeOrderOutcome,
+        outcome: &ClusterOrderOutcome,
         answer: impl FnOnce(Ticket, &Reply<'_>),
     ) {
-        self.node_orders_taken.retain(|taken| *taken != ticket);
+        self.cluster_orders_taken.retain(|taken| *taken != ticket);
+        if self.waiting.missing(ticket).is_none() {
+            return;
+        }
+        if let &ClusterOrderOutcome::Invalidated { generation, epoch } = outcome {
+            self.waiting.await_instead(ticket, Awaited::Invalidation { generation, missing: 1 });
+            self.local.ownership.await_all(epoch, &self.local.topology, self.local.node, ticket);
+            // Who has to acknowledge is asked now, and whoever does is heard then.
+            self.ping_ms = 0;
+            return;
+        }
         if !matches!(self.waiting.take(ticket), Some(Awaited::Reply)) {
             return;
         }
         let reply = match outcome {
-            NodeOrderOutcome::Done => Reply::Done,
-            NodeOrderOutcome::UnknownNode => self.local.fail(
+            ClusterOrderOutcome::Done | ClusterOrderOutcome::Invalidated { .. } => Reply::Done,
+            ClusterOrderOutcome::UnknownNode => self.local.fail(
                 Status::BadRequest,
                 format_args!("no node of this cluster has that id; the topology names those that there are"),
             ),
-            NodeOrderOutcome::Unavailable(why) => {
+            ClusterOrderOutcome::Unavailable(why) => {
                 self.local.fail(Status::Unavailable, format_args!("not done, and harmless to repeat: {why}"))
             }
         };
         answer(ticket, &reply);
     }
 
-    /// Tickets of orders that are not followed yet.
+    /// Answers those whose invalidation everybody has acknowledged.
+    pub(crate) fn answer_acknowledged(&mut self, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
+        while let Some(ticket) = self.local.ownership.next_acknowledged() {
+            if let Some(complete) = self.waiting.take(ticket) {
+                self.answer(ticket, complete, answer);
+            }
+        }
+    }
+
+    /// Tickets of orders that are not followed yet, or not acknowledged by all.
     pub(crate) fn ordered(&self) -> impl Iterator<Item = Ticket> {
-        self.node_orders_taken.iter().copied()
+        self.cluster_orders_taken.iter().copied().chain(self.local.ownership.tickets())
     }
 }

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use larder_ring::{Membership, Node, NodeIndex, SLOTS, Slot, Topology};
 
+use crate::Ticket;
 use crate::limits::{EXCHANGE_MS, WAITS_MAX};
 use crate::planted::{self, Bug};
 
@@ -52,6 +53,14 @@ struct Wait {
     /// itself. It is not before `epoch`, so of those who wait for each other each waits for an earlier epoch than the one
     /// before, and none waits for itself.
     kept_epoch: Option<u64>,
+    /// Who is answered once all have acknowledged, where it is about no slots.
+    ticket: Option<Ticket>,
+}
+
+impl Before {
+    fn of(node: &Node) -> Self {
+        Self { id: node.id.clone(), incarnation: node.incarnation, shards: (0..node.shards).collect() }
+    }
 }
 
 /// See the module.
@@ -75,6 +84,10 @@ pub(crate) struct Ownership {
     had: Option<Box<[bool]>>,
     /// By slot the version below which an entry is from an earlier time; 0: there is none.
     floors: Option<Box<[u64]>>,
+    /// Processes that are in the ring no more and have not ended.
+    leaving: Vec<Node>,
+    /// Tickets of waits that are over.
+    acknowledged: Vec<Ticket>,
 }
 
 /// Whom a slot was gained from, and what is to be known about it.
@@ -101,6 +114,8 @@ impl Ownership {
             shut: None,
             had: None,
             floors: None,
+            leaving: Vec::new(),
+            acknowledged: Vec::new(),
         };
         ownership.settle();
         ownership
@@ -150,6 +165,7 @@ impl Ownership {
         self.registration = membership.registration;
         self.is_alone = topology.nodes().len() == 1 && own.is_some();
         self.forget_gone(membership);
+        self.leaving.clone_from(&membership.leaving);
         let mut count = 0;
         if is_anew || topology.digest() != before.digest() {
             // By node of the topology before, the wait for it; the last one is for all.
@@ -180,6 +196,28 @@ impl Ownership {
         self.end_waits();
         self.settle();
         count
+    }
+
+    /// All other processes are to acknowledge an epoch; then the ticket is handed out by [`Ownership::next_acknowledged`].
+    pub(crate) fn await_all(&mut self, epoch: u64, topology: &Topology, own: Option<NodeIndex>, ticket: Ticket) {
+        let own_id = own.map(|own| topology.node(own).id.as_str());
+        let others = topology.nodes().iter().chain(&self.leaving).filter(|node| Some(node.id.as_str()) != own_id);
+        let before: Vec<Before> = others.map(Before::of).collect();
+        if before.is_empty() {
+            return self.acknowledged.push(ticket);
+        }
+        // It may be one more than [`WAITS_MAX`]: there are few such tickets, and no slot has its number.
+        self.waits.push(Some(Wait { epoch, before, kept_epoch: None, ticket: Some(ticket) }));
+    }
+
+    /// Tickets that wait, or are about to be answered.
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.waits.iter().flatten().filter_map(|wait| wait.ticket).chain(self.acknowledged.iter().copied())
+    }
+
+    /// A ticket that everybody has acknowledged, until there is none.
+    pub(crate) fn next_acknowledged(&mut self) -> Option<Ticket> {
+        self.acknowledged.pop()
     }
 
     /// A shard of another process has acknowledged an epoch.
@@ -222,12 +260,9 @@ impl Ownership {
             Some(owner) => owner.id == node.id && owner.incarnation == node.incarnation,
             None => Some(node.id.as_str()) != own_id,
         };
-        let before = members(membership).filter(is_meant).map(|node| Before {
-            id: node.id.clone(),
-            incarnation: node.incarnation,
-            shards: (0..node.shards).collect(),
-        });
-        let wait = Wait { epoch: membership.topology.epoch(), before: before.collect(), kept_epoch: None };
+        let before = members(membership).filter(is_meant).map(Before::of);
+        let wait =
+            Wait { epoch: membership.topology.epoch(), before: before.collect(), kept_epoch: None, ticket: None };
         if wait.before.is_empty() {
             return 0;
         }
@@ -286,7 +321,7 @@ impl Ownership {
             return;
         }
         for (wait, _) in self.waits.iter_mut().zip(&over).filter(|(_, over)| **over) {
-            *wait = None;
+            self.acknowledged.extend(wait.take().and_then(|wait| wait.ticket));
         }
         if self.is_open() {
             (self.shut, self.waits) = (None, Vec::new());
@@ -344,7 +379,7 @@ mod tests {
 
     fn membership(epoch: u64, ids: &[&str]) -> Membership {
         let topology = Topology::new(0, epoch, ids.iter().map(|id| node(id)).collect()).expect("a ring");
-        Membership { topology: Arc::new(topology), leaving: Vec::new(), follows: true, registration: 1 }
+        Membership { follows: true, registration: 1, ..Membership::first(Arc::new(topology)) }
     }
 
     struct Shard {

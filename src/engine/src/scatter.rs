@@ -9,6 +9,7 @@ use core::ops::Range;
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::request_bytes;
 use larder_protocol::{Command, Keys, Reply, Request, Span, Status, WriteSpan, Writes};
+use larder_ring::{NodeIndex, Place};
 use larder_store::RemovalHook;
 
 use crate::command::{Many, Subject};
@@ -18,7 +19,7 @@ use crate::groups::Group;
 use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX};
 use crate::local::{Local, Placed, Route};
 use crate::mesh::Part;
-use crate::peers::{Forwarded, Passenger};
+use crate::peers::{Forwarded, LinkId, Passenger};
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket};
 
@@ -262,10 +263,39 @@ impl<H: RemovalHook> Engine<H> {
         if is_about_group && self.local.groups.group(request.group).is_none() {
             return Submission::Done(self.local.no_such_group(request.group));
         }
-        match self.begin_all(request, now_ms) {
-            Some(ticket) => Submission::Pending(ticket),
-            None => Submission::Done(self.overloaded()),
+        let links = if is_about_group && !request.forwarded { self.links_to_nodes() } else { Vec::new() };
+        let passed_on = Request { forwarded: true, ..self.to_pass_on(request) };
+        let bytes = request_bytes(&passed_on);
+        if let Some(refusal) = links.iter().find_map(|link| self.peers.refusal(*link, bytes, now_ms)) {
+            return Submission::Done(Reply::Failed(refusal));
         }
+        let Some(ticket) = self.begin_all(request, now_ms) else { return Submission::Done(self.overloaded()) };
+        let deadline_ms = now_ms.saturating_add(u64::from(passed_on.timeout_ms));
+        if let Some((Awaited::Invalidation { missing, .. }, _)) = self.waiting.awaited(ticket) {
+            *missing += links.len();
+        }
+        for link in links {
+            let passenger = Passenger { ticket, order: 0..0, deadline_ms };
+            self.peers.send_again(link, passenger, passed_on, (Vec::new(), 0), now_ms);
+        }
+        match self.waiting.missing(ticket) {
+            Some(0) => {
+                // There is one shard, and no other node.
+                let complete = self.waiting.take(ticket).expect("it was just begun");
+                match complete {
+                    Awaited::Invalidation { generation, .. } => Submission::Done(Reply::Invalidated { generation }),
+                    other => unreachable!("only an invalidation asks nobody else: {other:?}"),
+                }
+            }
+            _ => Submission::Pending(ticket),
+        }
+    }
+
+    /// A link to each other node of the ring, to a shard that passes on to all of that node what it is asked.
+    fn links_to_nodes(&mut self) -> Vec<LinkId> {
+        let nodes = 0..self.local.topology.nodes().len() as u16;
+        let others = nodes.map(NodeIndex).filter(|node| Some(*node) != self.local.node);
+        others.map(|node| self.peers.link_to(Place { node, shard: 0 })).collect()
     }
 
     /// Asks all other shards and executes our own part of a request that is to succeed everywhere; `None`: one has no

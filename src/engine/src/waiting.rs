@@ -102,6 +102,11 @@ impl Waiting {
         Some((&mut waiter.what, &mut self.gathers))
     }
 
+    /// Whether the ticket does not wait for all shards and nodes.
+    pub(crate) fn is_about_key(&self, ticket: Ticket) -> bool {
+        !matches!(self.waiters.value(ticket.0), Some(Waiter { what: Awaited::Invalidation { .. }, .. }))
+    }
+
     /// Changes what the ticket waits for.
     pub(crate) fn await_instead(&mut self, ticket: Ticket, awaited: Awaited) {
         let (what, ..) = self.awaited(ticket).expect("the ticket was just given");

@@ -201,3 +201,26 @@ fn a_node_that_does_not_know_the_ring_yet_does_not_execute_what_it_was_asked_by_
     cluster.set_topology(1, &ring(2, &[0, 1], 1));
     assert!(matches!(cluster.wait(client), OwnedReply::Stored(_)));
 }
+
+#[test]
+fn a_group_is_invalidated_on_all_nodes() {
+    let mut cluster = Cluster::new(9, 3, 2);
+    let keys: Vec<Vec<u8>> = (0..60).map(|number| format!("k{number}").into_bytes()).collect();
+    for key in &keys {
+        assert!(matches!(cluster.ask((0, 0), set(key, b"v")), OwnedReply::Stored(_)));
+    }
+    assert!(matches!(cluster.ask((1, 1), Command::Invalidate), OwnedReply::Invalidated(1)));
+    for key in &keys {
+        assert_eq!(cluster.ask((2, 0), Command::Get { key }), OwnedReply::Miss);
+        assert!(matches!(cluster.ask((2, 1), set(key, b"w")), OwnedReply::Stored(_)));
+        assert_eq!(cluster.ask((0, 1), Command::Get { key }).value(), Some(&b"w"[..]));
+    }
+    // It is acknowledged by all, or not at all.
+    cluster.is_unreachable[2] = true;
+    cluster.cut(2);
+    assert_eq!(status(&cluster.ask((0, 0), Command::Invalidate)), Status::Unavailable);
+    cluster.is_unreachable[2] = false;
+    (0..3_000).for_each(|_| cluster.step());
+    assert!(matches!(cluster.ask((0, 0), Command::Invalidate), OwnedReply::Invalidated(_)));
+    assert!(keys.iter().all(|key| cluster.ask((1, 0), Command::Get { key }) == OwnedReply::Miss));
+}

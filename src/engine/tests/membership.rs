@@ -1,6 +1,8 @@
 //! Rings that change while nodes answer: who may answer for what, and when.
 
-use larder_engine::Standing;
+use std::sync::Arc;
+
+use larder_engine::{ClusterOrderKind, ClusterOrderOutcome, Standing};
 use larder_protocol::{Command, Status};
 use larder_ring::Membership;
 
@@ -10,7 +12,7 @@ use crate::harness::{Batch, Cluster, OwnedReply, ring, set};
 const GOOD: Standing = Standing { registration: 1, until_ms: u64::MAX, stand_in_until_ms: 0 };
 
 fn membership(epoch: u64, members: &[usize], shards: u16) -> Membership {
-    Membership { topology: ring(epoch, members, shards), leaving: Vec::new(), follows: true, registration: 1 }
+    Membership { follows: true, registration: 1, ..Membership::first(ring(epoch, members, shards)) }
 }
 
 /// Nodes that have registered, and all go by the first ring.
@@ -107,4 +109,41 @@ fn a_lapsed_registration_is_no_proof_and_another_member_stands_in_during_an_outa
     cluster.is_stopped[1] = true;
     (0..4_000).for_each(|_| cluster.step());
     assert_eq!(status(&cluster.ask((0, 0), get)), Status::OwnerUnsure, "nobody stands in");
+}
+
+/// Nodes that have registered keep how often a group was invalidated where their members are kept: the engine says that
+/// it is to be raised, and answers when everybody goes by the epoch at which it was.
+#[test]
+fn an_invalidation_is_acknowledged_by_every_shard_of_every_member() {
+    let mut cluster = registered(24, 3, 2);
+    let keys: Vec<Vec<u8>> = (0..60).map(|number| format!("k{number}").into_bytes()).collect();
+    for key in &keys {
+        assert!(matches!(cluster.ask((0, 0), set(key, b"v")), OwnedReply::Stored(_)));
+    }
+    let client = cluster.submit((1, 1), Command::Invalidate);
+    let order = cluster.engines[1][1].next_cluster_order().expect("it is to be kept");
+    assert_eq!(order.what, ClusterOrderKind::Invalidate { group: "default".into() });
+    let raised = Membership {
+        generations: Arc::new([("default".into(), 7), ("unknown".into(), 3)].into()),
+        ..membership(3, &[0, 1, 2], 2)
+    };
+    cluster.set_membership(1, &raised);
+    cluster.order_done((1, 1), order.ticket, &ClusterOrderOutcome::Invalidated { generation: 7, epoch: 3 });
+    cluster.set_membership(0, &raised);
+    (0..300).for_each(|_| cluster.step());
+    assert!(!cluster.answers.contains_key(&client), "node 2 has not heard of it");
+    let old = keys.iter().filter(|key| cluster.ask((2, 0), Command::Get { key }).value().is_some()).count();
+    assert!((1..60).contains(&old), "{old} are those of node 2");
+    cluster.set_membership(2, &raised);
+    assert_eq!(cluster.wait(client), OwnedReply::Invalidated(7));
+    for key in &keys {
+        assert_eq!(cluster.ask((0, 0), Command::Get { key }), OwnedReply::Miss);
+        assert!(matches!(cluster.ask((2, 1), set(key, b"w")), OwnedReply::Stored(_)));
+    }
+    // The same number again takes nothing away.
+    (0..3).for_each(|node| {
+        cluster.set_membership(node, &Membership { topology: ring(4, &[0, 1, 2], 2), ..raised.clone() })
+    });
+    settle(&mut cluster);
+    assert!(keys.iter().all(|key| cluster.ask((1, 0), Command::Get { key }).value() == Some(b"w")));
 }

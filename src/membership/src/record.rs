@@ -63,6 +63,29 @@ pub struct OverrideRecord {
     pub drain: bool,
 }
 
+/// What all nodes keep of a group, without a lease, under `/larder/<cluster>/groups/<group>`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// How often it was invalidated.
+    #[serde(default)]
+    pub generation: u64,
+    /// What others have written, which stays as it is.
+    #[serde(flatten)]
+    pub further: serde_json::Map<String, serde_json::Value>,
+}
+
+impl GroupRecord {
+    /// Reads a record; says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
+
+    /// As it lies in etcd.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a record has nothing that JSON has not")
+    }
+}
+
 impl NodeRecord {
     /// Reads a record; says what is wrong with it.
     pub fn parse(id: &str, bytes: &[u8]) -> Result<Self, String> {

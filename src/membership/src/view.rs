@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use larder_ring::{Membership, Node, Topology};
 
-use crate::record::{NodeRecord, OverrideRecord, State};
+use crate::record::{GroupRecord, NodeRecord, OverrideRecord, State};
 
 /// The keys of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct View {
     cluster_seed: u64,
     members: BTreeMap<String, Member>,
     overrides: BTreeMap<String, OverrideRecord>,
+    groups: BTreeMap<String, GroupRecord>,
     revision: u64,
     /// What was given last.
     given: Option<(Arc<Topology>, Vec<Node>)>,
@@ -84,6 +85,11 @@ impl Keys {
         format!("{}overrides/{id}", self.prefix)
     }
 
+    /// What all nodes keep of a group.
+    pub fn group(&self, name: &str) -> String {
+        format!("{}groups/{name}", self.prefix)
+    }
+
     /// The seed of all hashes.
     pub fn seed(&self) -> String {
         format!("{}seed", self.prefix)
@@ -98,6 +104,7 @@ impl View {
             cluster_seed,
             members: BTreeMap::new(),
             overrides: BTreeMap::new(),
+            groups: BTreeMap::new(),
             revision: 0,
             given: None,
             is_changed: false,
@@ -119,6 +126,7 @@ impl View {
         }
         self.members.clear();
         self.overrides.clear();
+        self.groups.clear();
         self.rejected.clear();
         found.into_iter().for_each(|found| self.take(found));
         (self.revision, self.is_changed, self.follows) = (revision, true, false);
@@ -130,7 +138,8 @@ impl View {
         if revision <= self.revision {
             return;
         }
-        let is_ours = |key: &str| [self.keys.node(""), self.keys.override_of("")].iter().any(|of| key.starts_with(of));
+        let ours = [self.keys.node(""), self.keys.override_of(""), self.keys.group("")];
+        let is_ours = |key: &str| ours.iter().any(|of| key.starts_with(of));
         let found: Vec<Found> = found.into_iter().filter(|found| is_ours(&found.key)).collect();
         self.is_changed |= !found.is_empty();
         self.revision = revision;
@@ -189,7 +198,9 @@ impl View {
             }
         };
         self.given = Some((Arc::clone(&topology), leaving.clone()));
-        let membership = Membership { topology, leaving, follows: self.follows, registration: self.registration };
+        let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.generation)).collect();
+        let (follows, registration, generations) = (self.follows, self.registration, Arc::new(generations));
+        let membership = Membership { topology, leaving, follows, registration, generations };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
     }
@@ -225,12 +236,14 @@ impl View {
     }
 
     fn take(&mut self, Found { key, value, created }: Found) {
-        let (nodes, overrides) = (self.keys.node(""), self.keys.override_of(""));
+        let (nodes, overrides, groups) = (self.keys.node(""), self.keys.override_of(""), self.keys.group(""));
         let problem = if let Some(id) = key.strip_prefix(&nodes) {
             let read = value.map(|value| NodeRecord::parse(id, &value));
             put(&mut self.members, id, read.map(|read| read.map(|record| Member { record, created })))
         } else if let Some(id) = key.strip_prefix(&overrides) {
             put(&mut self.overrides, id, value.map(|value| OverrideRecord::parse(&value)))
+        } else if let Some(name) = key.strip_prefix(&groups) {
+            put(&mut self.groups, name, value.map(|value| GroupRecord::parse(&value)))
         } else {
             return;
         };
@@ -358,9 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn how_often_a_group_was_invalidated_is_given_on_with_an_epoch_of_its_own() {
+        let mut view = view();
+        view.list(5, [node("a", State::Serving), found("groups/g", r#"{"generation":2}"#)]).expect("the first");
+        let first = view.membership(0, up).expect("a serves");
+        assert_eq!(first.generations.get("g"), Some(&2));
+        view.change(8, [found("groups/g", r#"{"generation":3,"policy":"lru"}"#)]);
+        let second = view.membership(0, up).expect("it was invalidated");
+        assert_eq!((second.topology.epoch(), second.generations.get("g"), second.follows), (8, Some(&3), true));
+        assert_eq!(second.topology.digest(), first.topology.digest());
+        let kept = GroupRecord::parse(br#"{"policy":"lru","generation":3}"#).expect("it can be read");
+        let raised = GroupRecord { generation: 4, ..kept };
+        assert_eq!(raised.to_json(), r#"{"generation":4,"policy":"lru"}"#);
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_is_skipped_and_reported_once() {
         let mut view = view();
-        view.list(1, [node("a", State::Serving), found("nodes/b", "{"), found("groups/g", "{")]).expect("the first");
+        view.list(1, [node("a", State::Serving), found("nodes/b", "{"), found("other/g", "{")]).expect("the first");
         assert_eq!(view.membership(0, up).map(|membership| membership.topology.nodes().len()), Some(1));
         let reports = view.take_reports();
         assert!(reports.len() == 1 && reports[0].contains("/larder/c/nodes/b"), "{reports:?}");
@@ -417,7 +445,7 @@ mod tests {
         let mut view = view();
         view.list(5, [node("a", State::Serving)]).expect("the first");
         view.membership(0, up).expect("a serves");
-        view.change(6, [found("groups/g", "{}")]);
+        view.change(6, [found("other/g", "{}")]);
         assert_eq!(view.membership(0, up), None, "no matter of the ring");
         view.reached(7, 9);
         assert_eq!(view.membership(0, up), None, "not there yet");

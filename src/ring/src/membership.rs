@@ -1,5 +1,7 @@
 //! A topology together with how it came about, which decides when a node may answer for what it has gained.
 
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -18,11 +20,13 @@ pub struct Membership {
     /// Counts the registrations of this node, 0 where there are none. With another one than before, others may have owned
     /// everything of this node in between.
     pub registration: u64,
+    /// How often each group was invalidated, by its name; those that never were may be left out.
+    pub generations: Arc<BTreeMap<String, u64>>,
 }
 
 impl Membership {
     /// One that never changes, or the first of all.
     pub fn first(topology: Arc<Topology>) -> Self {
-        Self { topology, leaving: Vec::new(), follows: false, registration: 0 }
+        Self { topology, leaving: Vec::new(), follows: false, registration: 0, generations: Arc::default() }
     }
 }

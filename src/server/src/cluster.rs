@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
-use larder_engine::{NodeOrder, NodeOrderOutcome};
-use larder_membership::{MembershipError, Order, Refusal, Update};
+use larder_engine::{ClusterOrder, ClusterOrderKind, ClusterOrderOutcome};
+use larder_membership::{Invalidated, MembershipError, Order, Refusal, Update};
 use larder_ring::Topology;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
 use crate::dialer::give;
-use crate::limits::{DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS, STAND_IN_POLL_MS};
+use crate::limits::{
+    DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS, REQUEST_TIMEOUT_MS_MAX, STAND_IN_POLL_MS,
+};
 use crate::shard::{Control, ControlLane};
 use crate::standing::{Progress, SharedStanding};
 
@@ -23,8 +25,8 @@ use crate::standing::{Progress, SharedStanding};
 pub enum Asked {
     /// Another node has named this epoch.
     Epoch(u64),
-    /// An operator says something about a node, to this shard.
-    Node(u16, NodeOrder),
+    /// Somebody wants something done for the whole cluster, and has asked this shard.
+    Order(u16, ClusterOrder),
 }
 
 /// How a shard says what it wants; without effect where the members of the ring are fixed.
@@ -35,7 +37,7 @@ pub struct Asking {
 }
 
 /// The shards as the cluster has to do with them, and what it tells them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shards {
     /// In order.
     pub lanes: Vec<Arc<ControlLane>>,
@@ -72,9 +74,9 @@ impl Asking {
         }
     }
 
-    /// An operator says something about a node; false if too much is asked.
-    pub fn order(&self, order: NodeOrder) -> bool {
-        self.sender.as_ref().is_some_and(|sender| sender.try_send(Asked::Node(self.shard, order)).is_ok())
+    /// Somebody wants something done for the whole cluster; false if too much is asked.
+    pub fn order(&self, order: ClusterOrder) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(Asked::Order(self.shard, order)).is_ok())
     }
 }
 
@@ -92,8 +94,8 @@ impl Cluster {
     ) -> Self {
         let (lanes, standing) = (shards.lanes.clone(), Arc::clone(&shards.standing));
         tokio::spawn(put_off(Arc::clone(&standing), clock));
-        tokio::spawn(pass_on_updates(lanes.clone(), standing, updates, topology));
-        tokio::spawn(pass_on_orders(lanes, asked, orders.clone()));
+        tokio::spawn(pass_on_updates(lanes, standing, updates, topology));
+        tokio::spawn(pass_on_orders(shards.clone(), asked, orders.clone()));
         Self { shards, orders, agent }
     }
 
@@ -173,28 +175,63 @@ async fn pass_on_updates(
     }
 }
 
-async fn pass_on_orders(lanes: Vec<Arc<ControlLane>>, mut asked: mpsc::Receiver<Asked>, orders: mpsc::Sender<Order>) {
+async fn pass_on_orders(shards: Shards, mut asked: mpsc::Receiver<Asked>, orders: mpsc::Sender<Order>) {
+    let Shards { lanes, progress, .. } = shards;
+    let progress: Arc<[_]> = progress.into();
     while let Some(asked) = asked.recv().await {
-        let (shard, NodeOrder { ticket, node, points, drain }) = match asked {
+        let (shard, ClusterOrder { ticket, what }) = match asked {
             Asked::Epoch(epoch) => {
                 // An agent that has ended needs none.
                 let _ = orders.send(Order::Reach(epoch)).await;
                 continue;
             }
-            Asked::Node(shard, order) => (shard, order),
+            Asked::Order(shard, order) => (shard, order),
         };
-        let (done, answer) = oneshot::channel();
-        // Without an agent, nobody answers.
-        let _ = orders.send(Order::Override { node, points, drain, done }).await;
         let lane = Arc::clone(&lanes[usize::from(shard)]);
-        tokio::spawn(async move {
-            let outcome = match answer.await {
-                Ok(Ok(())) => NodeOrderOutcome::Done,
-                Ok(Err(Refusal::UnknownNode)) => NodeOrderOutcome::UnknownNode,
-                Ok(Err(Refusal::Unanswered(why))) => NodeOrderOutcome::Unavailable(why),
-                Err(_) => NodeOrderOutcome::Unavailable("this node is leaving".into()),
-            };
-            give(&lane, Control::NodeOrderDone { ticket, outcome }).await;
-        });
+        // Without an agent, nobody answers.
+        match what {
+            ClusterOrderKind::Node { node, points, drain } => {
+                let (done, answer) = oneshot::channel();
+                let _ = orders.send(Order::Override { node, points, drain, done }).await;
+                tokio::spawn(async move {
+                    let outcome = answer.await.map(|done| done.map(|()| ClusterOrderOutcome::Done));
+                    give(&lane, Control::ClusterOrderDone { ticket, outcome: outcome_of(outcome) }).await;
+                });
+            }
+            ClusterOrderKind::Invalidate { group } => {
+                let (done, answer) = oneshot::channel();
+                let _ = orders.send(Order::Invalidate { group, done }).await;
+                let progress = Arc::clone(&progress);
+                tokio::spawn(async move {
+                    let outcome = match answer.await {
+                        Ok(Ok(Invalidated { generation, epoch })) => {
+                            wait_for_shards(&progress, epoch).await;
+                            Ok(Ok(ClusterOrderOutcome::Invalidated { generation, epoch }))
+                        }
+                        Ok(Err(refusal)) => Ok(Err(refusal)),
+                        Err(gone) => Err(gone),
+                    };
+                    give(&lane, Control::ClusterOrderDone { ticket, outcome: outcome_of(outcome) }).await;
+                });
+            }
+        }
+    }
+}
+
+/// What the engine is told of an order.
+fn outcome_of(outcome: Result<Result<ClusterOrderOutcome, Refusal>, oneshot::error::RecvError>) -> ClusterOrderOutcome {
+    match outcome {
+        Ok(Ok(done)) => done,
+        Ok(Err(Refusal::UnknownNode)) => ClusterOrderOutcome::UnknownNode,
+        Ok(Err(Refusal::Unanswered(why))) => ClusterOrderOutcome::Unavailable(why),
+        Err(_) => ClusterOrderOutcome::Unavailable("this node is leaving".into()),
+    }
+}
+
+/// Waits until all shards of this node go by an epoch, or for as long as nobody waits for that any more.
+async fn wait_for_shards(progress: &[Arc<CachePadded<Progress>>], epoch: u64) {
+    let until = Instant::now() + Duration::from_millis(REQUEST_TIMEOUT_MS_MAX);
+    while Instant::now() < until && progress.iter().any(|shard| shard.epoch.load(Ordering::Acquire) < epoch) {
+        sleep(Duration::from_millis(PROGRESS_POLL_MS)).await;
     }
 }

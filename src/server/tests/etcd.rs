@@ -150,3 +150,34 @@ fn who_cannot_be_in_the_cluster_ends_with_what_to_do() {
     assert_eq!(refused.status.code(), Some(2), "{err}");
     assert!(err.contains("seed") && err.contains("give all nodes the same seed"), "{err}");
 }
+
+#[test]
+fn a_group_is_invalidated_on_all_nodes_and_stays_so_for_who_joins() {
+    let mut etcd = Etcd::start();
+    let a = start(&etcd, "a", &[]);
+    let b = start(&etcd, "b", &[]);
+    let (mut at_a, mut at_b) = (Client::connect(a.address()), Client::connect(b.address()));
+    wait_for_ring(&mut at_a, &[("a", 1024), ("b", 1024)]);
+    let keys: Vec<String> = (0..200).map(|number| format!("key {number}")).collect();
+    for key in &keys {
+        assert_eq!(patiently(&mut at_a, set(key.as_bytes(), key.as_bytes())).status, Status::Ok);
+    }
+    let begun = Instant::now();
+    let invalidated = at_b.call(Command::Invalidate);
+    assert_eq!(invalidated.status, Status::Ok, "{invalidated:?}");
+    println!("acknowledged by all after {:?}", begun.elapsed());
+    for key in &keys {
+        assert_eq!(patiently(&mut at_a, get(key.as_bytes())).status, Status::NotFound, "{key}");
+    }
+    assert!(etcd.ctl(&["get", "--print-value-only", "/larder/larder/groups/default"]).contains("\"generation\":1"));
+    for key in &keys {
+        assert_eq!(patiently(&mut at_b, set(key.as_bytes(), b"new")).status, Status::Ok);
+    }
+    let _c = start(&etcd, "c", &[]);
+    wait_for_ring(&mut at_a, &[("a", 1024), ("b", 1024), ("c", 1024)]);
+    let kept = keys.iter().filter(|key| patiently(&mut at_a, get(key.as_bytes())).value() == Some(b"new")).count();
+    assert!((50..200).contains(&kept), "those of a and b stay, {kept}");
+    etcd.kill(0);
+    let refused = at_a.call(Command::Invalidate);
+    assert!(matches!(refused.status, Status::Unavailable | Status::DeadlineExceeded), "{refused:?}");
+}

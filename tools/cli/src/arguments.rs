@@ -142,6 +142,8 @@ pub(crate) enum Command {
     Stats,
     /// Show the nodes and the share of the keys that each owns
     Topology,
+    /// Make every entry of the group absent, on all nodes
+    Invalidate,
     /// Have a node of a cluster with etcd own nothing, until this is taken back; it passes on what it is asked
     Drain {
         /// The id of the node, as topology shows it

@@ -28,6 +28,7 @@ pub(crate) enum Prepared {
     AlterGroup { name: String, memory_bytes: Option<u64>, policy: Option<String> },
     Stats,
     Topology,
+    Invalidate,
     AlterNode { node: String, weight: Option<String>, drain: Option<bool> },
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
         }
         Command::Stats => Prepared::Stats,
         Command::Topology => Prepared::Topology,
+        Command::Invalidate => Prepared::Invalidate,
         Command::Drain { node, undo } => Prepared::AlterNode { node, weight: None, drain: Some(!undo) },
         Command::Weight { node, weight } => Prepared::AlterNode { node, weight: Some(weight), drain: None },
     })
@@ -124,6 +126,9 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
         }
         Prepared::Stats => Report::Stats(client.stats().await?),
         Prepared::Topology => Report::Topology(client.refresh_topology().await?),
+        Prepared::Invalidate => {
+            Report::Invalidated { group: client.group_name().to_owned(), generation: client.invalidate().await? }
+        }
         Prepared::AlterNode { node, weight, drain } => {
             client.alter_node(&node, weight.as_deref(), drain).await?;
             Report::AlteredNode { node, weight, drain }

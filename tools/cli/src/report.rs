@@ -93,6 +93,11 @@ pub(crate) enum Report {
     Altered(Vec<AlteredGroup>),
     Stats(Vec<Stats>),
     Topology(Arc<Topology>),
+    /// How often all nodes have done so.
+    Invalidated {
+        group: String,
+        generation: u64,
+    },
     /// What etcd has now of a node.
     AlteredNode {
         node: String,
@@ -118,6 +123,7 @@ impl Report {
             | Report::Altered(_)
             | Report::Stats(_)
             | Report::Topology(_)
+            | Report::Invalidated { .. }
             | Report::AlteredNode { .. } => Exit::Done,
         }
     }
@@ -172,6 +178,9 @@ impl Report {
             Report::Altered(nodes) => groups::print_altered(out, nodes),
             Report::Stats(nodes) => stats::print_stats(out, nodes),
             Report::Topology(topology) => stats::print_topology(out, topology),
+            Report::Invalidated { group, generation } => {
+                writeln!(out, "group {group}: no node has any of its entries from before (generation {generation})")
+            }
             Report::AlteredNode { node, weight, drain } => {
                 let weight = weight.as_ref().map(|weight| format!("weight {weight}"));
                 let drain = drain.map(|drain| if drain { "owns nothing from now on" } else { "is drained no more" });
@@ -206,6 +215,7 @@ impl Report {
             Report::Altered(nodes) => groups::altered_json(nodes),
             Report::Stats(nodes) => json!({ "nodes": nodes.iter().map(stats::stats_json).collect::<Vec<_>>() }),
             Report::Topology(topology) => stats::topology_json(topology),
+            Report::Invalidated { group, generation } => json!({ "group": group, "generation": generation }),
             Report::AlteredNode { node, weight, drain } => json!({ "node": node, "weight": weight, "drain": drain }),
         }
     }

@@ -45,6 +45,16 @@ fn nodes_are_drained_and_weighed_and_it_is_taken_back() {
     assert!(unknown.err.contains("no node of this cluster has that id"), "{}", unknown.err);
     let wrong = cli(&["weight", "b", "-1"]).exits(2);
     assert!(!wrong.err.is_empty());
+    for number in 0..20 {
+        cli(&["set", &format!("key {number}"), "value"]).exits(0);
+    }
+    let said = cli(&["invalidate"]).exits(0);
+    let expected = "group default: no node has any of its entries from before (generation 1)\n";
+    assert_eq!(said.text(), expected);
+    for number in 0..20 {
+        cli(&["get", &format!("key {number}")]).exits(1);
+    }
+    assert_eq!(cli(&["invalidate", "--json"]).exits(0).json(), json!({ "group": "default", "generation": 2 }));
     let alone = Server::start(&["--memory", "64MiB"]);
     let refused = run(program().args(["--addr", &alone.address().to_string(), "drain", "a"]), b"").exits(3);
     assert!(refused.err.contains("--etcd"), "{}", refused.err);

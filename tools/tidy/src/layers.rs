@@ -68,13 +68,21 @@ pub const LAYERS: &[Layer] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("glommio", &["larder-server"]),
     ("etcd-client", &["larder-membership"]),
-    ("tokio", &["larder-client", "larder-cli", "larder-membership", "larder-server", "larder-origin"]),
+    ("tokio", &["larder-client", "larder-cli", "larder-membership", "larder-server", "larder-origin", "larder-chaos"]),
     ("anyhow", &["larder-server", "larder-cli", "loadgen", "larder-benches"]),
 ];
 
 /// Packages that only tests may use.
-const TEST_ONLY: &[&str] =
-    &["allocation-counter", "larder-testkit", "proptest", "prost-build", "prost-reflect", "protox", "tempfile"];
+const TEST_ONLY: &[&str] = &[
+    "allocation-counter",
+    "larder-chaos",
+    "larder-testkit",
+    "proptest",
+    "prost-build",
+    "prost-reflect",
+    "protox",
+    "tempfile",
+];
 
 /// What is wrong with the manifest of `layer`.
 pub fn check_manifest(layer: &Layer, manifest: &Table) -> Vec<Finding> {

@@ -13,8 +13,9 @@ use crate::network::Payload;
 use crate::server::ServerInfo;
 
 impl Client {
-    /// Makes every entry of the group absent that was acknowledged before, and returns how often the group was
-    /// invalidated on the node that answers. Tried again after a lost or late answer.
+    /// Makes every entry of the group absent that was acknowledged before, on all nodes, and returns how often the group was
+    /// invalidated: in the cluster, if its members are kept in etcd, else on the node that answers. Tried again after a
+    /// lost or late answer.
     ///
     /// # Errors
     /// Any but [`Error::OutcomeUnknown`].

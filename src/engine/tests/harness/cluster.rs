@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use larder_engine::{Engine, Lane, LinkId, LinkOutput, Outgoing, Standing, Submission, Ticket};
+use larder_engine::{ClusterOrderOutcome, Engine, Lane, LinkId, LinkOutput, Outgoing, Standing, Submission, Ticket};
 use larder_protocol::native::{RequestLimits, Scratch, decode_request, encode_response, frame};
 use larder_protocol::{Command, Reply, Request};
 use larder_ring::{Membership, Node, Place, Topology, group_hash, key_hash};
@@ -165,6 +165,11 @@ impl Cluster {
     /// All shards of a node are told of its registration.
     pub(crate) fn set_standing(&mut self, node: usize, standing: Standing) {
         self.engines[node].iter_mut().for_each(|engine| engine.set_standing(standing));
+    }
+
+    /// What a shard has ordered for the cluster is done.
+    pub(crate) fn order_done(&mut self, at: At, ticket: Ticket, outcome: &ClusterOrderOutcome) {
+        self.with_answers(at, |engine, _, answer| engine.cluster_order_done(ticket, outcome, answer));
     }
 
     /// A turn of every shard that is not stopped, in a random order; then time goes on.

@@ -99,9 +99,25 @@ pub enum Order {
         /// What became of it.
         done: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// A group is to lose all its entries, on all nodes.
+    Invalidate {
+        /// Its name.
+        group: String,
+        /// What became of it.
+        done: oneshot::Sender<Result<Invalidated, Refusal>>,
+    },
 }
 
-/// Why an override is not written.
+/// A group was invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalidated {
+    /// How often.
+    pub generation: u64,
+    /// Whoever goes by this epoch, or a later one, has none of its entries from before.
+    pub epoch: u64,
+}
+
+/// Why what was ordered is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Nobody has heard of such a node.
@@ -239,10 +255,14 @@ impl<C: Fn() -> u64> Agent<C> {
             Order::Reached { node, is_reached: true } => drop(self.down.remove(&node)),
             Order::Reached { node, is_reached: false } => drop(self.down.insert(node)),
             Order::Leave => unreachable!("whoever takes orders leaves"),
+            // Whoever asked may be gone.
             Order::Override { done, .. } => {
-                // Whoever asked may be gone.
                 let _ =
                     done.send(Err(Refusal::Unanswered("etcd does not answer, and an override is kept there".into())));
+            }
+            Order::Invalidate { done, .. } => {
+                let why = "etcd does not answer, and how often a group was invalidated is kept there";
+                let _ = done.send(Err(Refusal::Unanswered(why.into())));
             }
         }
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use etcd_client::{
-    Client, EventType, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, WatchOptions, WatchResponse,
+    Client, Compare, CompareOp, EventType, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn,
+    TxnOp, WatchOptions, WatchResponse,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{Agent, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
+use super::{Agent, Invalidated, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
 use crate::MembershipError;
-use crate::record::{OverrideRecord, State};
+use crate::record::{GroupRecord, OverrideRecord, State};
 use crate::view::Found;
 
 /// Why a session is over.
@@ -24,6 +25,9 @@ pub(super) enum Ended {
     /// The server answers, and everything is to be begun anew.
     Anew,
 }
+
+/// How often the generation of a group is written at most, if others write it at the same time.
+const RAISES_MAX: usize = 16;
 
 /// The next renewal that is not answered yet.
 struct Renewal {
@@ -182,6 +186,21 @@ impl<C: Fn() -> u64> Agent<C> {
                             return Err(ended);
                         }
                     }
+                    Some(Order::Invalidate { group, done }) => {
+                        let written = self.raise_generation(&mut client, &group).await;
+                        let (answer, ended) = match written {
+                            Ok(invalidated) => (Ok(invalidated), None),
+                            Err(Ended::Unanswered(why)) => {
+                                (Err(Refusal::Unanswered(why.clone())), Some(Ended::Unanswered(why)))
+                            }
+                            Err(other) => (Err(Refusal::Unanswered("its answer is odd".into())), Some(other)),
+                        };
+                        // Whoever asked may be gone.
+                        let _ = done.send(answer);
+                        if let Some(ended) = ended {
+                            return Err(ended);
+                        }
+                    }
                     Some(order) => {
                         self.note(order);
                         self.give().await;
@@ -247,6 +266,28 @@ impl<C: Fn() -> u64> Agent<C> {
         } else {
             self.answer(client.put(key, after.to_json(), None)).await.map(|_| ())
         }
+    }
+
+    /// Writes that a group was invalidated once more.
+    async fn raise_generation(&self, client: &mut Client, group: &str) -> Result<Invalidated, Ended> {
+        let key = self.keys.group(group);
+        for _ in 0..RAISES_MAX {
+            let read = self.answer(client.get(key.clone(), None)).await?;
+            let kv = read.kvs().first();
+            // What cannot be read is not believed, and is mended by being written.
+            let mut record = kv.and_then(|kv| GroupRecord::parse(kv.value()).ok()).unwrap_or_default();
+            record.generation += 1;
+            let known = kv.map_or(0, KeyValue::mod_revision);
+            let put = Txn::new()
+                .when([Compare::mod_revision(key.clone(), CompareOp::Equal, known)])
+                .and_then([TxnOp::put(key.clone(), record.to_json(), None)]);
+            let answer = self.answer(client.txn(put)).await?;
+            if answer.succeeded() {
+                let epoch = answer.header().map_or(0, |header| header.revision()) as u64;
+                return Ok(Invalidated { generation: record.generation, epoch });
+            }
+        }
+        Err(Ended::Unanswered(format!("{key} is written by others all the time")))
     }
 
     /// Takes the registration back.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use larder_engine::{LinkId, NodeOrderOutcome, Ticket};
+use larder_engine::{ClusterOrderOutcome, LinkId, Ticket};
 use larder_ring::{Membership, Topology};
 use tokio::sync::mpsc;
 
@@ -27,12 +27,12 @@ pub enum Control {
     Topology(Arc<Topology>),
     /// Go by this membership from now on.
     Membership(Arc<Membership>),
-    /// What became of an order about a node.
-    NodeOrderDone {
+    /// What became of an order for the cluster.
+    ClusterOrderDone {
         /// Of the engine.
         ticket: Ticket,
         /// What.
-        outcome: NodeOrderOutcome,
+        outcome: ClusterOrderOutcome,
     },
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,

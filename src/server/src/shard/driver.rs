@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
-use larder_engine::{Backlog, NodeOrderOutcome};
+use larder_engine::{Backlog, ClusterOrderOutcome};
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
@@ -226,11 +226,11 @@ impl Shard {
     /// Shows how far this shard is, and passes on what its engine wants of the cluster.
     fn show_progress(&mut self) {
         let engine = self.sockets.reactor.engine();
-        if let Some(order) = engine.next_node_order()
+        if let Some(order) = engine.next_cluster_order()
             && !self.asking.order(order.clone())
         {
             let why = "too many such orders wait".to_owned();
-            self.sockets.reactor.node_order_done(order.ticket, &NodeOrderOutcome::Unavailable(why));
+            self.sockets.reactor.cluster_order_done(order.ticket, &ClusterOrderOutcome::Unavailable(why));
         }
         let engine = self.sockets.reactor.engine();
         let (epoch, newest) = (engine.epoch(), engine.newest_epoch());
@@ -265,8 +265,8 @@ impl Shard {
                         crate::log::line(format_args!("the ring stays as it is: {error}"));
                     }
                 }
-                Control::NodeOrderDone { ticket, outcome } => {
-                    self.sockets.reactor.node_order_done(ticket, &outcome);
+                Control::ClusterOrderDone { ticket, outcome } => {
+                    self.sockets.reactor.cluster_order_done(ticket, &outcome);
                     self.sockets.take_listed(now_ms);
                 }
                 Control::Stop if self.stop == Stop::No => {

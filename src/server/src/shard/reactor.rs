@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use larder_engine::{Backlog, Engine, EngineError, NodeOrderOutcome, Standing, Ticket, Watchers};
+use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, Standing, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_ring::{Membership, Topology};
@@ -138,9 +138,9 @@ impl Reactor {
     }
 
     /// What became of an order about a node.
-    pub fn node_order_done(&mut self, ticket: Ticket, outcome: &NodeOrderOutcome) {
+    pub fn cluster_order_done(&mut self, ticket: Ticket, outcome: &ClusterOrderOutcome) {
         let (engine, mut answers) = self.answers();
-        engine.node_order_done(ticket, outcome, |ticket, reply| answers.give(ticket, reply));
+        engine.cluster_order_done(ticket, outcome, |ticket, reply| answers.give(ticket, reply));
     }
 
     /// The engine, for what has nothing to do with connections.

@@ -438,7 +438,8 @@ pub struct Pong {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Invalidated {
-    /// How often this group was invalidated, on this node, since it started.
+    /// How often this group was invalidated: in the cluster, if its members are kept in etcd, else on this node since it
+    /// started.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
 }
