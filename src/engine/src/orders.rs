@@ -128,7 +128,7 @@ impl<H: RemovalHook> Engine<H> {
         }
         if let &ClusterOrderOutcome::Invalidated { generation, epoch } = outcome {
             self.waiting.await_instead(ticket, Awaited::Invalidation { generation, missing: 1 });
-            self.local.ownership.await_all(epoch, &self.local.topology, self.local.node, ticket);
+            self.local.ownership.await_all(epoch, &self.local.topology, &self.local.node_id, ticket);
             // Who has to acknowledge is asked now, and whoever does is heard then.
             self.ping_ms = 0;
             return;

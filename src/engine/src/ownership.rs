@@ -48,10 +48,15 @@ struct Wait {
     /// What is to be acknowledged.
     epoch: u64,
     before: Vec<Before>,
+    /// They are all that there are: it suffices that each goes by the epoch, for then nobody goes by one before it. Of one
+    /// alone it has to be known that it has given up what it had, and was given that by who had it before.
+    is_everyone: bool,
     /// Slots of it were lost before they were opened, and this is the last epoch at which this node had all of them. Who
     /// gained them waits for this node, which therefore may not acknowledge a later one before it has been acknowledged
-    /// itself. It is not before `epoch`, so of those who wait for each other each waits for an earlier epoch than the one
-    /// before, and none waits for itself.
+    /// itself. Where epochs were missed, it is the last one before: in between this node may have been given and have lost
+    /// something, and never have asked for it. Else it is not before `epoch`, so of those who wait for each other each
+    /// waits for an earlier epoch than the one before, and none waits for itself; who waits for everyone waits for nobody's
+    /// waiting.
     kept_epoch: Option<u64>,
     /// Who is answered once all have acknowledged, where it is about no slots.
     ticket: Option<Ticket>,
@@ -93,6 +98,7 @@ pub(crate) struct Ownership {
 /// Whom a slot was gained from, and what is to be known about it.
 pub(crate) struct Gained<'m> {
     pub(crate) membership: &'m Membership,
+    pub(crate) own_id: &'m str,
     pub(crate) own: Option<NodeIndex>,
     pub(crate) before: &'m Topology,
     pub(crate) own_before: Option<NodeIndex>,
@@ -147,9 +153,15 @@ impl Ownership {
         self.standing.stand_in_until_ms > 0 && !self.is_alone
     }
 
-    /// Whether the ring may change.
+    /// Whether the ring never changes. Otherwise what concerns the whole cluster is somebody else's, also before this node is
+    /// in the ring.
     pub(crate) fn is_fixed(&self) -> bool {
-        self.registration == 0
+        self.registration == 0 && self.standing.until_ms == Standing::FIXED.until_ms
+    }
+
+    /// Whether the ring that this shard goes by has come with a registration.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registration != 0
     }
 
     /// Whether no slot is shut.
@@ -159,7 +171,7 @@ impl Ownership {
 
     /// Takes another membership. Returns how many slots were gained.
     pub(crate) fn adopt(&mut self, gained: &Gained<'_>) -> usize {
-        let Gained { membership, own, before, own_before, fence } = *gained;
+        let Gained { membership, own_id, own, before, own_before, fence } = *gained;
         let topology = &*membership.topology;
         let is_anew = membership.registration != self.registration && !planted::has(Bug::KeepsAfterLoss);
         self.registration = membership.registration;
@@ -167,9 +179,16 @@ impl Ownership {
         self.forget_gone(membership);
         self.leaving.clone_from(&membership.leaving);
         let mut count = 0;
+        // By node of the topology before, the wait for it; the last one is for all.
+        let mut numbers = vec![0_u16; before.nodes().len() + 1];
+        if !membership.follows || is_anew {
+            let number = self.begin(membership, own_id, None);
+            numbers[before.nodes().len()] = number;
+            if let Some(wait) = number.checked_sub(1).and_then(|place| self.waits[usize::from(place)].as_mut()) {
+                wait.kept_epoch.get_or_insert(before.epoch());
+            }
+        }
         if is_anew || topology.digest() != before.digest() {
-            // By node of the topology before, the wait for it; the last one is for all.
-            let mut numbers = vec![0_u16; before.nodes().len() + 1];
             for slot in (0..SLOTS).map(|slot| Slot(slot as u32)) {
                 let is_ours = own == Some(topology.slot_owner(slot));
                 let was_ours = own_before == Some(before.slot_owner(slot));
@@ -184,7 +203,7 @@ impl Ownership {
                         let knows_owner = membership.follows && !is_anew;
                         let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
                         if numbers[place] == 0 {
-                            numbers[place] = self.begin(membership, own, knows_owner.then(|| before.node(owner)));
+                            numbers[place] = self.begin(membership, own_id, knows_owner.then(|| before.node(owner)));
                         }
                         self.gain(slot, numbers[place], fence);
                     }
@@ -199,15 +218,14 @@ impl Ownership {
     }
 
     /// All other processes are to acknowledge an epoch; then the ticket is handed out by [`Ownership::next_acknowledged`].
-    pub(crate) fn await_all(&mut self, epoch: u64, topology: &Topology, own: Option<NodeIndex>, ticket: Ticket) {
-        let own_id = own.map(|own| topology.node(own).id.as_str());
-        let others = topology.nodes().iter().chain(&self.leaving).filter(|node| Some(node.id.as_str()) != own_id);
+    pub(crate) fn await_all(&mut self, epoch: u64, topology: &Topology, own_id: &str, ticket: Ticket) {
+        let others = topology.nodes().iter().chain(&self.leaving).filter(|node| node.id != own_id);
         let before: Vec<Before> = others.map(Before::of).collect();
         if before.is_empty() {
             return self.acknowledged.push(ticket);
         }
         // It may be one more than [`WAITS_MAX`]: there are few such tickets, and no slot has its number.
-        self.waits.push(Some(Wait { epoch, before, kept_epoch: None, ticket: Some(ticket) }));
+        self.waits.push(Some(Wait { epoch, before, is_everyone: true, kept_epoch: None, ticket: Some(ticket) }));
     }
 
     /// Tickets that wait, or are about to be answered.
@@ -220,9 +238,17 @@ impl Ownership {
         self.acknowledged.pop()
     }
 
-    /// A shard of another process has acknowledged an epoch.
-    pub(crate) fn acknowledged(&mut self, (id, incarnation): (&str, u64), shard: u16, epoch: u64) {
-        let is_meant = |wait: &&mut Wait| wait.epoch <= epoch || planted::has(Bug::AnyAcknowledgement);
+    /// A shard of another process goes by an epoch, which is not above ours, and has acknowledged one.
+    pub(crate) fn acknowledged(
+        &mut self,
+        (id, incarnation): (&str, u64),
+        shard: u16,
+        (adopted, acknowledged): (u64, u64),
+    ) {
+        let is_meant = |wait: &&mut Wait| {
+            let epoch = if wait.is_everyone { adopted } else { acknowledged };
+            wait.epoch <= epoch || planted::has(Bug::AnyAcknowledgement)
+        };
         for wait in self.waits.iter_mut().flatten().filter(is_meant) {
             for before in wait.before.iter_mut().filter(|before| before.id == id && before.incarnation == incarnation) {
                 before.shards.retain(|waiting| *waiting != shard);
@@ -254,15 +280,20 @@ impl Ownership {
     }
 
     /// A wait for one process, or for all that may have owned something; 0 if there is nobody to wait for.
-    fn begin(&mut self, membership: &Membership, own: Option<NodeIndex>, owner: Option<&Node>) -> u16 {
-        let own_id = own.map(|own| membership.topology.node(own).id.as_str());
+    fn begin(&mut self, membership: &Membership, own_id: &str, owner: Option<&Node>) -> u16 {
         let is_meant = |node: &&Node| match owner {
             Some(owner) => owner.id == node.id && owner.incarnation == node.incarnation,
-            None => Some(node.id.as_str()) != own_id,
+            // Also where this node has left the ring.
+            None => node.id != own_id,
         };
         let before = members(membership).filter(is_meant).map(Before::of);
-        let wait =
-            Wait { epoch: membership.topology.epoch(), before: before.collect(), kept_epoch: None, ticket: None };
+        let wait = Wait {
+            epoch: membership.topology.epoch(),
+            before: before.collect(),
+            is_everyone: owner.is_none(),
+            kept_epoch: None,
+            ticket: None,
+        };
         if wait.before.is_empty() {
             return 0;
         }
@@ -356,7 +387,7 @@ impl Ownership {
         for wait in self.waits.iter().flatten() {
             assert!(!wait.before.is_empty() && wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
             let is_late = wait.kept_epoch.is_none_or(|kept| kept >= wait.epoch);
-            assert!(is_late || self.waits.len() == WAITS_MAX, "{wait:?}");
+            assert!(is_late || wait.is_everyone || self.waits.len() == WAITS_MAX, "{wait:?}");
         }
     }
 }
@@ -401,6 +432,7 @@ mod tests {
             let own_before = before.topology.index_of(self.own);
             let gained = Gained {
                 membership: &self.membership,
+                own_id: self.own,
                 own,
                 before: &before.topology,
                 own_before,
@@ -424,7 +456,7 @@ mod tests {
         }
 
         fn acknowledged(&mut self, id: &str, epoch: u64) {
-            (0..2).for_each(|shard| self.ownership.acknowledged((id, 7), shard, epoch));
+            (0..2).for_each(|shard| self.ownership.acknowledged((id, 7), shard, (epoch, epoch)));
             self.ownership.validate();
         }
     }
@@ -436,11 +468,11 @@ mod tests {
         let count = shard.adopt(Membership { leaving: vec![node("b")], ..membership(5, &["a", "c"]) });
         assert!(count > 0 && shard.shut() == count && !shard.ownership.is_plain(0));
         assert_eq!(shard.ownership.asked().collect::<Vec<_>>(), [("b", 7, 0), ("b", 7, 1)]);
-        shard.ownership.acknowledged(("b", 7), 0, 5);
-        shard.ownership.acknowledged(("b", 7), 1, 4);
-        shard.ownership.acknowledged(("b", 8), 1, 5);
+        shard.ownership.acknowledged(("b", 7), 0, (5, 5));
+        shard.ownership.acknowledged(("b", 7), 1, (5, 4));
+        shard.ownership.acknowledged(("b", 8), 1, (5, 5));
         assert_eq!(shard.shut(), count, "one shard is at an earlier epoch");
-        shard.ownership.acknowledged(("b", 7), 1, 6);
+        shard.ownership.acknowledged(("b", 7), 1, (6, 6));
         assert!(shard.shut() == 0 && shard.ownership.is_plain(0), "nothing of it was here before");
     }
 
@@ -483,6 +515,21 @@ mod tests {
         assert_eq!(shard.shut(), 0);
     }
 
+    /// In epochs that it has missed, it may have been given and have lost what another one still has.
+    #[test]
+    fn who_has_missed_something_acknowledges_when_nobody_goes_by_an_epoch_before() {
+        let mut shard = Shard::new("c", membership(7, &["a", "b", "c"]));
+        // It is among those that leave, and need not ask itself.
+        let leaving = vec![node("c")];
+        shard.adopt(Membership { follows: false, leaving, ..membership(16, &["a", "b"]) });
+        assert_eq!((shard.shut(), shard.ownership.acknowledges(16)), (0, 7), "nothing was gained");
+        shard.acknowledged("a", 16);
+        (0..2).for_each(|number| shard.ownership.acknowledged(("b", 7), number, (15, 15)));
+        assert_eq!(shard.ownership.acknowledges(16), 7, "b may have what this node was given at 14");
+        (0..2).for_each(|number| shard.ownership.acknowledged(("b", 7), number, (16, 7)));
+        assert_eq!(shard.ownership.acknowledges(16), 16);
+    }
+
     #[test]
     fn a_new_registration_makes_everything_new() {
         let mut shard = Shard::new("a", membership(1, &["a", "b"]));
@@ -518,9 +565,10 @@ mod tests {
             shard
         });
         let acknowledges = [&first, &second].map(|shard| shard.ownership.acknowledges(5));
-        assert_eq!(acknowledges, [4, 4], "what b has gained is a's still");
-        first.acknowledged("d", 4);
-        second.acknowledged("c", 4);
+        assert_eq!(acknowledges, [1, 1], "what b has gained is a's still");
+        // Each goes by the other's epoch, whatever it acknowledges.
+        (0..2).for_each(|shard| first.ownership.acknowledged(("d", 7), shard, (4, 1)));
+        (0..2).for_each(|shard| second.ownership.acknowledged(("c", 7), shard, (4, 1)));
         assert!(first.shut() > 0, "a has not acknowledged");
         for shard in [&mut first, &mut second] {
             shard.acknowledged("a", 5);

@@ -173,7 +173,12 @@ impl View {
     /// address with a younger one. `is_down` says that a node is not reached. The last one stays while nobody serves, and
     /// while somebody is missing of whom that is not believed.
     pub fn membership(&mut self, now_ms: u64, is_down: impl Fn(&str) -> bool) -> Option<Membership> {
-        if !self.is_changed || now_ms < self.hold_until_ms && self.misses(is_down) {
+        if !self.is_changed {
+            return None;
+        }
+        if now_ms < self.hold_until_ms && self.misses(is_down) {
+            // Others may go by this one meanwhile.
+            self.follows = false;
             return None;
         }
         let (mut nodes, mut leaving) = (Vec::new(), Vec::new());
@@ -187,13 +192,14 @@ impl View {
             }
         }
         if nodes.is_empty() {
+            self.follows = false;
             return None;
         }
         let topology = match Topology::new(self.cluster_seed, self.revision.max(1), nodes) {
             Ok(topology) => Arc::new(topology),
             Err(error) => {
                 self.report(format!("the members in etcd make no ring, the last one stays: {error}"));
-                self.is_changed = false;
+                (self.is_changed, self.follows) = (false, false);
                 return None;
             }
         };

@@ -1,10 +1,10 @@
 //! What a node does with etcd, in virtual time: the sessions of larder-membership's agent, step by step, with its view
 //! of the cluster, which is the real one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use larder_engine::Standing;
 use larder_engine::limits::EXCHANGE_MS;
+use larder_engine::{Standing, Ticket};
 use larder_membership::{Keys, NodeRecord, State, View};
 use larder_ring::Membership;
 
@@ -28,6 +28,12 @@ pub(crate) enum Out {
     Ask(u64, Ask),
     Membership(Membership),
     Standing(Standing),
+    /// The group of this order was invalidated: how often, and at which epoch.
+    Raised {
+        shard: u16,
+        ticket: Ticket,
+        raised: Option<(u64, u64)>,
+    },
     /// The registration is taken back.
     Left,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Agent {
     wanted: u64,
     down: BTreeSet<String>,
     written: Option<State>,
+    /// Who has ordered an invalidation that etcd has not confirmed, in order.
+    raising: VecDeque<(u16, Ticket)>,
     outs: Vec<Out>,
 }
 
@@ -106,6 +114,7 @@ impl Agent {
             wanted: 0,
             down: BTreeSet::new(),
             written: None,
+            raising: VecDeque::new(),
             outs: Vec::new(),
         }
     }
@@ -238,6 +247,11 @@ impl Agent {
                     self.anew(now_ms);
                 }
             }
+            (Phase::Following, Answer::Raised { generation, revision }) => {
+                if let Some((shard, ticket)) = self.raising.pop_front() {
+                    self.outs.push(Out::Raised { shard, ticket, raised: Some((generation, revision)) });
+                }
+            }
             (Phase::Following, Answer::Reached { revision }) => {
                 self.view.reached(revision, self.wanted);
                 self.give(now_ms);
@@ -265,6 +279,16 @@ impl Agent {
         }
         self.phase = Phase::Over;
         self.outs.push(Out::Left);
+    }
+
+    /// A shard has ordered that the group is invalidated.
+    pub(crate) fn invalidate(&mut self, shard: u16, ticket: Ticket) {
+        if self.phase == Phase::Following {
+            self.raising.push_back((shard, ticket));
+            self.ask(Ask::Raise { key: self.keys.group("default") });
+        } else {
+            self.outs.push(Out::Raised { shard, ticket, raised: None });
+        }
     }
 
     /// Another node has named this epoch.
@@ -342,6 +366,7 @@ impl Agent {
         }
         self.phase = Phase::Paused { until_ms: now_ms + PAUSE_MS };
         self.session += 1;
+        self.forget_orders();
     }
 
     /// As the server does: others stand in for the registration as long as this node does not stand still.
@@ -356,6 +381,14 @@ impl Agent {
     fn anew(&mut self, now_ms: u64) {
         self.phase = Phase::Paused { until_ms: now_ms + PAUSE_MS };
         self.session += 1;
+        self.forget_orders();
+    }
+
+    /// What etcd has not confirmed in this session may have been done, or not.
+    fn forget_orders(&mut self) {
+        for (shard, ticket) in self.raising.drain(..) {
+            self.outs.push(Out::Raised { shard, ticket, raised: None });
+        }
     }
 
     fn renewed(&mut self, sent_ms: u64) {

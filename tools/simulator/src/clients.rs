@@ -62,6 +62,7 @@ impl OwnedRequest {
         let mut text = String::new();
         let command = match self.asked[0].1 {
             Kind::Get if self.asked.len() > 1 => Command::GetMany { keys: Keys::new(&frame, &spans) },
+            Kind::Delete if self.asked.len() > 1 => Command::Invalidate,
             Kind::Get => Command::Get { key },
             Kind::Set(value) => set(key, &mut text, value, Condition::Always),
             Kind::Add(value) => set(key, &mut text, value, Condition::Absent),
@@ -104,6 +105,10 @@ impl Clients {
 
     /// What a client wants next.
     fn next(&mut self, client: usize, random: &mut Rng) -> Vec<(usize, Kind)> {
+        if random.u8(0..150) == 0 {
+            // All keys of the group.
+            return (0..VALUES + NUMBERS).map(|key| (key, Kind::Delete)).collect();
+        }
         if random.u8(0..6) == 0 {
             let key = VALUES + random.usize(0..NUMBERS);
             let kind = match random.u8(0..10) {
@@ -170,6 +175,7 @@ impl Clients {
                 Outcome::Refused
             }],
             Reply::Stored { version } => vec![Outcome::Stored(*version)],
+            Reply::Invalidated { .. } => vec![Outcome::Deleted; pending.asked.len()],
             Reply::Done => vec![Outcome::Deleted],
             Reply::Number { value, version } => vec![Outcome::Number(*version, value.cast_unsigned())],
             Reply::Failed(failure) => vec![refused(failure.status); pending.asked.len()],

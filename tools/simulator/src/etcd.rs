@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use larder_membership::Found;
+use larder_membership::{Found, GroupRecord};
 
 /// How often etcd looks for leases that have run out, in ms.
 pub(crate) const EXPIRY_LOOK_MS: u64 = 500;
@@ -31,6 +31,8 @@ pub(crate) enum Ask {
     Progress,
     /// Another record under the same lease.
     Put { key: String, record: String, lease: u64 },
+    /// That the generation of the group under this key is raised.
+    Raise { key: String },
     /// That a lease ends.
     Revoke { lease: u64 },
 }
@@ -62,6 +64,10 @@ pub(crate) enum Answer {
     /// What the watch should begin with is forgotten.
     Cancelled,
     Written,
+    Raised {
+        generation: u64,
+        revision: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -141,6 +147,13 @@ impl Etcd {
                         told.extend(self.write(key, record, lease));
                     }
                     Answer::Written
+                }
+                Ask::Raise { key } => {
+                    let known = self.records.get(&key).map(|record| record.value.clone()).unwrap_or_default();
+                    let mut record = GroupRecord::parse(known.as_bytes()).unwrap_or_default();
+                    record.generation += 1;
+                    told.extend(self.write(key, record.to_json(), 0));
+                    Answer::Raised { generation: record.generation, revision: self.revision }
                 }
                 Ask::Revoke { lease } => {
                     self.leases.remove(&lease);

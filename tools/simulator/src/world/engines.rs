@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_engine::{Engine, LinkOutput, Outgoing, Submission, Ticket};
+use larder_engine::{ClusterOrderOutcome, Engine, LinkOutput, Outgoing, Submission, Ticket};
 use larder_protocol::Reply;
 use larder_protocol::native::encode_response;
 use larder_ring::Membership;
@@ -67,6 +67,10 @@ impl World {
                         process.standing = standing;
                     }
                 }
+                Out::Raised { shard, ticket, raised } => {
+                    let at = (node, shard);
+                    self.at(now_ms, Event::Raised { at, process: number, ticket, raised });
+                }
                 Out::Left => {}
             }
         }
@@ -95,6 +99,21 @@ impl World {
             true => {}
             false => process.joined_ms = 0,
         }
+    }
+
+    /// Whoever has ordered an invalidation is told once all shards of the node go by its epoch.
+    pub(super) fn take_raised(&mut self, at: At, number: u64, ticket: Ticket, raised: Option<(u64, u64)>) {
+        let Some(process) = self.process(at.0, number) else { return };
+        if let Some((_, epoch)) = raised
+            && process.engines.iter().any(|engine| engine.epoch() < epoch)
+        {
+            return self.at(self.now_ms + 5, Event::Raised { at, process: number, ticket, raised });
+        }
+        let outcome = match raised {
+            Some((generation, epoch)) => ClusterOrderOutcome::Invalidated { generation, epoch },
+            None => ClusterOrderOutcome::Unavailable("etcd does not answer".into()),
+        };
+        self.with_answers(at, |engine, _, answer| engine.cluster_order_done(ticket, &outcome, answer));
     }
 
     pub(super) fn wake(&mut self, at: At, number: u64) {
@@ -178,6 +197,10 @@ impl World {
                     }
                 }
             }
+        }
+        while let Some(order) = self.engine(at).next_cluster_order() {
+            self.process(at.0, number).expect("it runs").agent.invalidate(at.1, order.ticket);
+            self.after_agent(at.0);
         }
         let engine = self.engine(at);
         let (newest, next_ms) = (engine.newest_epoch(), engine.next_wake_ms());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use larder_engine::{Engine, Lane, LinkId};
+use larder_engine::{Engine, Lane, LinkId, Ticket};
 use larder_ring::Membership;
 
 use crate::bugs::{Bug, Bugs};
@@ -79,6 +79,12 @@ pub(crate) enum Event {
         at: At,
         process: u64,
         membership: Arc<Membership>,
+    },
+    Raised {
+        at: At,
+        process: u64,
+        ticket: Ticket,
+        raised: Option<(u64, u64)>,
     },
     Agent {
         node: usize,
@@ -287,6 +293,7 @@ impl World {
             Event::Batch { at, .. }
             | Event::Dialed { at, .. }
             | Event::Wake { at, .. }
+            | Event::Raised { at, .. }
             | Event::Membership { at, .. }
             | Event::Asked { at, .. } => Some(at.0),
             Event::Requests { wire, .. } => Some(self.wires[*wire].to.0),
@@ -311,6 +318,7 @@ impl World {
             Event::Response { wire, frame } => self.take_response(wire, &frame),
             Event::Dialed { at, process, link, has_waited } => self.dialed(at, process, link, has_waited),
             Event::Lost { wire } => self.lost(wire),
+            Event::Raised { at, process, ticket, raised } => self.take_raised(at, process, ticket, raised),
             Event::Wake { at, process } => self.wake(at, process),
             Event::Membership { at, process, membership } => self.take_membership(at, process, &membership),
             Event::Agent { node, process } => {
