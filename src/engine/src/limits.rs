@@ -101,7 +101,7 @@ pub const EXCHANGE_PING_MS: u64 = 250;
 pub const SHUT_PING_MS: u64 = 5;
 /// Sets of slots that wait for the acknowledgements of different processes; more wait together.
 pub const WAITS_MAX: usize = 8 << 10;
-/// Orders about nodes that one shard has not seen followed.
+/// Orders for the whole cluster that one shard has not seen followed, or not seen acknowledged by all.
 pub const CLUSTER_ORDERS_MAX: usize = 16;
 /// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
 pub const CLOCK_MARGIN_MS: u64 = 1000;

@@ -99,8 +99,10 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     fn order(&mut self, what: ClusterOrderKind, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
-        self.cluster_orders_taken.retain(|ticket| self.waiting.missing(*ticket).is_some());
-        if self.cluster_orders_taken.len() >= CLUSTER_ORDERS_MAX || self.waiting.is_full() {
+        let waiting = &self.waiting;
+        self.cluster_orders_taken.retain(|ticket| waiting.missing(*ticket).is_some());
+        self.local.ownership.forget_tickets(|ticket| waiting.missing(ticket).is_none());
+        if self.ordered().count() >= CLUSTER_ORDERS_MAX || self.waiting.is_full() {
             return Submission::Done(Reply::Failed(&failures::OVERLOADED));
         }
         let ticket = self.waiting.begin(now_ms.saturating_add(u64::from(self.timeout_ms(request))), true);

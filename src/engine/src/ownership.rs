@@ -224,13 +224,24 @@ impl Ownership {
         if before.is_empty() {
             return self.acknowledged.push(ticket);
         }
-        // It may be one more than [`WAITS_MAX`]: there are few such tickets, and no slot has its number.
+        // Beyond [`WAITS_MAX`] if need be: there are few such tickets, and no slot has its number.
         self.waits.push(Some(Wait { epoch, before, is_everyone: true, kept_epoch: None, ticket: Some(ticket) }));
     }
 
     /// Tickets that wait, or are about to be answered.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
         self.waits.iter().flatten().filter_map(|wait| wait.ticket).chain(self.acknowledged.iter().copied())
+    }
+
+    /// Waits for nobody's sake are given up.
+    pub(crate) fn forget_tickets(&mut self, is_gone: impl Fn(Ticket) -> bool) {
+        for wait in &mut self.waits {
+            wait.take_if(|wait| wait.ticket.is_some_and(&is_gone));
+        }
+        if self.is_open() {
+            (self.shut, self.waits) = (None, Vec::new());
+            self.settle();
+        }
     }
 
     /// A ticket that everybody has acknowledged, until there is none.
@@ -309,9 +320,11 @@ impl Ownership {
 
     /// So many wait that this one shares its fate with the last: its slots open later than they could.
     fn join_last(&mut self, wait: Wait) -> u16 {
-        let last = self.waits.last_mut().and_then(Option::as_mut).expect("all places are taken");
+        let last = self.waits[WAITS_MAX - 1].as_mut().expect("all places are taken");
         last.epoch = last.epoch.max(wait.epoch);
         last.before.extend(wait.before);
+        // What is acknowledged is gone by too.
+        last.is_everyone &= wait.is_everyone;
         u16::try_from(WAITS_MAX).expect("it has 16 bits")
     }
 
@@ -387,7 +400,7 @@ impl Ownership {
         for wait in self.waits.iter().flatten() {
             assert!(!wait.before.is_empty() && wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
             let is_late = wait.kept_epoch.is_none_or(|kept| kept >= wait.epoch);
-            assert!(is_late || wait.is_everyone || self.waits.len() == WAITS_MAX, "{wait:?}");
+            assert!(is_late || wait.is_everyone || self.waits.len() >= WAITS_MAX, "{wait:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use larder_engine::limits::CLUSTER_ORDERS_MAX;
 use larder_engine::{ClusterOrderKind, ClusterOrderOutcome, Standing};
 use larder_protocol::{Command, Status};
 use larder_ring::Membership;
@@ -146,4 +147,28 @@ fn an_invalidation_is_acknowledged_by_every_shard_of_every_member() {
     });
     settle(&mut cluster);
     assert!(keys.iter().all(|key| cluster.ask((1, 0), Command::Get { key }).value() == Some(b"w")));
+}
+
+/// A member that stands still acknowledges nothing: those who wait for it are few, and leave nothing behind.
+#[test]
+fn invalidations_that_nobody_acknowledges_are_bounded() {
+    let mut cluster = registered(25, 2, 1);
+    cluster.is_stopped[1] = true;
+    for _ in 0..3 {
+        let clients: Vec<u64> = (0..CLUSTER_ORDERS_MAX)
+            .map(|_| {
+                let client = cluster.submit((0, 0), Command::Invalidate);
+                let order = cluster.engines[0][0].next_cluster_order().expect("there is room for it");
+                let outcome = ClusterOrderOutcome::Invalidated { generation: 1, epoch: 2 };
+                cluster.order_done((0, 0), order.ticket, &outcome);
+                client
+            })
+            .collect();
+        assert_eq!(status(&cluster.ask((0, 0), Command::Invalidate)), Status::Overloaded);
+        for client in clients {
+            assert_eq!(status(&cluster.wait(client)), Status::DeadlineExceeded);
+        }
+    }
+    cluster.is_stopped[1] = false;
+    settle(&mut cluster);
 }

@@ -7,6 +7,7 @@ use etcd_client::{
     Client, Compare, CompareOp, EventType, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn,
     TxnOp, WatchOptions, WatchResponse,
 };
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::{Agent, Invalidated, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
@@ -173,33 +174,11 @@ impl<C: Fn() -> u64> Agent<C> {
                             continue;
                         }
                         let written = self.write_override(&mut client, &node, points, drain).await;
-                        let (answer, ended) = match written {
-                            Ok(()) => (Ok(()), None),
-                            Err(Ended::Unanswered(why)) => {
-                                (Err(Refusal::Unanswered(why.clone())), Some(Ended::Unanswered(why)))
-                            }
-                            Err(other) => (Err(Refusal::Unanswered("its answer is odd".into())), Some(other)),
-                        };
-                        // Whoever asked may be gone.
-                        let _ = done.send(answer);
-                        if let Some(ended) = ended {
-                            return Err(ended);
-                        }
+                        tell(done, written)?;
                     }
                     Some(Order::Invalidate { group, done }) => {
                         let written = self.raise_generation(&mut client, &group).await;
-                        let (answer, ended) = match written {
-                            Ok(invalidated) => (Ok(invalidated), None),
-                            Err(Ended::Unanswered(why)) => {
-                                (Err(Refusal::Unanswered(why.clone())), Some(Ended::Unanswered(why)))
-                            }
-                            Err(other) => (Err(Refusal::Unanswered("its answer is odd".into())), Some(other)),
-                        };
-                        // Whoever asked may be gone.
-                        let _ = done.send(answer);
-                        if let Some(ended) = ended {
-                            return Err(ended);
-                        }
+                        tell(done, written)?;
                     }
                     Some(order) => {
                         self.note(order);
@@ -299,6 +278,18 @@ impl<C: Fn() -> u64> Agent<C> {
         }
         Ok(Ended::Left)
     }
+}
+
+/// Says what became of an order, and whether the session can go on.
+fn tell<T>(done: oneshot::Sender<Result<T, Refusal>>, written: Result<T, Ended>) -> Result<(), Ended> {
+    let (answer, ended) = match written {
+        Ok(written) => (Ok(written), Ok(())),
+        Err(Ended::Unanswered(why)) => (Err(Refusal::Unanswered(why.clone())), Err(Ended::Unanswered(why))),
+        Err(other) => (Err(Refusal::Unanswered("its answer is odd".into())), Err(other)),
+    };
+    // Whoever asked may be gone.
+    let _ = done.send(answer);
+    ended
 }
 
 pub(super) fn found(kv: &KeyValue) -> Found {
