@@ -55,6 +55,8 @@ pub struct View {
     registration: u64,
     /// Until then a member is not believed to be gone.
     hold_until_ms: u64,
+    /// Keys that are there, of whatever can be read or not.
+    present: BTreeSet<String>,
     /// By key, what is wrong with a record.
     rejected: BTreeMap<String, String>,
     reports: Vec<String>,
@@ -111,6 +113,7 @@ impl View {
             follows: false,
             registration: 0,
             hold_until_ms: 0,
+            present: BTreeSet::new(),
             rejected: BTreeMap::new(),
             reports: Vec::new(),
         }
@@ -127,6 +130,7 @@ impl View {
         self.members.clear();
         self.overrides.clear();
         self.groups.clear();
+        self.present.clear();
         self.rejected.clear();
         found.into_iter().for_each(|found| self.take(found));
         (self.revision, self.is_changed, self.follows) = (revision, true, false);
@@ -144,6 +148,19 @@ impl View {
         self.is_changed |= !found.is_empty();
         self.revision = revision;
         found.into_iter().for_each(|found| self.take(found));
+    }
+
+    /// Whether this is all that is there, keys with the revisions at which they were written last, and the view has it.
+    pub fn is_as<K: AsRef<str>>(&self, there: impl Iterator<Item = (K, u64)>) -> bool {
+        let ours = [self.keys.node(""), self.keys.override_of(""), self.keys.group("")];
+        let mut count = 0;
+        for (key, revision) in there.filter(|(key, _)| ours.iter().any(|of| key.as_ref().starts_with(of))) {
+            if revision > self.revision || !self.present.contains(key.as_ref()) {
+                return false;
+            }
+            count += 1;
+        }
+        count == self.present.len()
     }
 
     /// Nothing more has changed up to this revision; a node has named an epoch as great as `wanted`.
@@ -243,6 +260,7 @@ impl View {
 
     fn take(&mut self, Found { key, value, created }: Found) {
         let (nodes, overrides, groups) = (self.keys.node(""), self.keys.override_of(""), self.keys.group(""));
+        let is_present = value.is_some();
         let problem = if let Some(id) = key.strip_prefix(&nodes) {
             let read = value.map(|value| NodeRecord::parse(id, &value));
             put(&mut self.members, id, read.map(|read| read.map(|record| Member { record, created })))
@@ -253,6 +271,11 @@ impl View {
         } else {
             return;
         };
+        if is_present {
+            self.present.insert(key.clone());
+        } else {
+            self.present.remove(&key);
+        }
         match problem {
             Some(problem) if self.rejected.get(&key) != Some(&problem) => {
                 self.report(format!("the record under {key} in etcd is skipped: {problem}"));
@@ -374,6 +397,22 @@ mod tests {
         assert_eq!((ids(&membership), membership.leaving.len()), (vec!["a"], 1));
         view.change(3, [gone("overrides/b")]);
         assert_eq!(view.membership(0, up).map(|membership| membership.topology.nodes().len()), Some(2));
+    }
+
+    /// A revision may be taken up only if nothing that happened until then is on its way.
+    #[test]
+    fn what_is_not_known_yet_is_seen() {
+        let mut view = view();
+        view.list(5, [node("a", State::Serving), found("nodes/b", "{")]).expect("the first");
+        let is_as = |view: &View, there: &[(&str, u64)]| {
+            view.is_as(there.iter().map(|(key, revision)| (format!("/larder/c/{key}"), *revision)))
+        };
+        assert!(is_as(&view, &[("nodes/a", 2), ("nodes/b", 5), ("seed", 9)]));
+        assert!(!is_as(&view, &[("nodes/a", 6), ("nodes/b", 5)]), "a was written");
+        assert!(!is_as(&view, &[("nodes/a", 2)]), "b is gone");
+        assert!(!is_as(&view, &[("nodes/a", 2), ("nodes/b", 5), ("groups/g", 6)]), "g has come");
+        view.change(6, [gone("nodes/b"), found("groups/g", "{}")]);
+        assert!(is_as(&view, &[("nodes/a", 2), ("groups/g", 6)]));
     }
 
     #[test]

@@ -99,10 +99,7 @@ impl<C: Fn() -> u64> Agent<C> {
         mut client: Client,
         (mut keeper, mut renewals): (LeaseKeeper, LeaseKeepAliveStream),
     ) -> Result<Ended, Ended> {
-        let options = WatchOptions::new()
-            .with_prefix()
-            .with_start_revision(self.view.revision() as i64 + 1)
-            .with_progress_notify();
+        let options = WatchOptions::new().with_prefix().with_start_revision(self.view.revision() as i64 + 1);
         let mut watch = self.answer(client.watch(self.keys.prefix.clone(), Some(options))).await?;
         let mut ticks = interval(self.settings.ttl / RENEWALS_PER_TTL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,6 +142,9 @@ impl<C: Fn() -> u64> Agent<C> {
                         return Ok(Ended::Anew);
                     }
                     self.take_changes(&change).await;
+                    if reach_by.is_some() && self.view.revision() < self.wanted {
+                        self.look(&mut client).await?;
+                    }
                     if self.view.revision() >= self.wanted {
                         reach_by = None;
                     }
@@ -164,7 +164,7 @@ impl<C: Fn() -> u64> Agent<C> {
                         self.give().await;
                         if self.view.revision() < epoch {
                             reach_by = Some(Instant::now() + self.patience());
-                            watch.request_progress().await.map_err(|error| Ended::Unanswered(error.to_string()))?;
+                            self.look(&mut client).await?;
                         }
                     }
                     Some(Order::Override { node, points, drain, done }) => {
@@ -205,11 +205,20 @@ impl<C: Fn() -> u64> Agent<C> {
             self.view.change(revision as u64, found);
             self.give().await;
         }
-        let reached = change.header().map_or(0, |header| header.revision());
-        if change.events().is_empty() && !change.created() {
-            self.view.reached(reached as u64, self.wanted);
+    }
+
+    /// Looks how far etcd is, and takes up its revision if the view is as what is there. Else what is missing is on its way
+    /// over the watch. The watch's own word for how far it is is of no use: before 3.4.25 and 3.5.8, etcd says it before it
+    /// tells what happened until then.
+    async fn look(&mut self, client: &mut Client) -> Result<(), Ended> {
+        let read = self.answer(client.get(self.keys.prefix.clone(), Some(GetOptions::new().with_prefix()))).await?;
+        let revision = read.header().map_or(0, |header| header.revision()) as u64;
+        let there = read.kvs().iter().map(|kv| (String::from_utf8_lossy(kv.key()), kv.mod_revision() as u64));
+        if self.view.is_as(there) {
+            self.view.reached(revision, self.wanted);
             self.give().await;
         }
+        Ok(())
     }
 
     /// Whether somebody has taken the registration away.
