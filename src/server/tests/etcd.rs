@@ -181,3 +181,25 @@ fn a_group_is_invalidated_on_all_nodes_and_stays_so_for_who_joins() {
     let refused = at_a.call(Command::Invalidate);
     assert!(matches!(refused.status, Status::Unavailable | Status::DeadlineExceeded), "{refused:?}");
 }
+
+/// Their changes cross with what they ask each other, and etcd, about epochs.
+#[test]
+fn nodes_that_start_at_once_have_one_ring() {
+    for _ in 0..4 {
+        let etcd = Etcd::start();
+        let nodes: Vec<Server> = std::thread::scope(|scope| {
+            let begun = ["a", "b", "c"].map(|id| scope.spawn(|| start(&etcd, id, &[])));
+            begun.map(|node| node.join().expect("it gets ready")).into()
+        });
+        let digests = nodes.iter().map(|node| {
+            let mut client = Client::connect(node.address());
+            wait_for_ring(&mut client, &[("a", 1024), ("b", 1024), ("c", 1024)]);
+            match client.call(Command::Topology).result {
+                support::Result::Topology(topology) => (topology.epoch, topology.digest),
+                other => panic!("{other:?}"),
+            }
+        });
+        let digests: Vec<_> = digests.collect();
+        assert!(digests.iter().all(|other| other.1 == digests[0].1), "{digests:?}");
+    }
+}
