@@ -212,7 +212,12 @@ impl View {
             self.follows = false;
             return None;
         }
-        let topology = match Topology::new(self.cluster_seed, self.revision.max(1), nodes) {
+        let epoch = self.revision.max(1);
+        let made = match &self.given {
+            Some((before, _)) => before.renewed(epoch, nodes),
+            None => Topology::new(self.cluster_seed, epoch, nodes),
+        };
+        let topology = match made {
             Ok(topology) => Arc::new(topology),
             Err(error) => {
                 self.report(format!("the members in etcd make no ring, the last one stays: {error}"));

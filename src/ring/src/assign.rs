@@ -1,6 +1,6 @@
 //! From the weights of the nodes to the owner of each slot. README.md specifies the rule and says why it is this one.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::limits::{NODES_MAX, POSITIONS_PER_POINT, PROBES_MAX, SHARE_EXCESS_PER
 use crate::{Node, slot};
 
 /// The owner of each slot, as an index into `nodes`.
-pub(crate) type Owners = Box<[u16; SLOTS]>;
+pub(crate) type Owners = Arc<[u16; SLOTS]>;
 
 /// No node: a slot whose own node is full and that has not found another one yet.
 const NOBODY: u16 = u16::MAX;
@@ -40,7 +40,7 @@ pub(crate) fn assign(nodes: &[Node], cluster_seed: u64) -> Owners {
         room[usize::from(node)] -= 1;
         *owner = node;
     }
-    owners.into_boxed_slice().try_into().expect("there are SLOTS owners")
+    Arc::<[u16]>::from(owners).try_into().expect("there are SLOTS owners")
 }
 
 /// Position `number` of a node: XXH3-64 of the number (4 bytes, little-endian), seeded with [`node_seed`].

@@ -1,5 +1,6 @@
 //! A membership at one epoch and the owner of every slot in it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -35,7 +36,22 @@ pub struct Topology {
 
 impl Topology {
     /// The topology of `nodes`, in whatever order they come.
-    pub fn new(cluster_seed: u64, epoch: u64, mut nodes: Vec<Node>) -> Result<Topology, TopologyError> {
+    pub fn new(cluster_seed: u64, epoch: u64, nodes: Vec<Node>) -> Result<Topology, TopologyError> {
+        Self::make(cluster_seed, epoch, nodes, None)
+    }
+
+    /// The topology of `nodes`, in whatever order they come, for the same cluster seed. Of the ids and points of this
+    /// one, it shares the table of owners, which are then not worked out again.
+    pub fn renewed(&self, epoch: u64, nodes: Vec<Node>) -> Result<Topology, TopologyError> {
+        Self::make(self.cluster_seed, epoch, nodes, Some(self))
+    }
+
+    fn make(
+        cluster_seed: u64,
+        epoch: u64,
+        mut nodes: Vec<Node>,
+        before: Option<&Topology>,
+    ) -> Result<Topology, TopologyError> {
         if epoch == 0 {
             return Err(TopologyError::EpochZero);
         }
@@ -55,8 +71,12 @@ impl Topology {
         if points > POINTS_TOTAL_MAX {
             return Err(TopologyError::TooManyPoints { points });
         }
-        let owners = assign(&nodes, cluster_seed);
-        Ok(Topology { cluster_seed, epoch, digest: digest(&nodes, cluster_seed), nodes, owners })
+        let digest = digest(&nodes, cluster_seed);
+        let owners = match before {
+            Some(before) if have_equal_shares(&before.nodes, &nodes) => Arc::clone(&before.owners),
+            _ => assign(&nodes, cluster_seed),
+        };
+        Ok(Topology { cluster_seed, epoch, digest, nodes, owners })
     }
 
     /// The ring of one node, which owns everything, at epoch 1.
@@ -161,6 +181,12 @@ impl fmt::Debug for Topology {
             .field("nodes", &self.nodes)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the assignment is the same: it goes by nothing else of a node.
+fn have_equal_shares(nodes: &[Node], others: &[Node]) -> bool {
+    let mut pairs = nodes.iter().zip(others);
+    nodes.len() == others.len() && pairs.all(|(node, other)| node.id == other.id && node.points == other.points)
 }
 
 /// What the digest begins with. Another rule of assignment is another name here.

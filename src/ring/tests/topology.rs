@@ -65,6 +65,26 @@ fn digest_covers_what_decides_ownership() {
 }
 
 #[test]
+fn a_renewed_topology_is_the_same_as_a_new_one() {
+    let mut random = fastrand::Rng::with_seed(3);
+    for round in 0..30 {
+        let mut nodes = random_nodes(&mut random);
+        let before = topology(4, &nodes);
+        match round % 5 {
+            0 => nodes[0].points += 1,
+            1 => nodes.push(node("another", 1024)),
+            2 if nodes.len() > 1 => drop(nodes.pop()),
+            3 => nodes[0].id.push('x'),
+            _ => nodes[0].address.push('1'),
+        }
+        let renewed = before.renewed(2, nodes.clone()).expect("possible");
+        renewed.validate();
+        assert!(renewed == Topology::new(4, 2, nodes).expect("possible"), "round {round}: {before:?}, {renewed:?}");
+    }
+    assert!(topology(4, &equal_nodes(2)).renewed(2, Vec::new()).is_err());
+}
+
+#[test]
 fn owner_and_place_agree_with_the_slots() {
     let mut random = fastrand::Rng::with_seed(2);
     let nodes: Vec<Node> = (1..=20).map(|shards| Node { shards, ..node(&format!("n{shards}"), 1024) }).collect();
