@@ -13,5 +13,6 @@ pub mod memory;
 pub mod pauses;
 pub mod peers;
 pub mod target;
+pub mod topology;
 
 pub use machine::machine;

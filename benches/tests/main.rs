@@ -5,6 +5,7 @@ mod memory;
 mod pauses;
 mod peers;
 mod replay;
+mod topology;
 
 /// Whether large tests run whole, as `make test-full` has it.
 fn full() -> bool {

@@ -14,7 +14,7 @@ use crate::limits::REFRESH_INTERVAL;
 use crate::network::{EndpointSettings, Established, Greeting, HandshakeError, Link, Observer, Payload};
 use crate::node::Node;
 use crate::policies::Budget;
-use crate::server::{Group, Limits};
+use crate::server::{Group, Limits, Members};
 
 /// What all clones of a client share.
 #[derive(Debug)]
@@ -125,8 +125,8 @@ impl Cluster {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// Asks a connected node for its ring, and adopts a newer one.
-    pub(crate) async fn refresh_topology(&self) -> Result<(), Error> {
+    /// Asks a connected node for its ring and the nodes outside it, and adopts a newer ring.
+    pub(crate) async fn refresh_topology(&self) -> Result<Members, Error> {
         let view = self.view();
         let until = Instant::now() + self.settings.attempt_timeout;
         let link = view.link(view.any_place(), until).await?;
@@ -136,17 +136,17 @@ impl Cluster {
         let answer = link.exchange(&request, until).await.map_err(|attempt| unreachable(attempt.to_string()))?;
         let protocol = |reason: String| Error::Protocol { address: link.address.clone(), reason };
         let told = match answer.payload {
-            Payload::Topology(told) => Topology::try_from(&*told).map_err(|error| protocol(error.to_string()))?,
+            Payload::Topology(told) => Members::try_from(&*told).map_err(|error| protocol(error.to_string()))?,
             _ if answer.status != Status::Ok => return Err(unreachable(answer.message)),
             _ => return Err(protocol("it answered topology with something else".to_owned())),
         };
         let _adoption = self.adoption.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view();
-        if told.epoch() > view.topology.epoch() {
-            let topology = Arc::new(told);
+        if told.topology.epoch() > view.topology.epoch() {
+            let topology = told.topology.clone();
             self.adopt(News { topology, groups: &view.groups, limits: view.limits, speaker: None }, None);
         }
-        Ok(())
+        Ok(told)
     }
 }
 

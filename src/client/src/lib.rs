@@ -48,7 +48,7 @@ pub use client::{Client, Removals, Removed, Scan, ScanOptions, Watch};
 pub use entry::{DeleteOutcome, Entry, IncrementOptions, Number, SetOptions, SetOutcome, expires_after};
 pub use error::Error;
 pub use policies::RetryPolicy;
-pub use server::{Group, Limits, ServerInfo};
+pub use server::{Group, Limits, Members, ServerInfo};
 
 pub use bytes::Bytes;
 pub use larder_protocol::native::generated::{

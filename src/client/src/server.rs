@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use larder_protocol::limits::FRAME_PREFIX_BYTES;
-use larder_ring::Topology;
+use larder_protocol::native::TopologyRefused;
+use larder_protocol::native::generated as pb;
+use larder_ring::{Node, Topology};
 
 use crate::error::Error;
 
@@ -46,6 +48,27 @@ pub struct Group {
     pub name: String,
     /// Its hash, as requests carry it.
     pub hash: u64,
+}
+
+/// The nodes of a cluster.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// The ring of those that own something.
+    pub topology: Arc<Topology>,
+    /// Those that have started and own nothing yet.
+    pub joining: Vec<Node>,
+    /// Those that own nothing more: they are ending, or an operator has said so.
+    pub draining: Vec<Node>,
+}
+
+impl TryFrom<&pb::TopologyResult> for Members {
+    type Error = TopologyRefused;
+
+    fn try_from(told: &pb::TopologyResult) -> Result<Self, TopologyRefused> {
+        let nodes = |nodes: &[pb::Node]| nodes.iter().map(Node::try_from).collect::<Result<Vec<_>, _>>();
+        let (joining, draining) = (nodes(&told.joining)?, nodes(&told.draining)?);
+        Ok(Self { topology: Arc::new(Topology::try_from(told)?), joining, draining })
+    }
 }
 
 /// What a node said in the Hello of the connection that is used at this time.

@@ -141,6 +141,8 @@ impl<H: RemovalHook> Engine<H> {
             groups: Groups::new(hashes.into_iter())?,
             budgets,
             topology: Arc::clone(&topology),
+            joining: Vec::new(),
+            draining: Vec::new(),
             ownership: Ownership::new(standing, 0, topology.nodes().len() == 1),
             generations: Arc::default(),
             node: Some(node),

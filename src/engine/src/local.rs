@@ -9,9 +9,10 @@ use core::fmt::{self, Write as _};
 
 use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::{
-    Command, Condition, Entries, Expiry, Failure, Found, Outcomes, Pieces, Reply, Request, Status, Value, Write,
+    Command, Condition, Entries, Expiry, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value,
+    Write,
 };
-use larder_ring::{NodeIndex, Place, Topology, key_hash};
+use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
 use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
 use crate::Counters;
@@ -48,6 +49,9 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) groups: Groups,
     pub(crate) budgets: Budgets,
     pub(crate) topology: Arc<Topology>,
+    /// Nodes that are not in it.
+    pub(crate) joining: Vec<Node>,
+    pub(crate) draining: Vec<Node>,
     pub(crate) ownership: Ownership,
     /// How often groups were invalidated on all nodes, as far as this shard has done so.
     pub(crate) generations: Arc<BTreeMap<String, u64>>,
@@ -366,7 +370,8 @@ impl<H: RemovalHook> Local<H> {
         match *command {
             Command::Topology => {
                 self.counters.requests += 1;
-                Reply::Topology(&self.topology)
+                let (joining, draining) = (&*self.joining, &*self.draining);
+                Reply::Topology(Members { topology: &self.topology, joining, draining })
             }
             Command::AlterNode(_) => self.fail(
                 Status::NotSupported,

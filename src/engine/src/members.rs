@@ -39,6 +39,8 @@ impl<H: RemovalHook> Engine<H> {
         let gained = Gained { membership, own_id: &self.local.node_id, own, before: &before, own_before, fence };
         self.local.ownership.adopt(&gained);
         self.local.set_topology(topology.clone());
+        self.local.joining.clone_from(&membership.joining);
+        self.local.draining.clone_from(&membership.leaving);
         self.local.set_generations(&membership.generations, now_ms);
         self.ping_ms = now_ms;
         Ok(())

@@ -198,14 +198,14 @@ impl View {
             self.follows = false;
             return None;
         }
-        let (mut nodes, mut leaving) = (Vec::new(), Vec::new());
+        let (mut nodes, mut joining, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
         for (id, Member { record, .. }) in self.believed() {
             let said = self.overrides.get(id).copied().unwrap_or_default();
             let Ok(node) = record.node(id, said.weight) else { continue };
             match record.state {
                 State::Serving if !said.drain => nodes.push(node),
                 State::Serving | State::Draining => leaving.push(node),
-                State::Joining => {}
+                State::Joining => joining.push(node),
             }
         }
         if nodes.is_empty() {
@@ -228,7 +228,7 @@ impl View {
         self.given = Some((Arc::clone(&topology), leaving.clone()));
         let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.generation)).collect();
         let (follows, registration, generations) = (self.follows, self.registration, Arc::new(generations));
-        let membership = Membership { topology, leaving, follows, registration, generations };
+        let membership = Membership { topology, joining, leaving, follows, registration, generations };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
     }

@@ -26,5 +26,5 @@ pub use command::{
     Writes,
 };
 pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
-pub use reply::{Entries, Entry, Failure, Found, Outcomes, Pieces, Reply, Status, Value};
+pub use reply::{Entries, Entry, Failure, Found, Members, Outcomes, Pieces, Reply, Status, Value};
 pub use size::Size;

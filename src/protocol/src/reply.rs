@@ -4,7 +4,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use larder_ring::Topology;
+use larder_ring::{Node, Topology};
 
 use crate::Removals;
 use crate::native::generated::{AlteredGroup, ScanResult, StatsResult};
@@ -57,10 +57,21 @@ pub enum Reply<'a> {
     Removals(Removals<'a>),
     /// Counters.
     Stats(&'a StatsResult),
-    /// The ring.
-    Topology(&'a Topology),
+    /// The nodes.
+    Topology(Members<'a>),
     /// Not done.
     Failed(&'a Failure),
+}
+
+/// The nodes of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a> {
+    /// The ring of those that own something.
+    pub topology: &'a Topology,
+    /// Those that own nothing yet.
+    pub joining: &'a [Node],
+    /// Those that own nothing more.
+    pub draining: &'a [Node],
 }
 
 /// An entry as a client is told of it.

@@ -146,10 +146,21 @@ fn entry() -> impl Strategy<Value = pb::Entry> {
 }
 
 fn topology() -> impl Strategy<Value = pb::TopologyResult> {
-    let node = (any::<String>(), any::<String>(), number32(), number32(), number())
-        .prop_map(|(id, address, shards, points, incarnation)| pb::Node { id, address, shards, points, incarnation });
-    (number(), number(), number(), vec(node, 0..5))
-        .prop_map(|(epoch, digest, cluster_seed, nodes)| pb::TopologyResult { epoch, digest, cluster_seed, nodes })
+    let node = || {
+        (any::<String>(), any::<String>(), number32(), number32(), number()).prop_map(
+            |(id, address, shards, points, incarnation)| pb::Node { id, address, shards, points, incarnation },
+        )
+    };
+    (number(), number(), number(), vec(node(), 0..5), vec(node(), 0..3), vec(node(), 0..3)).prop_map(
+        |(epoch, digest, cluster_seed, nodes, joining, draining)| pb::TopologyResult {
+            epoch,
+            digest,
+            cluster_seed,
+            nodes,
+            joining,
+            draining,
+        },
+    )
 }
 
 fn hello_result() -> impl Strategy<Value = pb::HelloResult> {

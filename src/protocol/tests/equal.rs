@@ -47,7 +47,8 @@ fn topologies_are_written_alike() {
         });
         let topology = larder_ring::Topology::new(7, 12, nodes.collect()).expect("a topology");
         let mut frame = Vec::new();
-        larder_protocol::native::encode_response(&mut frame, 9, 12, &larder_protocol::Reply::Topology(&topology));
+        let members = larder_protocol::Members { topology: &topology, joining: &[], draining: topology.nodes() };
+        larder_protocol::native::encode_response(&mut frame, 9, 12, &larder_protocol::Reply::Topology(members));
 
         let sent = pb::Response::decode(&frame[4..]).expect("a response");
         assert_eq!(frame, framed(&sent.encode_to_vec()));

@@ -9,8 +9,8 @@ use larder_protocol::native::{
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, NodeAlteration, Outcomes, Pieces,
-    RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Members, NodeAlteration, Outcomes,
+    Pieces, RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
@@ -394,7 +394,11 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
             encode(Reply::Removals(Removals::new(&keys, &spans_of(removals)?, removals.missed)));
         }
         (_, Body::Topology(topology)) => {
-            encode(Reply::Topology(&larder_ring::Topology::try_from(&**topology).ok()?));
+            let nodes = |nodes: &[pb::Node]| nodes.iter().map(|node| larder_ring::Node::try_from(node).ok()).collect();
+            let (joining, draining): (Option<Vec<_>>, Option<Vec<_>>) =
+                (nodes(&topology.joining), nodes(&topology.draining));
+            let (ring, joining, draining) = (larder_ring::Topology::try_from(&**topology).ok()?, joining?, draining?);
+            encode(Reply::Topology(Members { topology: &ring, joining: &joining, draining: &draining }));
         }
         (_, Body::Hello(hello)) => larder_protocol::native::encode_hello(&mut out, id, epoch, hello),
         _ => return None,

@@ -12,6 +12,8 @@ use crate::{Node, Topology};
 pub struct Membership {
     /// The ring.
     pub topology: Arc<Topology>,
+    /// Nodes that have started and are not in the ring yet. Nothing depends on them.
+    pub joining: Vec<Node>,
     /// Nodes that are in the ring no more and have not ended: they may have owned something a moment ago.
     pub leaving: Vec<Node>,
     /// Nothing has happened between the membership before this one and it that was not seen. Otherwise any member may
@@ -27,6 +29,7 @@ pub struct Membership {
 impl Membership {
     /// One that never changes, or the first of all.
     pub fn first(topology: Arc<Topology>) -> Self {
-        Self { topology, leaving: Vec::new(), follows: false, registration: 0, generations: Arc::default() }
+        let (joining, leaving, generations) = (Vec::new(), Vec::new(), Arc::default());
+        Self { topology, joining, leaving, follows: false, registration: 0, generations }
     }
 }

@@ -125,7 +125,7 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
             Report::Altered(client.group(&name)?.alter(memory_bytes, policy.as_deref()).await?)
         }
         Prepared::Stats => Report::Stats(client.stats().await?),
-        Prepared::Topology => Report::Topology(client.refresh_topology().await?),
+        Prepared::Topology => Report::Topology(client.members().await?),
         Prepared::Invalidate => {
             Report::Invalidated { group: client.group_name().to_owned(), generation: client.invalidate().await? }
         }

@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use larder_client::{AlteredGroup, Bytes, DeleteOutcome, Entry, Error, Number, SetOutcome, Stats, Topology};
+use larder_client::{AlteredGroup, Bytes, DeleteOutcome, Entry, Error, Members, Number, SetOutcome, Stats};
 use serde_json::{Map, Value, json};
 
 use crate::groups;
@@ -92,7 +91,7 @@ pub(crate) enum Report {
     Groups(Vec<Stats>),
     Altered(Vec<AlteredGroup>),
     Stats(Vec<Stats>),
-    Topology(Arc<Topology>),
+    Topology(Members),
     /// How often all nodes have done so.
     Invalidated {
         group: String,
@@ -177,7 +176,7 @@ impl Report {
             Report::Groups(nodes) => groups::print_list(out, nodes),
             Report::Altered(nodes) => groups::print_altered(out, nodes),
             Report::Stats(nodes) => stats::print_stats(out, nodes),
-            Report::Topology(topology) => stats::print_topology(out, topology),
+            Report::Topology(members) => stats::print_topology(out, members),
             Report::Invalidated { group, generation } => {
                 writeln!(out, "group {group}: no node has any of its entries from before (generation {generation})")
             }
@@ -185,7 +184,7 @@ impl Report {
                 let weight = weight.as_ref().map(|weight| format!("weight {weight}"));
                 let drain = drain.map(|drain| if drain { "owns nothing from now on" } else { "is drained no more" });
                 let said: Vec<&str> = weight.as_deref().into_iter().chain(drain).collect();
-                writeln!(out, "node {node}: {}; kept in etcd until it is taken back", said.join(", "))
+                writeln!(out, "node {node}: {}; so it stays, also when it starts again", said.join(", "))
             }
         }
     }
@@ -214,7 +213,7 @@ impl Report {
             Report::Groups(nodes) => groups::list_json(nodes),
             Report::Altered(nodes) => groups::altered_json(nodes),
             Report::Stats(nodes) => json!({ "nodes": nodes.iter().map(stats::stats_json).collect::<Vec<_>>() }),
-            Report::Topology(topology) => stats::topology_json(topology),
+            Report::Topology(members) => stats::topology_json(members),
             Report::Invalidated { group, generation } => json!({ "group": group, "generation": generation }),
             Report::AlteredNode { node, weight, drain } => json!({ "node": node, "weight": weight, "drain": drain }),
         }

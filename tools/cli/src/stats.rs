@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use larder_client::{GroupStats, MemoryStats, ShardStats, Stats, Topology};
+use larder_client::{GroupStats, Members, MemoryStats, Node, ShardStats, Stats, Topology};
 use larder_ring::weight_text;
 use serde_json::{Value, json};
 
@@ -48,13 +48,15 @@ pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<(
 }
 
 /// The nodes and their shares.
-pub(crate) fn print_topology(out: &mut impl Write, topology: &Topology) -> io::Result<()> {
+pub(crate) fn print_topology(out: &mut impl Write, members: &Members) -> io::Result<()> {
+    let topology = &members.topology;
     let (epoch, digest, seed) = (topology.epoch(), topology.digest(), topology.cluster_seed());
     writeln!(out, "epoch {epoch}, digest {digest:016x}, cluster seed {seed}")?;
-    let head = ["node", "address", "shards", "weight", "share %", "incarnation"];
-    let rows = topology.nodes().iter().zip(shares(topology)).map(|(node, share)| {
+    let head = ["node", "state", "address", "shards", "weight", "share %", "incarnation"];
+    let rows = all(members).map(|(node, state, share)| {
         vec![
             node.id.clone(),
+            state.to_owned(),
             node.address.clone(),
             node.shards.to_string(),
             format!("{}", weight(node.points)),
@@ -117,16 +119,14 @@ fn memory_json(memory: &MemoryStats) -> Value {
     })
 }
 
-/// The ring.
-pub(crate) fn topology_json(topology: &Topology) -> Value {
-    let nodes: Vec<Value> = topology
-        .nodes()
-        .iter()
-        .zip(shares(topology))
-        .map(|(node, share)| {
+/// The nodes and their shares.
+pub(crate) fn topology_json(members: &Members) -> Value {
+    let topology = &members.topology;
+    let nodes: Vec<Value> = all(members)
+        .map(|(node, state, share)| {
             json!({
-                "id": node.id, "address": node.address, "shards": node.shards, "weight": weight(node.points),
-                "share": share, "incarnation": format!("{:016x}", node.incarnation),
+                "id": node.id, "state": state, "address": node.address, "shards": node.shards,
+                "weight": weight(node.points), "share": share, "incarnation": format!("{:016x}", node.incarnation),
             })
         })
         .collect();
@@ -192,6 +192,14 @@ fn hit_ratio(group: &GroupStats) -> Option<f64> {
 
 fn weight(points: u32) -> f64 {
     weight_text(points).parse().expect("a weight is a decimal number")
+}
+
+/// Every node, with its state and its share of all slots.
+fn all(members: &Members) -> impl Iterator<Item = (&Node, &'static str, f64)> {
+    let Members { topology, joining, draining } = members;
+    let serving = topology.nodes().iter().zip(shares(topology)).map(|(node, share)| (node, "serving", share));
+    let joining = joining.iter().map(|node| (node, "joining", 0.0));
+    serving.chain(joining).chain(draining.iter().map(|node| (node, "draining", 0.0)))
 }
 
 /// Of all slots, by node.

@@ -23,7 +23,7 @@ fn nodes_are_drained_and_weighed_and_it_is_taken_back() {
         loop {
             let topology = cli(&["topology", "--json"]).exits(0).json();
             let nodes = topology["nodes"].as_array().expect("a list");
-            let found: Vec<_> = nodes.iter().map(|node| json!([node["id"], node["weight"]])).collect();
+            let found: Vec<_> = nodes.iter().map(|node| json!([node["id"], node["state"], node["weight"]])).collect();
             if json!(found) == expected {
                 return;
             }
@@ -31,16 +31,16 @@ fn nodes_are_drained_and_weighed_and_it_is_taken_back() {
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    wait(json!([["a", 1.0], ["b", 1.0]]));
+    wait(json!([["a", "serving", 1.0], ["b", "serving", 1.0]]));
     let said = cli(&["drain", "b"]).exits(0);
-    assert_eq!(said.text(), "node b: owns nothing from now on; kept in etcd until it is taken back\n");
-    wait(json!([["a", 1.0]]));
+    assert_eq!(said.text(), "node b: owns nothing from now on; so it stays, also when it starts again\n");
+    wait(json!([["a", "serving", 1.0], ["b", "draining", 1.0]]));
     cli(&["drain", "b", "--undo"]).exits(0);
     let said = cli(&["weight", "b", "0.3", "--json"]).exits(0).json();
     assert_eq!(said, json!({ "node": "b", "weight": "0.3", "drain": null }));
-    wait(json!([["a", 1.0], ["b", 0.299805]]));
+    wait(json!([["a", "serving", 1.0], ["b", "serving", 0.299805]]));
     cli(&["weight", "b", "default"]).exits(0);
-    wait(json!([["a", 1.0], ["b", 1.0]]));
+    wait(json!([["a", "serving", 1.0], ["b", "serving", 1.0]]));
     let unknown = cli(&["drain", "c"]).exits(3);
     assert!(unknown.err.contains("no node of this cluster has that id"), "{}", unknown.err);
     let wrong = cli(&["weight", "b", "-1"]).exits(2);

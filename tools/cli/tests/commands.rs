@@ -103,7 +103,7 @@ fn what_the_server_is_like() {
         assert!(stats.text().contains(word), "{word}: {}", stats.text());
     }
     let topology = cli.run(&["topology"]).exits(0);
-    for word in ["epoch 1", "100.00", "weight"] {
+    for word in ["epoch 1", "100.00", "weight", "serving"] {
         assert!(topology.text().contains(word), "{word}: {}", topology.text());
     }
 }

@@ -75,6 +75,7 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// Packages that only tests may use.
 const TEST_ONLY: &[&str] = &[
     "allocation-counter",
+    "larder-benches",
     "larder-chaos",
     "larder-testkit",
     "proptest",

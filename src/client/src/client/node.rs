@@ -10,7 +10,7 @@ use crate::call::{Target, unexpected};
 use crate::client::Client;
 use crate::error::Error;
 use crate::network::Payload;
-use crate::server::ServerInfo;
+use crate::server::{Members, ServerInfo};
 
 impl Client {
     /// Makes every entry of the group absent that was acknowledged before, on all nodes, and returns how often the group was
@@ -113,6 +113,14 @@ impl Client {
     pub async fn refresh_topology(&self) -> Result<Arc<Topology>, Error> {
         self.cluster.refresh_topology().await?;
         Ok(self.topology())
+    }
+
+    /// Asks a node for all nodes of its cluster, also those that own nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::Protocol`].
+    pub async fn members(&self) -> Result<Members, Error> {
+        self.cluster.refresh_topology().await
     }
 
     /// What the server said in the Hello of a connection that is up; `None`: none is.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use larder_protocol::native::generated::{self as pb, Group, GroupStats, HelloResult, Limits, StatsResult};
 use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::{
-    Command, Condition, Entries, Expiry, Failure, Found, GroupAlteration, Outcomes, RemovalReason, Removals,
+    Command, Condition, Entries, Expiry, Failure, Found, GroupAlteration, Members, Outcomes, RemovalReason, Removals,
     RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use larder_ring::{Node, Topology, group_hash};
@@ -459,7 +459,8 @@ impl Shared {
             }
             Command::Topology => {
                 self.topology_queries.fetch_add(1, Ordering::Relaxed);
-                self.answer(id, &Reply::Topology(&settings.topology))
+                let (topology, joining, draining) = (&*settings.topology, &[][..], &[][..]);
+                self.answer(id, &Reply::Topology(Members { topology, joining, draining }))
             }
             Command::Scan(step) => {
                 let mut keys: Vec<_> = entries.keys().filter(|(of, _)| *of == group).map(|(_, key)| key).collect();

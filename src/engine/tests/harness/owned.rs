@@ -1,7 +1,7 @@
 //! Replies that outlive the engine's memory.
 
 use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
-use larder_protocol::{Failure, Found, Reply, Status};
+use larder_protocol::{Failure, Found, Members, Reply, Status};
 
 /// An entry of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl OwnedReply {
             Reply::Stats(stats) => OwnedReply::Stats(stats.clone()),
             Reply::Scan(scan) => OwnedReply::Scan(scan.clone()),
             Reply::Altered(altered) => OwnedReply::Altered(altered.clone()),
-            Reply::Topology(topology) => {
+            Reply::Topology(Members { topology, .. }) => {
                 OwnedReply::Topology { epoch: topology.epoch(), nodes: topology.nodes().len() }
             }
             Reply::Failed(failure) => OwnedReply::Failed(failure.clone()),

@@ -61,8 +61,8 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
         Reply::Altered(altered) => put_cold(out, envelope, result::ALTERED_GROUP, COLD_BYTES_MAX, altered),
         Reply::Removals(removals) => put_removals(out, envelope, &removals),
         Reply::Stats(stats) => put_cold(out, envelope, result::STATS, COLD_BYTES_MAX, stats),
-        Reply::Topology(topology) => {
-            put_cold(out, envelope, result::TOPOLOGY, COLD_BYTES_MAX, &TopologyResult::from(topology));
+        Reply::Topology(members) => {
+            put_cold(out, envelope, result::TOPOLOGY, COLD_BYTES_MAX, &TopologyResult::from(members));
         }
         Reply::Failed(failure) => envelope.failed(out, failure),
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use larder_ring::{SHARDS_MAX, Topology, TopologyError};
 
 use super::generated::{Node, TopologyResult};
+use crate::Members;
 
 /// Why a topology that was received is not used.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +35,51 @@ pub enum TopologyRefused {
 
 impl From<&Topology> for TopologyResult {
     fn from(topology: &Topology) -> Self {
-        let nodes = topology.nodes().iter().map(|node| Node {
+        Self::from(Members { topology, joining: &[], draining: &[] })
+    }
+}
+
+impl From<Members<'_>> for TopologyResult {
+    fn from(Members { topology, joining, draining }: Members<'_>) -> Self {
+        let all = |nodes: &[larder_ring::Node]| nodes.iter().map(Node::from).collect();
+        Self {
+            epoch: topology.epoch(),
+            digest: topology.digest(),
+            cluster_seed: topology.cluster_seed(),
+            nodes: all(topology.nodes()),
+            joining: all(joining),
+            draining: all(draining),
+        }
+    }
+}
+
+impl From<&larder_ring::Node> for Node {
+    fn from(node: &larder_ring::Node) -> Self {
+        Self {
             id: node.id.clone(),
             address: node.address.clone(),
             shards: u32::from(node.shards),
             points: node.points,
             incarnation: node.incarnation,
-        });
-        Self {
-            epoch: topology.epoch(),
-            digest: topology.digest(),
-            cluster_seed: topology.cluster_seed(),
-            nodes: nodes.collect(),
         }
+    }
+}
+
+impl TryFrom<&Node> for larder_ring::Node {
+    type Error = TopologyRefused;
+
+    fn try_from(node: &Node) -> Result<Self, TopologyRefused> {
+        let shards = u16::try_from(node.shards)
+            .map_err(|_| TopologyRefused::Shards { node: node.id.clone(), shards: node.shards })?;
+        let node = Self {
+            id: node.id.clone(),
+            address: node.address.clone(),
+            shards,
+            points: node.points,
+            incarnation: node.incarnation,
+        };
+        node.check()?;
+        Ok(node)
     }
 }
 
@@ -55,18 +88,7 @@ impl TryFrom<&TopologyResult> for Topology {
 
     /// The ring of these nodes, which has the digest that the sender says.
     fn try_from(sent: &TopologyResult) -> Result<Self, TopologyRefused> {
-        let nodes = sent.nodes.iter().map(|node| {
-            let shards = u16::try_from(node.shards)
-                .map_err(|_| TopologyRefused::Shards { node: node.id.clone(), shards: node.shards })?;
-            Ok(larder_ring::Node {
-                id: node.id.clone(),
-                address: node.address.clone(),
-                shards,
-                points: node.points,
-                incarnation: node.incarnation,
-            })
-        });
-        let nodes = nodes.collect::<Result<Vec<_>, TopologyRefused>>()?;
+        let nodes = sent.nodes.iter().map(larder_ring::Node::try_from).collect::<Result<Vec<_>, TopologyRefused>>()?;
         let topology = Topology::new(sent.cluster_seed, sent.epoch, nodes)?;
         if topology.digest() != sent.digest {
             return Err(TopologyRefused::Digest { sent: sent.digest, computed: topology.digest() });
@@ -95,6 +117,18 @@ mod tests {
         let topology = Topology::try_from(&sent()).expect("the same");
         assert_eq!(TopologyResult::from(&topology), sent());
         assert_eq!((topology.epoch(), topology.cluster_seed()), (5, 3));
+    }
+
+    #[test]
+    fn those_that_own_nothing_are_told_beside() {
+        let topology = Topology::try_from(&sent()).expect("a topology");
+        let [joining, draining] =
+            ["c", "d"].map(|id| larder_ring::Node { id: id.into(), ..topology.nodes()[0].clone() });
+        let members = Members { topology: &topology, joining: &[joining.clone()], draining: &[draining.clone()] };
+        let told = TopologyResult::from(members);
+        assert_eq!(Topology::try_from(&told).as_ref().ok(), Some(&topology), "the ring is the same");
+        let read = |nodes: &[Node]| larder_ring::Node::try_from(&nodes[0]).expect("a node");
+        assert_eq!((read(&told.joining), read(&told.draining)), (joining, draining));
     }
 
     #[test]

@@ -547,8 +547,14 @@ pub struct TopologyResult {
     pub digest: u64,
     #[prost(fixed64, tag = "3")]
     pub cluster_seed: u64,
+    /// Those that own something. They alone make the digest.
     #[prost(message, repeated, tag = "4")]
     pub nodes: ::prost::alloc::vec::Vec<Node>,
+    /// Registered, and owning nothing yet, or nothing more. Empty in a HelloResult.
+    #[prost(message, repeated, tag = "5")]
+    pub joining: ::prost::alloc::vec::Vec<Node>,
+    #[prost(message, repeated, tag = "6")]
+    pub draining: ::prost::alloc::vec::Vec<Node>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Node {
