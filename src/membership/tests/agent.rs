@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use larder_membership::{Agent, EtcdSettings, Local, MembershipError, Order, Update};
-use larder_testkit::Etcd;
+use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Order, Update};
+use larder_testkit::{Etcd, Secrets};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -219,7 +219,7 @@ async fn an_outage_changes_no_ring_and_ends_with_the_registration_as_it_was() {
 
 #[tokio::test]
 async fn a_cluster_of_etcd_servers_that_loses_its_leader_is_not_missed() {
-    let mut etcd = Etcd::start_members(3, &[]);
+    let mut etcd = Etcd::start_members(3);
     let mut a = Running::serve(&etcd, "a").await;
     a.ring(&["a"]).await;
     etcd.kill(etcd.leader());
@@ -237,4 +237,45 @@ async fn a_cluster_of_etcd_servers_that_loses_its_leader_is_not_missed() {
         }
     }
     assert!(until_ms.is_some() && !lapsed, "the registration was renewed all the time");
+}
+
+#[tokio::test]
+async fn etcd_asks_for_a_certificate_and_a_password() {
+    let mut etcd = Etcd::start_secured();
+    let secrets = etcd.secrets().expect("it asks for them");
+    let read = |name| secrets.read(name);
+    let tls = EtcdTls {
+        authority: Some(read("authority.pem")),
+        identity: Some((read("client.pem"), read("client.key"))),
+    };
+    let user = Some((Secrets::USER.to_owned(), Secrets::PASSWORD.to_owned()));
+    let with = |tls: &EtcdTls, user| EtcdSettings { user, tls: Some(tls.clone()), ..settings(&etcd) };
+    let wrong = Some((Secrets::USER.to_owned(), "another".to_owned()));
+    let nobody = EtcdTls { identity: None, ..tls.clone() };
+    let stranger = EtcdTls { authority: None, ..tls.clone() };
+    for (what, settings) in [
+        ("another password", with(&tls, wrong)),
+        ("no user", with(&tls, None)),
+        ("no certificate", with(&nobody, user.clone())),
+        ("no authority", with(&stranger, user.clone())),
+    ] {
+        let mut refused = run(settings, &local("b", "b.example:7400", 8));
+        refused.order(Order::Serve).await;
+        let said = refused.until(|update| match update {
+            Update::Report(report) => Some(report.clone()),
+            Update::Membership(_) => panic!("{what}: let in"),
+            _ => None,
+        });
+        println!("{what}: {}", said.await);
+        refused.task.abort();
+    }
+    let mut a = run(with(&tls, user), &local("a", "a.example:7400", 7));
+    a.order(Order::Serve).await;
+    a.ring(&["a"]).await;
+    // It forgets who has given a password.
+    etcd.kill(0);
+    a.until(|update| (*update == Update::Outage(true)).then_some(())).await;
+    etcd.restart(0);
+    a.until(|update| (*update == Update::Outage(false)).then_some(())).await;
+    a.ring(&["a"]).await;
 }

@@ -11,7 +11,7 @@ use crate::support::{self, Client, get, set};
 /// How long the nodes may take to notice what has happened: ten times what they do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
+pub(crate) fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
     let endpoints = etcd.endpoints();
     let flags = ["--etcd", &endpoints, "--node-id", id, "--registration-ttl", "2s", "--shards", "2"];
     let flags = [&flags, &["--memory", "64MiB"][..], further].concat();
@@ -19,7 +19,7 @@ fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
 }
 
 /// Asks again while the answer says that it is safe to, and that it helps.
-fn patiently(client: &mut Client, command: Command<'_>) -> support::Answer {
+pub(crate) fn patiently(client: &mut Client, command: Command<'_>) -> support::Answer {
     let begun = Instant::now();
     loop {
         let answer = client.call(command);
@@ -39,7 +39,7 @@ fn ring(client: &mut Client) -> Vec<(String, u32)> {
     }
 }
 
-fn wait_for_ring(client: &mut Client, expected: &[(&str, u32)]) {
+pub(crate) fn wait_for_ring(client: &mut Client, expected: &[(&str, u32)]) {
     let begun = Instant::now();
     loop {
         let found = ring(client);

@@ -1,5 +1,6 @@
 //! The `larder` binary as users and their tools see it.
 
+mod agreement;
 mod cluster;
 mod config;
 mod descriptors;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::Secrets;
+
 /// How long etcd may take from its start to its first answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often an answer is looked for.
@@ -17,6 +19,9 @@ const PORT_ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct Etcd {
     members: Vec<Member>,
+    secrets: Option<Secrets>,
+    /// Whether it asks for the password.
+    has_users: bool,
 }
 
 #[derive(Debug)]
@@ -30,16 +35,36 @@ struct Member {
 impl Etcd {
     /// One that has one member.
     pub fn start() -> Etcd {
-        Self::start_members(1, &[])
+        Self::start_members(1)
     }
 
-    /// One with so many members, which are given further arguments.
+    /// One that asks for a certificate, a user and a password.
+    ///
+    /// # Panics
+    /// As [`Etcd::start_members`], or if it does not take the password.
+    pub fn start_secured() -> Etcd {
+        let mut etcd = Self::start_with(1, Some(Secrets::new()));
+        etcd.ctl(&["user", "add", &format!("{}:{}", Secrets::USER, Secrets::PASSWORD)]);
+        etcd.ctl(&["user", "grant-role", Secrets::USER, "root"]);
+        etcd.ctl(&["auth", "enable"]);
+        etcd.has_users = true;
+        etcd
+    }
+
+    /// One with so many members.
     ///
     /// # Panics
     /// If etcd is not installed, or does not answer in time.
-    pub fn start_members(count: usize, further: &[&str]) -> Etcd {
+    pub fn start_members(count: usize) -> Etcd {
+        Self::start_with(count, None)
+    }
+
+    fn start_with(count: usize, mut secrets: Option<Secrets>) -> Etcd {
+        let scheme = if secrets.is_some() { "https" } else { "http" };
+        let files: Vec<(&str, String)> = secrets.iter().flat_map(server_files).collect();
         for _ in 0..PORT_ATTEMPTS {
-            let mut etcd = Etcd { members: (0..count).map(|_| Member::new()).collect() };
+            let members = (0..count).map(|_| Member::new(scheme)).collect();
+            let mut etcd = Etcd { members, secrets: secrets.take(), has_users: false };
             let peers: Vec<String> = etcd.members.iter().map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
             let initial: Vec<String> = peers.iter().enumerate().map(|(index, url)| format!("m{index}={url}")).collect();
             for (index, member) in etcd.members.iter_mut().enumerate() {
@@ -54,13 +79,18 @@ impl Etcd {
                     ("--initial-cluster", &*initial.join(",")),
                     ("--log-level", "error"),
                 ];
-                let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_owned()]);
-                member.arguments = arguments.chain(further.iter().map(|&text| text.to_owned())).collect();
+                let files = files.iter().map(|(name, value)| (*name, value.as_str()));
+                let arguments = arguments.into_iter().chain(files);
+                member.arguments = arguments.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect();
+                if etcd.secrets.is_some() {
+                    member.arguments.push("--client-cert-auth".to_owned());
+                }
                 member.start();
             }
             if etcd.wait() {
                 return etcd;
             }
+            secrets = etcd.secrets.take();
         }
         panic!("etcd does not start on any of {PORT_ATTEMPTS} pairs of ports");
     }
@@ -68,6 +98,11 @@ impl Etcd {
     /// The URLs of all members, with commas between.
     pub fn endpoints(&self) -> String {
         self.members.iter().map(|member| member.client.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// What it asks for, if it does.
+    pub fn secrets(&self) -> Option<&Secrets> {
+        self.secrets.as_ref()
     }
 
     /// Runs `etcdctl`; its standard output.
@@ -113,7 +148,15 @@ impl Etcd {
     }
 
     fn try_ctl(&self, arguments: &[&str]) -> Output {
-        Command::new("etcdctl")
+        let mut command = Command::new("etcdctl");
+        if let Some(secrets) = &self.secrets {
+            command.arg("--cacert").arg(secrets.path("authority.pem"));
+            command.arg("--cert").arg(secrets.path("client.pem")).arg("--key").arg(secrets.path("client.key"));
+        }
+        if self.has_users {
+            command.arg("--user").arg(format!("{}:{}", Secrets::USER, Secrets::PASSWORD));
+        }
+        command
             .env("ETCDCTL_API", "3")
             .args(["--endpoints", &self.endpoints(), "--dial-timeout", "1s", "--command-timeout", "2s"])
             .args(arguments)
@@ -137,11 +180,21 @@ impl Etcd {
     }
 }
 
+/// Arguments of a server that asks for certificates.
+fn server_files(secrets: &Secrets) -> Vec<(&'static str, String)> {
+    let path = |name| secrets.path(name).display().to_string();
+    vec![
+        ("--cert-file", path("server.pem")),
+        ("--key-file", path("server.key")),
+        ("--trusted-ca-file", path("authority.pem")),
+    ]
+}
+
 impl Member {
-    fn new() -> Self {
+    fn new(scheme: &str) -> Self {
         Self {
             child: None,
-            client: format!("http://127.0.0.1:{}", free_port()),
+            client: format!("{scheme}://127.0.0.1:{}", free_port()),
             arguments: Vec::new(),
             folder: tempfile::tempdir().expect("a temporary folder"),
         }

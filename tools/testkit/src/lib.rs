@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod etcd;
+mod secrets;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use etcd::Etcd;
+pub use secrets::Secrets;
 use serde_json::Value;
 
 /// How long a server may take from its start to its ready line.
