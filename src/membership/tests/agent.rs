@@ -244,10 +244,8 @@ async fn etcd_asks_for_a_certificate_and_a_password() {
     let mut etcd = Etcd::start_secured();
     let secrets = etcd.secrets().expect("it asks for them");
     let read = |name| secrets.read(name);
-    let tls = EtcdTls {
-        authority: Some(read("authority.pem")),
-        identity: Some((read("client.pem"), read("client.key"))),
-    };
+    let tls =
+        EtcdTls { authority: Some(read("authority.pem")), identity: Some((read("client.pem"), read("client.key"))) };
     let user = Some((Secrets::USER.to_owned(), Secrets::PASSWORD.to_owned()));
     let with = |tls: &EtcdTls, user| EtcdSettings { user, tls: Some(tls.clone()), ..settings(&etcd) };
     let wrong = Some((Secrets::USER.to_owned(), "another".to_owned()));

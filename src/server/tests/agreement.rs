@@ -66,7 +66,7 @@ fn move_slots(address: SocketAddr, is_over: &AtomicBool) -> usize {
     while !is_over.load(Ordering::Relaxed) {
         let weight = Some(["0.5", "1"][changes % 2]);
         let node = ["b", "c"][changes / 2 % 2];
-        let altered = client.call(Command::AlterNode(NodeAlteration { node, weight, drain: None }));
+        let altered = patiently(&mut client, Command::AlterNode(NodeAlteration { node, weight, drain: None }));
         assert_eq!(altered.status, Status::Ok, "{altered:?}");
         changes += 1;
         thread::sleep(CHANGE_INTERVAL);
