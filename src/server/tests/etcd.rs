@@ -4,16 +4,19 @@ use std::process::Command as Program;
 use std::time::{Duration, Instant};
 
 use larder_protocol::{Command, NodeAlteration, Status};
-use larder_testkit::{Etcd, Server};
+use larder_testkit::{Etcd, Proxy, Server};
 
-use crate::support::{self, Client, get, set};
+use crate::support::{self, Client, get, scaled, set};
 
 /// How long the nodes may take to notice what has happened: ten times what they do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
-    let endpoints = etcd.endpoints();
-    let flags = ["--etcd", &endpoints, "--node-id", id, "--registration-ttl", "2s", "--shards", "2"];
+    start_at(&etcd.endpoints(), id, further)
+}
+
+fn start_at(endpoints: &str, id: &str, further: &[&str]) -> Server {
+    let flags = ["--etcd", endpoints, "--node-id", id, "--registration-ttl", "2s", "--shards", "2"];
     let flags = [&flags, &["--memory", "64MiB"][..], further].concat();
     Server::start_binary(env!("CARGO_BIN_EXE_larder").into(), &flags)
 }
@@ -103,37 +106,75 @@ fn operators_change_weights_and_drain_nodes() {
     assert!(wrong.status == Status::BadRequest && wrong.message.contains("much"), "{wrong:?}");
 }
 
+/// What happens to etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    Killed,
+    Halted,
+    CutOff,
+}
+
 #[test]
-fn without_etcd_a_running_node_goes_on_and_a_new_one_says_what_it_waits_for() {
+fn while_etcd_is_dead_nodes_go_on() {
+    goes_on_without_etcd(Outage::Killed);
+}
+
+#[test]
+fn while_etcd_stands_still_nodes_go_on() {
+    goes_on_without_etcd(Outage::Halted);
+}
+
+#[test]
+fn while_nobody_reaches_etcd_nodes_go_on() {
+    goes_on_without_etcd(Outage::CutOff);
+}
+
+/// A running node goes on, a new one says what it waits for, and all are together again afterwards.
+fn goes_on_without_etcd(outage: Outage) {
     let mut etcd = Etcd::start();
-    let a = start(&etcd, "a", &[]);
-    let b = start(&etcd, "b", &[]);
+    let endpoint = etcd.endpoints().replace("http://", "").parse().expect("an address");
+    let proxy = Proxy::start(endpoint);
+    let endpoints = format!("http://{}", proxy.address());
+    let a = start_at(&endpoints, "a", &[]);
+    let b = start_at(&endpoints, "b", &[]);
     let mut client = Client::connect(a.address());
     wait_for_ring(&mut client, &[("a", 1024), ("b", 1024)]);
-    etcd.kill(0);
+    match outage {
+        Outage::Killed => etcd.kill(0),
+        Outage::Halted => etcd.signal(0, "STOP"),
+        Outage::CutOff => proxy.cut(true),
+    }
     let begun = Instant::now();
-    let mut answered = 0;
-    // Three times as long as a registration lasts.
-    while begun.elapsed() < Duration::from_secs(6) {
-        let key = format!("key {answered}");
+    // At least three times as long as a registration lasts.
+    let length = Duration::from_secs(scaled(60).max(6) as u64);
+    let mut asked = 0;
+    while begun.elapsed() < length {
+        let key = format!("key {asked}");
         let stored = client.call(set(key.as_bytes(), b"v"));
         assert_eq!(stored.status, Status::Ok, "after {:?}: {stored:?}", begun.elapsed());
-        answered += 1;
+        let found = client.call(get(key.as_bytes()));
+        assert_eq!(found.value(), Some(&b"v"[..]), "after {:?}: {found:?}", begun.elapsed());
+        asked += 1;
         std::thread::sleep(Duration::from_millis(10));
     }
-    let endpoints = etcd.endpoints();
     let waiting = Program::new("timeout")
         .args(["--signal", "TERM", "3", env!("CARGO_BIN_EXE_larder"), "serve", "--listen", "127.0.0.1:0"])
-        .args(["--etcd", &endpoints, "--node-id", "c", "--memory", "64MiB"])
+        .args(["--etcd", &endpoints, "--node-id", "c", "--memory", "64MiB", "--registration-ttl", "2s"])
         .output()
         .expect("timeout is there");
     let (out, err) = (String::from_utf8_lossy(&waiting.stdout), String::from_utf8_lossy(&waiting.stderr));
     assert!(out.is_empty(), "it is not ready: {out}");
     assert!(err.contains(&format!("etcd at {endpoints} cannot be used")), "{err}");
-    etcd.restart(0);
-    let mut joined = start(&etcd, "c", &[]);
+    match outage {
+        Outage::Killed => etcd.restart(0),
+        Outage::Halted => etcd.signal(0, "CONT"),
+        Outage::CutOff => proxy.cut(false),
+    }
+    let mut joined = start_at(&endpoints, "c", &[]);
     wait_for_ring(&mut client, &[("a", 1024), ("b", 1024), ("c", 1024)]);
     assert!(joined.is_running());
+    let registered = etcd.ctl(&["get", "--prefix", "--keys-only", "/larder/larder/nodes/"]);
+    assert_eq!(registered.split_whitespace().count(), 3, "{registered}");
     drop(b);
 }
 

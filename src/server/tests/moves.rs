@@ -1,13 +1,14 @@
 //! Connections that ask for a shard.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_protocol::native::PROTOCOL;
 use larder_protocol::{Command, Status};
+use larder_testkit::Proxy;
 
 use crate::support::{Answer, Client, Result, get, scaled, server, set};
 
@@ -27,38 +28,12 @@ fn counters(client: &mut Client) -> (u64, Vec<u64>) {
     (crossed, stats.shards.iter().map(|shard| shard.connections).collect())
 }
 
-/// A forwarder from a port of its own to `server`, whose connections come from other ports than the clients'.
-fn proxy(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound");
-    std::thread::spawn(move || {
-        while let Ok((client, _)) = listener.accept() {
-            let Ok(server) = TcpStream::connect(server) else { return };
-            for (mut from, mut to) in [
-                (client.try_clone().expect("a descriptor"), server.try_clone().expect("a descriptor")),
-                (server, client),
-            ] {
-                std::thread::spawn(move || {
-                    let mut buffer = [0; 1 << 16];
-                    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
-                        if to.write_all(&buffer[..bytes]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = to.shutdown(Shutdown::Write);
-                });
-            }
-        }
-    });
-    address
-}
-
 #[test]
 fn every_connection_gets_the_shard_that_it_asks_for() {
     for shards in ["2", "4"] {
         let server = server(&["--shards", shards]);
         let count: u32 = shards.parse().expect("a number");
-        for address in [server.address(), proxy(server.address())] {
+        for address in [server.address(), Proxy::start(server.address()).address()] {
             // The kernel chooses who accepts, so that of so many some have to move.
             let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(address)).collect();
             for (wanted, client) in (0..count).cycle().zip(&mut clients) {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod etcd;
+mod proxy;
 mod secrets;
 
 use std::io::{BufRead, BufReader, Read};
@@ -15,6 +16,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use etcd::Etcd;
+pub use proxy::Proxy;
 pub use secrets::Secrets;
 use serde_json::Value;
 
