@@ -301,10 +301,11 @@ impl<H: RemovalHook> Engine<H> {
     /// met; says whether there is more to do.
     pub fn background(&mut self, now_ms: u64, steps: usize) -> Backlog {
         let reclaimed = self.local.store.reclaim(now_ms, steps);
+        let is_old_left = self.local.clear_old(now_ms, steps);
         self.local.change_policies();
         match reclaimed {
             Reclaimed { shrinking: true, .. } => Backlog::Urgent,
-            Reclaimed { more: true, .. } => Backlog::Some,
+            Reclaimed { more, .. } if more || is_old_left => Backlog::Some,
             Reclaimed { .. } => Backlog::None,
         }
     }

@@ -147,6 +147,32 @@ impl<H: RemovalHook> Local<H> {
         self.ownership.is_plain(now_ms) || self.may_answer_now(key, now_ms)
     }
 
+    /// Whether an entry is of this time: a slot of this node, and no older than that.
+    pub(crate) fn is_of_now(&self, hash: u64, version: u64) -> bool {
+        let is_ours = self.node == Some(self.topology.owner(hash));
+        version >= self.ownership.kept_from(slot(hash), is_ours)
+    }
+
+    /// Removes entries that are not of this time, within about so many steps. Whether there may be more.
+    pub(crate) fn clear_old(&mut self, now_ms: u64, mut steps: usize) -> bool {
+        if planted::has(Bug::OldEntriesLive) {
+            return false;
+        }
+        while let Some(cursor) = self.ownership.cleared_to() {
+            if steps == 0 {
+                return true;
+            }
+            let Self { store, ownership, topology, node, .. } = self;
+            let (next, seen) = store.void_where(cursor, now_ms, |hash, version| {
+                let is_ours = *node == Some(topology.owner(hash));
+                version < ownership.kept_from(slot(hash), is_ours)
+            });
+            ownership.cleared(next);
+            steps = steps.saturating_sub(1 + seen);
+        }
+        false
+    }
+
     #[cold]
     fn may_answer_now(&mut self, key: Key<'_>, now_ms: u64) -> bool {
         let Some(floor) = self.ownership.floor(slot(key.hash), now_ms) else { return false };

@@ -85,10 +85,12 @@ pub(crate) struct Ownership {
     waits: Vec<Option<Wait>>,
     /// By slot the number of its wait, from 1; 0: it is open.
     shut: Option<Box<[u16]>>,
-    /// Slots that this node had before and has lost, or has held without a registration.
+    /// Slots that this node had before and has lost, or has held without a registration, and of which entries may be left.
     had: Option<Box<[bool]>>,
     /// By slot the version below which an entry is from an earlier time; 0: there is none.
     floors: Option<Box<[u64]>>,
+    /// How far the walk is that removes what is left of slots that were lost, since the last was; `None`: nothing is left.
+    cleared_to: Option<u64>,
     /// Processes that are in the ring no more and have not ended.
     leaving: Vec<Node>,
     /// Tickets of waits that are over.
@@ -120,6 +122,7 @@ impl Ownership {
             shut: None,
             had: None,
             floors: None,
+            cleared_to: None,
             leaving: Vec::new(),
             acknowledged: Vec::new(),
         };
@@ -138,6 +141,30 @@ impl Ownership {
         let slot = slot as usize;
         let is_shut = self.shut.as_ref().is_some_and(|shut| shut[slot] != 0);
         (now_ms < self.owner_until_ms && !is_shut).then(|| self.floors.as_ref().map_or(0, |floors| floors[slot]))
+    }
+
+    /// Below which version an entry of a slot is from an earlier time, whether or not it may be answered for now. `is_ours`
+    /// by the topology that is gone by.
+    pub(crate) fn kept_from(&self, Slot(slot): Slot, is_ours: bool) -> u64 {
+        match &self.floors {
+            _ if !is_ours => u64::MAX,
+            Some(floors) => floors[slot as usize],
+            None => 0,
+        }
+    }
+
+    /// From where entries of an earlier time are to be removed next; `None`: there are none.
+    pub(crate) fn cleared_to(&self) -> Option<u64> {
+        self.cleared_to
+    }
+
+    /// Those before this cursor were removed; `None`: all were.
+    pub(crate) fn cleared(&mut self, next: Option<u64>) {
+        self.cleared_to = next;
+        if next.is_none() {
+            (self.had, self.floors) = (None, None);
+            self.settle();
+        }
     }
 
     /// What is known of the registration.
@@ -176,10 +203,10 @@ impl Ownership {
         let is_anew = membership.registration != self.registration && !planted::has(Bug::KeepsAfterLoss);
         self.registration = membership.registration;
         self.is_alone = topology.nodes().len() == 1 && own.is_some();
-        self.forget_gone(membership);
+        self.forget_gone(membership, own_id);
         self.leaving.clone_from(&membership.leaving);
         let mut count = 0;
-        // By node of the topology before, the wait for it; the last one is for all.
+        // By node of the topology before, the wait for it; the last one is for all, and for what was owned by who is gone.
         let mut numbers = vec![0_u16; before.nodes().len() + 1];
         if !membership.follows || is_anew {
             let number = self.begin(membership, own_id, None);
@@ -200,7 +227,8 @@ impl Ownership {
                         }
                         count += 1;
                         let owner = before.slot_owner(slot);
-                        let knows_owner = membership.follows && !is_anew;
+                        let is_there = is_member(membership, &before.node(owner).id, before.node(owner).incarnation);
+                        let knows_owner = membership.follows && !is_anew && is_there;
                         let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
                         if numbers[place] == 0 {
                             numbers[place] = self.begin(membership, own_id, knows_owner.then(|| before.node(owner)));
@@ -340,6 +368,7 @@ impl Ownership {
 
     fn lose(&mut self, Slot(slot): Slot, kept_epoch: u64) {
         let slot = slot as usize;
+        self.cleared_to = Some(0);
         self.had.get_or_insert_with(|| vec![false; SLOTS].into())[slot] = true;
         if let Some(shut) = &mut self.shut
             && let Some(number) = core::mem::take(&mut shut[slot]).checked_sub(1)
@@ -349,12 +378,17 @@ impl Ownership {
         }
     }
 
-    /// Who is not registered any more does not answer either.
-    fn forget_gone(&mut self, membership: &Membership) {
-        let is_there = |before: &Before| {
-            members(membership).any(|node| node.id == before.id && node.incarnation == before.incarnation)
-        };
-        self.waits.iter_mut().flatten().for_each(|wait| wait.before.retain(is_there));
+    /// Who is not registered any more does not answer either. What it has not acknowledged it may not have been given
+    /// itself: whoever had that before goes by an older ring, and is somebody who is there.
+    fn forget_gone(&mut self, membership: &Membership, own_id: &str) {
+        let is_there = |before: &Before| is_member(membership, &before.id, before.incarnation);
+        for wait in self.waits.iter_mut().flatten() {
+            if !wait.is_everyone && !wait.before.iter().all(is_there) {
+                wait.before = members(membership).filter(|node| node.id != own_id).map(Before::of).collect();
+                wait.is_everyone = true;
+            }
+            wait.before.retain(is_there);
+        }
     }
 
     /// Opens the slots of waits that are over.
@@ -408,6 +442,12 @@ impl Ownership {
 /// Every process that may own something.
 fn members(membership: &Membership) -> impl Iterator<Item = &Node> {
     membership.topology.nodes().iter().chain(&membership.leaving)
+}
+
+fn is_member(membership: &Membership, id: &str, incarnation: u64) -> bool {
+    let topology = &membership.topology;
+    let is_it = |node: &Node| node.id == id && node.incarnation == incarnation;
+    topology.index_of(id).is_some_and(|index| is_it(topology.node(index))) || membership.leaving.iter().any(is_it)
 }
 
 #[cfg(test)]
@@ -490,6 +530,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_gone_may_not_have_been_given_what_is_inherited() {
+        // "c" owned something that "b" gained when it left, and died at once.
+        let mut shard = Shard::new("a", membership(1, &["a", "b", "c"]));
+        let left = Membership { leaving: vec![node("c")], ..membership(5, &["a", "b"]) };
+        shard.adopt(left.clone());
+        shard.acknowledged("c", 5);
+        assert_eq!(shard.shut(), 0, "its own part of it");
+        let count = shard.adopt(Membership { topology: membership(6, &["a"]).topology, ..left });
+        assert!(count > 0 && shard.shut() == count, "c may go by the first ring still");
+        shard.acknowledged("c", 5);
+        assert_eq!(shard.shut(), count);
+        shard.acknowledged("c", 6);
+        assert_eq!(shard.shut(), 0);
+        // The same of one that dies while it is waited for.
+        let mut shard = Shard::new("a", membership(1, &["a", "b", "c"]));
+        let count = shard.adopt(Membership { leaving: vec![node("b"), node("c")], ..membership(5, &["a"]) });
+        shard.acknowledged("c", 4);
+        shard.adopt(Membership { leaving: vec![node("c")], ..membership(6, &["a"]) });
+        assert_eq!(shard.shut(), count);
+        shard.acknowledged("c", 5);
+        assert_eq!(shard.shut(), 0);
+    }
+
+    #[test]
     fn nobody_waits_for_who_is_gone() {
         let mut shard = Shard::new("a", membership(1, &["a", "b"]));
         shard.adopt(membership(5, &["a"]));
@@ -502,7 +566,10 @@ mod tests {
         let mut shard = Shard::new("a", membership(1, &["a", "b"]));
         let other = Node { incarnation: 8, ..node("b") };
         shard.adopt(Membership { leaving: vec![other], ..membership(5, &["a"]) });
-        assert_eq!(shard.shut(), 0, "it is another process");
+        (0..2).for_each(|number| shard.ownership.acknowledged(("b", 7), number, (9, 9)));
+        assert!(shard.shut() > 0, "it is another process");
+        (0..2).for_each(|number| shard.ownership.acknowledged(("b", 8), number, (5, 0)));
+        assert_eq!(shard.shut(), 0);
     }
 
     #[test]

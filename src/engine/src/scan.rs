@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 
 use larder_protocol::native::generated::ScanResult;
 use larder_protocol::{Reply, ScanStep, Status};
+use larder_ring::key_hash;
 use larder_store::RemovalHook;
 
 use crate::glob::Glob;
@@ -74,10 +75,12 @@ impl<H: RemovalHook> Local<H> {
     fn keys_from(&self, group: Group, cursor: Cursor, count: u32, glob: Option<&Glob>, now_ms: u64) -> ScanResult {
         let count = if count == 0 { SCAN_COUNT_DEFAULT } else { count.min(SCAN_COUNT_MAX) };
         let (mut seen, mut seen_bytes, mut keys) = (0, 0, Vec::new());
+        let is_plain = self.ownership.cleared_to().is_none();
         let next = self.store.scan(group.index, cursor.position, now_ms, |entry| {
             seen += 1;
             seen_bytes += entry.key.len();
-            if glob.is_none_or(|glob| glob.matches(entry.key)) {
+            let is_of_now = is_plain || self.is_of_now(key_hash(entry.key, group.hash), entry.version);
+            if is_of_now && glob.is_none_or(|glob| glob.matches(entry.key)) {
                 keys.push(entry.key.to_vec());
             }
             match seen < count && seen_bytes < SCAN_KEY_BYTES {

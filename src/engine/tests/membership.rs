@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_engine::limits::CLUSTER_ORDERS_MAX;
-use larder_engine::{ClusterOrderKind, ClusterOrderOutcome, Standing};
-use larder_protocol::{Command, Status};
+use larder_engine::{Backlog, ClusterOrderKind, ClusterOrderOutcome, Standing};
+use larder_protocol::{Command, ScanStep, Status};
 use larder_ring::Membership;
 
 use crate::forwarding::status;
@@ -93,6 +93,57 @@ fn what_was_held_before_a_loss_does_not_come_back() {
         other => panic!("{other:?}"),
     }
     assert_eq!(cluster.ask((0, 0), Command::Get { key: &moved }), OwnedReply::Miss);
+}
+
+#[test]
+fn what_is_left_of_lost_slots_is_not_shown_and_removed_in_steps() {
+    let mut cluster = registered(25, 2, 1);
+    cluster.set_membership(0, &membership(3, &[0], 1));
+    settle(&mut cluster);
+    let keys: Vec<Vec<u8>> = (0..2_000_u32).map(|number| format!("k{number}").into_bytes()).collect();
+    for key in &keys {
+        assert!(matches!(cluster.ask((0, 0), set(key, b"old")), OwnedReply::Stored(_)));
+    }
+    (0..2).for_each(|node| cluster.set_membership(node, &membership(4, &[0, 1], 1)));
+    settle(&mut cluster);
+    let kept: Vec<&Vec<u8>> = keys.iter().filter(|key| cluster.owner(0, key).0 == 0).collect();
+    assert!((500..1_500).contains(&kept.len()), "half of all");
+    let entries = |cluster: &mut Cluster| match cluster.ask((0, 0), Command::Stats) {
+        OwnedReply::Stats(stats) => stats.groups[0].entries as usize,
+        other => panic!("{other:?}"),
+    };
+    let shown = |cluster: &mut Cluster| {
+        let (mut shown, mut cursor) = (Vec::new(), Vec::new());
+        loop {
+            let page = match cluster.ask((0, 0), Command::Scan(ScanStep { cursor: &cursor, count: 0, pattern: b"" })) {
+                OwnedReply::Scan(page) => page,
+                other => panic!("{other:?}"),
+            };
+            shown.extend(page.keys);
+            cursor = page.cursor;
+            if cursor.is_empty() {
+                return shown.len();
+            }
+        }
+    };
+    assert_eq!(shown(&mut cluster), kept.len(), "of what is there, what may be answered for");
+    // The ring of before, while something is left: what comes back is not what was lost.
+    cluster.set_membership(0, &membership(5, &[0], 1));
+    settle(&mut cluster);
+    assert_eq!(shown(&mut cluster), kept.len());
+    let now_ms = cluster.now_ms;
+    let mut turns = 0;
+    while cluster.engines[0][0].background(now_ms, 100) == Backlog::Some {
+        turns += 1;
+    }
+    assert!(turns >= keys.len() / 2 / 100 / 2, "in steps, {turns}");
+    assert_eq!(entries(&mut cluster), kept.len(), "nothing is left that nobody can ask for");
+    assert_eq!(shown(&mut cluster), kept.len());
+    for key in keys.iter().take(100) {
+        let found = cluster.ask((0, 0), Command::Get { key });
+        assert_eq!(found.value(), kept.contains(&key).then_some(&b"old"[..]));
+    }
+    cluster.engines.iter().flatten().for_each(larder_engine::Engine::validate);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct View {
     registration: u64,
     /// Until then a member is not believed to be gone.
     hold_until_ms: u64,
+    /// What was there at this revision, and what was not, is believed all the same.
+    believed_to: u64,
     /// Keys that are there, of whatever can be read or not.
     present: BTreeSet<String>,
     /// By key, what is wrong with a record.
@@ -113,6 +115,7 @@ impl View {
             follows: false,
             registration: 0,
             hold_until_ms: 0,
+            believed_to: 0,
             present: BTreeSet::new(),
             rejected: BTreeMap::new(),
             reports: Vec::new(),
@@ -170,15 +173,16 @@ impl View {
         self.is_changed |= given < wanted && wanted <= self.revision;
     }
 
-    /// etcd was not heard for so long that registrations may have run out which are renewed again soon: until this time a
-    /// member of the ring is not believed to be gone.
+    /// etcd was not heard for so long, if it ever was, that registrations may have run out which are renewed again soon:
+    /// until this time a member of the ring is not believed to be gone.
     pub fn hold(&mut self, until_ms: u64) {
         self.hold_until_ms = self.hold_until_ms.max(until_ms);
     }
 
-    /// Another member goes by what etcd says now, so this one does too.
-    pub fn believe(&mut self) {
-        self.hold_until_ms = 0;
+    /// Another member goes by what etcd said at this revision, so this one does too. Not by what etcd says later: the other
+    /// may have been told of somebody who was there then and is not now.
+    pub fn believe(&mut self, revision: u64) {
+        self.believed_to = self.believed_to.max(revision);
     }
 
     /// This node has registered, for so many times now.
@@ -193,7 +197,7 @@ impl View {
         if !self.is_changed {
             return None;
         }
-        if now_ms < self.hold_until_ms && self.misses(is_down) {
+        if now_ms < self.hold_until_ms && self.revision > self.believed_to && self.misses(is_down) {
             // Others may go by this one meanwhile.
             self.follows = false;
             return None;
@@ -460,7 +464,9 @@ mod tests {
         let mut without_link = view.clone();
         assert_eq!(without_link.membership(1, |id| id == "b").map(|all| all.topology.nodes().len()), Some(1));
         let mut shown = view.clone();
-        shown.believe();
+        shown.believe(8);
+        assert_eq!(shown.membership(1, up), None, "at 8 it was there for the other too");
+        shown.believe(9);
         assert_eq!(shown.membership(1, up).map(|all| all.topology.nodes().len()), Some(1));
         let mut later = view.clone();
         assert_eq!(later.membership(5_000, up).map(|all| all.topology.nodes().len()), Some(1));

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use crate::block::{self, Head, Shape};
 use crate::group::Group;
-use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, GROUPS_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, GROUPS_MAX, HOME_ENTRIES_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
 use crate::memory::Found;
 use crate::policy::Replacement;
@@ -158,6 +158,36 @@ impl<H: RemovalHook> Store<H> {
             }
         }
         Some(cursor)
+    }
+
+    /// One step of a walk over all entries: removes those of one home of the index that `is_void` says so of, by their hash
+    /// and version. Returns the cursor for the next step, `None` after the last, and how many entries were looked at, at
+    /// most [`HOME_ENTRIES_MAX`]. From cursor 0 to `None`, an entry that is there throughout is looked at, whatever happens
+    /// between the steps.
+    pub fn void_where(
+        &mut self,
+        cursor: u64,
+        now_ms: u64,
+        mut is_void: impl FnMut(u64, u64) -> bool,
+    ) -> (Option<u64>, usize) {
+        self.end_run();
+        let (memory, mut seen) = (&self.memory, 0);
+        let (mut found, mut count) = ([0; HOME_ENTRIES_MAX], 0);
+        let hash_of = |region: &Region, entry| memory.hashes.of(region, entry);
+        let next = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
+            seen += 1;
+            let head = Head::at(&memory.region, entry);
+            let group = block::group(&memory.region, entry);
+            let is_present = self.absence(group, &head, entry, now_ms).is_none();
+            if is_present && is_void(hash_of(&memory.region, entry), memory.frame.version(&head)) {
+                found[count] = entry;
+                count += 1;
+            }
+        });
+        for &entry in &found[..count] {
+            self.remove(Found::at(&self.memory.region, entry), Reason::Voided);
+        }
+        (next, seen)
     }
 
     /// A group's settings.

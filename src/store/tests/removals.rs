@@ -123,3 +123,39 @@ fn who_begins_to_listen_hears_from_then_on() {
     store.delete(key(b"a"), 0, NOW_MS).unwrap();
     assert_eq!(heard(&mut store), one(b"a", Reason::Deleted, 2));
 }
+
+#[test]
+fn a_walk_removes_what_has_lost_its_place() {
+    let mut store = Store::new(SETTINGS, Listener { listens: true, heard: Vec::new() });
+    store.create_group(group("default", PolicyKind::Lru, Charge::Objects, 5_000)).unwrap();
+    let keys: Vec<Vec<u8>> = (0..3_000_u32).map(|number| format!("k{number}").into_bytes()).collect();
+    keys.iter().for_each(|bytes| set(&mut store, bytes, b"v", Expiry::Never));
+    let is_lost = |hash: u64| hash >> 63 == 0;
+    let lost = keys.iter().filter(|bytes| is_lost(key(bytes).hash)).count();
+    let middle = store.peek(key(&keys[1_500]), NOW_MS).map(|handle| store.entry(handle).version).unwrap();
+    let walk = |store: &mut Store<Listener>, is_void: &dyn Fn(u64, u64) -> bool| {
+        let (mut cursor, mut steps, mut looked) = (0, 0, 0);
+        loop {
+            let (next, seen) = store.void_where(cursor, NOW_MS, is_void);
+            assert!(seen <= larder_store::limits::HOME_ENTRIES_MAX, "{seen} in one step");
+            (steps, looked) = (steps + 1, looked + seen);
+            match next {
+                Some(next) => cursor = next,
+                None => return (steps, looked),
+            }
+        }
+    };
+    let (steps, looked) = walk(&mut store, &|hash, _| is_lost(hash));
+    assert!(steps > 100 && looked == keys.len(), "{looked} in {steps} steps");
+    let gone = heard(&mut store);
+    assert!(
+        gone.len() == lost
+            && gone.iter().all(|(bytes, reason, _)| is_lost(key(bytes).hash) && *reason == Reason::Voided)
+    );
+    walk(&mut store, &|_, version| version < middle);
+    store.validate();
+    for (number, bytes) in keys.iter().enumerate() {
+        let is_kept = !is_lost(key(bytes).hash) && number >= 1_500;
+        assert_eq!(store.peek(key(bytes), NOW_MS).is_some(), is_kept, "{number}");
+    }
+}

@@ -252,9 +252,12 @@ impl Agent {
                     self.outs.push(Out::Raised { shard, ticket, raised: Some((generation, revision)) });
                 }
             }
-            (Phase::Following, Answer::Reached { revision }) => {
-                self.view.reached(revision, self.wanted);
-                self.give(now_ms);
+            (Phase::Following, Answer::Looked { revision, there }) => {
+                // Else what is missing is on its way, or the watch is lost.
+                if self.view.is_as(there.into_iter()) {
+                    self.view.reached(revision, self.wanted);
+                    self.give(now_ms);
+                }
                 if self.view.revision() >= self.wanted {
                     self.reach_by_ms = None;
                 }
@@ -300,12 +303,12 @@ impl Agent {
         if self.phase != Phase::Following {
             return;
         }
-        self.view.believe();
+        self.view.believe(epoch);
         self.view.reached(0, epoch);
         self.give(now_ms);
         if self.view.revision() < epoch {
             self.reach_by_ms = Some(now_ms + PATIENCE_MS);
-            self.ask(Ask::Progress);
+            self.ask(Ask::Look);
         }
     }
 
@@ -392,7 +395,7 @@ impl Agent {
     }
 
     fn renewed(&mut self, sent_ms: u64) {
-        if sent_ms > self.renewed_ms + TTL_MS / 2 && self.renewed_ms > 0 {
+        if sent_ms > self.renewed_ms + TTL_MS / 2 {
             self.view.hold(sent_ms + TTL_MS);
         }
         self.renewed_ms = sent_ms;

@@ -27,8 +27,8 @@ pub(crate) enum Ask {
     List,
     /// Everything that happens from this revision on.
     Watch { from: u64 },
-    /// How far the watch is.
-    Progress,
+    /// Which keys there are, and how far they are.
+    Look,
     /// Another record under the same lease.
     Put { key: String, record: String, lease: u64 },
     /// That the generation of the group under this key is raised.
@@ -58,8 +58,10 @@ pub(crate) enum Answer {
         revision: u64,
         found: Vec<Found>,
     },
-    Reached {
+    /// Every key, with the revision at which it was written last.
+    Looked {
         revision: u64,
+        there: Vec<(String, u64)>,
     },
     /// What the watch should begin with is forgotten.
     Cancelled,
@@ -74,6 +76,7 @@ pub(crate) enum Answer {
 struct Record {
     value: String,
     created: u64,
+    written: u64,
     lease: u64,
 }
 
@@ -141,7 +144,10 @@ impl Etcd {
                     }));
                     return told;
                 }
-                Ask::Progress => Answer::Reached { revision: self.revision },
+                Ask::Look => {
+                    let there = self.records.iter().map(|(key, record)| (key.clone(), record.written)).collect();
+                    Answer::Looked { revision: self.revision, there }
+                }
                 Ask::Put { key, record, lease } => {
                     if self.leases.contains_key(&lease) {
                         told.extend(self.write(key, record, lease));
@@ -206,7 +212,7 @@ impl Etcd {
     fn write(&mut self, key: String, value: String, lease: u64) -> Vec<(Session, Answer)> {
         self.revision += 1;
         let created = self.records.get(&key).map_or(self.revision, |record| record.created);
-        let record = Record { value, created, lease };
+        let record = Record { value, created, written: self.revision, lease };
         let found = found(&key, &record);
         self.records.insert(key, record);
         self.tell(found)

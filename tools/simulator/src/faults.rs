@@ -71,8 +71,15 @@ fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
     let mut at_ms = random.u64(BEGIN_MS..END_MS / 2);
     let pause_ms_max = [60, 400][random.usize(0..2)];
     for _ in 0..random.usize(10..40) {
-        let kind = if random.u8(0..6) == 0 { 6 } else { 10 };
-        faults.push((at_ms, fault(random, nodes, kind)));
+        faults.push((
+            at_ms,
+            match random.u8(0..12) {
+                0 | 1 => fault(random, nodes, 6),
+                // Its registration is taken over at once, so the process of before is gone for the others.
+                2 => Fault::Crash { node: random.usize(0..nodes), restart_ms: random.u64(10..300) },
+                _ => fault(random, nodes, 10),
+            },
+        ));
         at_ms += random.u64(1..pause_ms_max);
     }
     faults

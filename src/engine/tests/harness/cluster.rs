@@ -208,6 +208,10 @@ impl Cluster {
         while self.engine(at).next_wake_ms().is_some_and(|at_ms| at_ms <= self.now_ms) {
             self.with_answers(at, |engine, now_ms, answer| engine.wake(now_ms, answer));
         }
+        if self.random.u8(..) == 0 {
+            let (steps, now_ms) = (self.random.usize(0..100), self.now_ms);
+            self.engine(at).background(now_ms, steps);
+        }
         self.send(at);
     }
 

@@ -292,7 +292,7 @@ impl<C: Fn() -> u64> Agent<C> {
     /// The lease was renewed by a request that was sent then: what the registration is good for.
     async fn renewed(&mut self, sent_ms: u64, ttl_s: i64) {
         let ttl_ms = self.ttl_ms().min(ttl_s.max(0) as u64 * 1000);
-        if sent_ms > self.renewed_ms + self.ttl_ms() / 2 && self.renewed_ms > 0 {
+        if sent_ms > self.renewed_ms + self.ttl_ms() / 2 {
             self.view.hold(sent_ms + self.ttl_ms());
         }
         self.renewed_ms = sent_ms;

@@ -159,7 +159,7 @@ impl<C: Fn() -> u64> Agent<C> {
                     None | Some(Order::Leave) => return self.leave(&mut client).await,
                     Some(Order::Reach(epoch)) if epoch > self.wanted => {
                         self.wanted = epoch;
-                        self.view.believe();
+                        self.view.believe(epoch);
                         self.view.reached(0, epoch);
                         self.give().await;
                         if self.view.revision() < epoch {

@@ -13,6 +13,9 @@ use crate::etcd::{Answer, Session};
 use crate::history::Outcome;
 use crate::node::{Asker, Process};
 
+/// Steps of background work at a time: few, so that it is never far.
+const BACKGROUND_STEPS_MAX: usize = 40;
+
 impl World {
     /// What etcd says is on its way.
     pub(super) fn tell(&mut self, told: Vec<(Session, Answer)>) {
@@ -125,7 +128,11 @@ impl World {
         }
         process.wakes[shard] = 0;
         if process.engines[shard].next_wake_ms().is_some_and(|at_ms| at_ms <= local_ms) {
-            self.with_answers(at, |engine, now_ms, answer| engine.wake(now_ms, answer));
+            let steps = self.random.usize(0..BACKGROUND_STEPS_MAX);
+            self.with_answers(at, |engine, now_ms, answer| {
+                engine.wake(now_ms, answer);
+                engine.background(now_ms, steps);
+            });
         } else {
             self.after(at);
         }
