@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -107,14 +107,14 @@ pub fn ring_cost(nodes: usize) -> Result<RingCost> {
 ///
 /// # Panics
 /// If etcd or a node does not start.
-pub fn spread(larder: &PathBuf, nodes: usize, shards: u16, events: usize) -> Result<Spread> {
+pub fn spread(larder: &Path, nodes: usize, shards: u16, events: usize) -> Result<Spread> {
     ensure!(events > 0, "no events, no times");
     let etcd = Etcd::start();
     let endpoints = etcd.endpoints();
     let start = |number: usize| {
         let (id, shards) = (format!("node-{number}"), shards.to_string());
         let flags = ["--etcd", &endpoints, "--node-id", &id, "--shards", &shards, "--memory", "64MiB"];
-        Server::start_binary(larder.clone(), &flags)
+        Server::start_binary(larder.to_owned(), &flags)
     };
     let servers: Vec<Server> = (0..nodes).map(start).collect();
     let mut watched = Vec::new();

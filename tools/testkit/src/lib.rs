@@ -1,5 +1,5 @@
 //! Throw-away servers for tests: real `larder` and etcd processes on loopback with ports of their own, gone when the
-//! handle is dropped. A dev-dependency only.
+//! handle is dropped. A dependency of tests and benchmarks only.
 //!
 //! It may not know what a test asserts, and never touches a process that it did not start.
 #![forbid(unsafe_code)]

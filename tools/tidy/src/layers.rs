@@ -59,6 +59,7 @@ pub const LAYERS: &[Layer] = &[
             "larder-membership",
             "larder-client",
             "larder-server",
+            "larder-testkit",
             "loadgen",
         ],
     ),

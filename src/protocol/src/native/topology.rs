@@ -99,6 +99,8 @@ impl TryFrom<&TopologyResult> for Topology {
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use super::*;
 
     fn sent() -> TopologyResult {
@@ -124,7 +126,7 @@ mod tests {
         let topology = Topology::try_from(&sent()).expect("a topology");
         let [joining, draining] =
             ["c", "d"].map(|id| larder_ring::Node { id: id.into(), ..topology.nodes()[0].clone() });
-        let members = Members { topology: &topology, joining: &[joining.clone()], draining: &[draining.clone()] };
+        let members = Members { topology: &topology, joining: from_ref(&joining), draining: from_ref(&draining) };
         let told = TopologyResult::from(members);
         assert_eq!(Topology::try_from(&told).as_ref().ok(), Some(&topology), "the ring is the same");
         let read = |nodes: &[Node]| larder_ring::Node::try_from(&nodes[0]).expect("a node");
