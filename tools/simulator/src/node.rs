@@ -86,8 +86,13 @@ pub(crate) struct Node {
 impl Clock {
     /// What it shows at this true time.
     pub(crate) fn at(&self, now_ms: u64) -> u64 {
+        (EPOCH_MS + now_ms).saturating_add_signed(self.ahead_at(now_ms))
+    }
+
+    /// By how much it is wrong then.
+    pub(crate) fn ahead_at(&self, now_ms: u64) -> i64 {
         let elapsed = (now_ms - self.since_ms).cast_signed();
-        (EPOCH_MS + now_ms).saturating_add_signed(self.ahead + elapsed * self.drift / 1_000_000)
+        self.ahead + elapsed * self.drift / 1_000_000
     }
 
     /// The true time at which it shows at least this; at least 1 ms from now.

@@ -31,7 +31,10 @@ impl World {
         }
         self.processes += 1;
         let most = if self.is_skewed { SKEWED_MS_MAX } else { AHEAD_MS_MAX };
-        let ahead = self.random.i64(-most..=most);
+        // A machine's clock may be set while no process runs, and not back.
+        let before = self.nodes[node].clock;
+        let least = if self.is_skewed || before.since_ms == 0 { -most } else { before.ahead_at(self.now_ms).min(most) };
+        let ahead = self.random.i64(least..=most);
         let drift = self.random.i64(-DRIFT_MAX..=DRIFT_MAX);
         self.nodes[node].clock = Clock { ahead, drift, since_ms: self.now_ms };
         let names = (self.processes, self.random.u64(1..));
