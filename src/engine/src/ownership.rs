@@ -216,6 +216,8 @@ impl Ownership {
             }
         }
         if is_anew || topology.digest() != before.digest() {
+            let is_there = |node: &Node| is_member(membership, &node.id, node.incarnation);
+            let is_there: Vec<bool> = before.nodes().iter().map(is_there).collect();
             for slot in (0..SLOTS).map(|slot| Slot(slot as u32)) {
                 let is_ours = own == Some(topology.slot_owner(slot));
                 let was_ours = own_before == Some(before.slot_owner(slot));
@@ -227,8 +229,7 @@ impl Ownership {
                         }
                         count += 1;
                         let owner = before.slot_owner(slot);
-                        let is_there = is_member(membership, &before.node(owner).id, before.node(owner).incarnation);
-                        let knows_owner = membership.follows && !is_anew && is_there;
+                        let knows_owner = membership.follows && !is_anew && is_there[usize::from(owner.0)];
                         let place = if knows_owner { usize::from(owner.0) } else { before.nodes().len() };
                         if numbers[place] == 0 {
                             numbers[place] = self.begin(membership, own_id, knows_owner.then(|| before.node(owner)));

@@ -28,12 +28,15 @@ const NO_POSITION: u64 = u64::MAX;
 pub(crate) fn assign(nodes: &[Node], cluster_seed: u64) -> Owners {
     let natural = successors(nodes, cluster_seed);
     let mut room = capacities(nodes);
-    let mut owners = vec![NOBODY; SLOTS];
-    for (owner, &node) in owners.iter_mut().zip(&natural) {
-        if let Some(left) = room[usize::from(node)].checked_sub(1) {
-            room[usize::from(node)] = left;
-            *owner = node;
-        }
+    let mut owners = natural.clone();
+    let mut start = 0;
+    // Slots that follow each other mostly have the same node.
+    for run in natural.chunk_by(|node, next| node == next) {
+        let room = &mut room[usize::from(run[0])];
+        let fitting = run.len().min(*room as usize);
+        *room -= fitting as u32;
+        owners[start + fitting..start + run.len()].fill(NOBODY);
+        start += run.len();
     }
     for (slot, owner) in owners.iter_mut().enumerate().filter(|(_, owner)| **owner == NOBODY) {
         let node = elsewhere(slot as u32, &natural, &room, cluster_seed);
