@@ -221,6 +221,9 @@ impl Ownership {
             for slot in (0..SLOTS).map(|slot| Slot(slot as u32)) {
                 let is_ours = own == Some(topology.slot_owner(slot));
                 let was_ours = own_before == Some(before.slot_owner(slot));
+                if is_ours == was_ours && !is_anew {
+                    continue;
+                }
                 match (was_ours && !is_anew, is_ours) {
                     (true, false) => self.lose(slot, before.epoch()),
                     (false, true) => {

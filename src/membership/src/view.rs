@@ -49,6 +49,8 @@ pub struct View {
     revision: u64,
     /// What was given last.
     given: Option<(Arc<Topology>, Vec<Node>)>,
+    /// What others have been given.
+    known: Vec<Arc<Topology>>,
     /// Something has changed since, or is to be given again with a greater epoch.
     is_changed: bool,
     follows: bool,
@@ -111,6 +113,7 @@ impl View {
             groups: BTreeMap::new(),
             revision: 0,
             given: None,
+            known: Vec::new(),
             is_changed: false,
             follows: false,
             registration: 0,
@@ -217,10 +220,9 @@ impl View {
             return None;
         }
         let epoch = self.revision.max(1);
-        let made = match &self.given {
-            Some((before, _)) => before.renewed(epoch, nodes),
-            None => Topology::new(self.cluster_seed, epoch, nodes),
-        };
+        let given = self.given.iter().map(|(topology, _)| topology);
+        let known = given.chain(&self.known).map(|topology| &**topology);
+        let made = Topology::from_known(known, self.cluster_seed, epoch, nodes);
         let topology = match made {
             Ok(topology) => Arc::new(topology),
             Err(error) => {
@@ -235,6 +237,12 @@ impl View {
         let membership = Membership { topology, joining, leaving, follows, registration, generations };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
+    }
+
+    /// Rings that others have made from the same keys, some of them perhaps the next one here: what they share with it is
+    /// not worked out again.
+    pub fn know(&mut self, known: impl IntoIterator<Item = Arc<Topology>>) {
+        self.known = known.into_iter().collect();
     }
 
     /// When [`View::membership`] is to be asked again although nothing was read.

@@ -37,20 +37,16 @@ pub struct Topology {
 impl Topology {
     /// The topology of `nodes`, in whatever order they come.
     pub fn new(cluster_seed: u64, epoch: u64, nodes: Vec<Node>) -> Result<Topology, TopologyError> {
-        Self::make(cluster_seed, epoch, nodes, None)
+        Self::from_known([], cluster_seed, epoch, nodes)
     }
 
-    /// The topology of `nodes`, in whatever order they come, for the same cluster seed. Of the ids and points of this
-    /// one, it shares the table of owners, which are then not worked out again.
-    pub fn renewed(&self, epoch: u64, nodes: Vec<Node>) -> Result<Topology, TopologyError> {
-        Self::make(self.cluster_seed, epoch, nodes, Some(self))
-    }
-
-    fn make(
+    /// The same. If one of those that are known has these ids and points, its table of owners is shared and not worked out
+    /// again.
+    pub fn from_known<'t>(
+        known: impl IntoIterator<Item = &'t Topology>,
         cluster_seed: u64,
         epoch: u64,
         mut nodes: Vec<Node>,
-        before: Option<&Topology>,
     ) -> Result<Topology, TopologyError> {
         if epoch == 0 {
             return Err(TopologyError::EpochZero);
@@ -72,9 +68,11 @@ impl Topology {
             return Err(TopologyError::TooManyPoints { points });
         }
         let digest = digest(&nodes, cluster_seed);
-        let owners = match before {
-            Some(before) if have_equal_shares(&before.nodes, &nodes) => Arc::clone(&before.owners),
-            _ => assign(&nodes, cluster_seed),
+        let is_alike =
+            |known: &&Topology| known.cluster_seed == cluster_seed && have_equal_shares(&known.nodes, &nodes);
+        let owners = match known.into_iter().find(is_alike) {
+            Some(known) => Arc::clone(&known.owners),
+            None => assign(&nodes, cluster_seed),
         };
         Ok(Topology { cluster_seed, epoch, digest, nodes, owners })
     }

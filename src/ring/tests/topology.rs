@@ -65,7 +65,7 @@ fn digest_covers_what_decides_ownership() {
 }
 
 #[test]
-fn a_renewed_topology_is_the_same_as_a_new_one() {
+fn a_topology_from_known_ones_is_the_same_as_a_new_one() {
     let mut random = fastrand::Rng::with_seed(3);
     for round in 0..30 {
         let mut nodes = random_nodes(&mut random);
@@ -77,11 +77,12 @@ fn a_renewed_topology_is_the_same_as_a_new_one() {
             3 => nodes[0].id.push('x'),
             _ => nodes[0].address.push('1'),
         }
-        let renewed = before.renewed(2, nodes.clone()).expect("possible");
-        renewed.validate();
-        assert!(renewed == Topology::new(4, 2, nodes).expect("possible"), "round {round}: {before:?}, {renewed:?}");
+        let other = topology(5, &nodes);
+        let made = Topology::from_known([&other, &before], 4, 2, nodes.clone()).expect("possible");
+        made.validate();
+        assert!(made == Topology::new(4, 2, nodes).expect("possible"), "round {round}: {before:?}, {made:?}");
     }
-    assert!(topology(4, &equal_nodes(2)).renewed(2, Vec::new()).is_err());
+    assert!(Topology::from_known([&topology(4, &equal_nodes(2))], 4, 2, Vec::new()).is_err());
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! of the cluster, which is the real one.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use larder_engine::limits::EXCHANGE_MS;
 use larder_engine::{Standing, Ticket};
 use larder_membership::{Keys, NodeRecord, State, View};
-use larder_ring::Membership;
+use larder_ring::{Membership, Topology};
 
 use crate::etcd::{Answer, Ask};
 
@@ -292,6 +293,11 @@ impl Agent {
         } else {
             self.outs.push(Out::Raised { shard, ticket, raised: None });
         }
+    }
+
+    /// Rings that other nodes have made.
+    pub(crate) fn know(&mut self, rings: impl IntoIterator<Item = Arc<Topology>>) {
+        self.view.know(rings);
     }
 
     /// Another node has named this epoch.

@@ -13,6 +13,8 @@ use crate::etcd::{Answer, Session};
 use crate::history::Outcome;
 use crate::node::{Asker, Process};
 
+/// Rings that are kept, so that not every node works out each.
+const RINGS_MAX: usize = 6;
 /// Steps of background work at a time: few, so that it is never far.
 const BACKGROUND_STEPS_MAX: usize = 40;
 
@@ -55,6 +57,8 @@ impl World {
                             membership.registration
                         ),
                     );
+                    self.rings.truncate(RINGS_MAX - 1);
+                    self.rings.push_front(Arc::clone(&membership.topology));
                     let membership = Arc::new(membership);
                     for shard in 0..self.nodes[node].shards {
                         let at = (node, shard);

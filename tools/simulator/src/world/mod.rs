@@ -4,12 +4,12 @@ mod engines;
 mod nodes;
 mod wires;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
 use larder_engine::{Engine, Lane, LinkId, Ticket};
-use larder_ring::Membership;
+use larder_ring::{Membership, Topology};
 
 use crate::bugs::{Bug, Bugs};
 use crate::clients::Clients;
@@ -37,7 +37,7 @@ const HEARD_MS: u64 = 6_000;
 /// Clocks run wrong by this at most, in millionths.
 const DRIFT_MAX: i64 = 2_000;
 /// Everything is walked once in so many events.
-const VALIDATED_EVENTS: u64 = 4_096;
+const VALIDATED_EVENTS: u64 = 16_384;
 /// An exchange with another node proves for so long that one is an owner, in ms: longer is no excuse.
 const EXCUSE_MS: u64 = larder_engine::limits::EXCHANGE_MS + 500;
 
@@ -159,6 +159,8 @@ pub(crate) struct World {
     wires: Vec<Wire>,
     etcd: Etcd,
     etcd_away_until_ms: u64,
+    /// The latest that nodes have made.
+    pub(crate) rings: VecDeque<Arc<Topology>>,
     etcd_killed: bool,
     partitions: HashMap<(usize, usize), u64>,
     /// By way, when what was sent last arrives.
@@ -192,6 +194,7 @@ impl World {
             wires: Vec::new(),
             etcd: Etcd::new(),
             etcd_away_until_ms: 0,
+            rings: VecDeque::new(),
             etcd_killed: false,
             partitions: HashMap::new(),
             lanes: HashMap::new(),
@@ -331,7 +334,9 @@ impl World {
             }
             Event::Heard { session, answer } => {
                 let now_ms = self.local_ms(session.node);
+                let rings = self.rings.clone();
                 if let Some(process) = self.process(session.node, session.process) {
+                    process.agent.know(rings);
                     process.agent.heard(session.number, answer, now_ms);
                     self.after_agent(session.node);
                 }
