@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Order, Update};
-use larder_testkit::{Etcd, Secrets};
+use larder_testkit::{Etcd, Proxy, Secrets};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -276,4 +276,56 @@ async fn etcd_asks_for_a_certificate_and_a_password() {
     etcd.restart(0);
     a.until(|update| (*update == Update::Outage(false)).then_some(())).await;
     a.ring(&["a"]).await;
+}
+
+/// The revision of etcd.
+fn revision(etcd: &Etcd) -> u64 {
+    let read = etcd.ctl(&["get", "--write-out", "json", "nothing"]);
+    let digits = read.split("\"revision\":").nth(1).expect("a revision");
+    digits.split(|digit: char| !digit.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn what_was_missed_is_read_also_if_etcd_has_forgotten_it() {
+    let (etcd, other) = (Etcd::start(), Etcd::start());
+    let address = |etcd: &Etcd| etcd.endpoints().trim_start_matches("http://").parse().expect("an address");
+    let proxy = Proxy::start(address(&etcd));
+    let by_proxy = EtcdSettings { endpoints: vec![format!("http://{}", proxy.address())], ..settings(&etcd) };
+    let mut a = run(by_proxy, &local("a", "a.example:7400", 7));
+    a.order(Order::Serve).await;
+    let mut b = Running::serve(&etcd, "b").await;
+    let (before, _) = a.ring(&["a", "b"]).await;
+    b.ring(&["a", "b"]).await;
+    // What cannot be read is reported and left out.
+    etcd.ctl(&["put", "/larder/test/nodes/x", "nonsense"]);
+    let report = a.until(|update| match update {
+        Update::Report(report) => Some(report.clone()),
+        _ => None,
+    });
+    let report = report.await;
+    assert!(report.contains("/larder/test/nodes/x"), "{report}");
+    // The connections are lost, and what happens meanwhile is forgotten: another node comes, goes and comes back.
+    proxy.cut(true);
+    let c = Running::serve(&etcd, "c").await;
+    b.ring(&["a", "b", "c"]).await;
+    let forgotten = revision(&etcd);
+    etcd.ctl(&["compaction", &forgotten.to_string()]);
+    proxy.redirect(address(&etcd));
+    proxy.cut(false);
+    let begun = Instant::now();
+    let (after, follows) = a.ring(&["a", "b", "c"]).await;
+    println!("read anew after {:?}", begun.elapsed());
+    assert!(after > before && !follows, "{before}, {after}, {follows}");
+    // Another etcd behind the same address: the ring stays, and both are named.
+    proxy.redirect(address(&other));
+    let report = a.until(|update| match update {
+        Update::Report(report) if report.contains("the etcd that answers now is cluster") => Some(report.clone()),
+        Update::Membership(membership) => {
+            assert_eq!(membership.topology.nodes().len(), 3, "the ring stays");
+            None
+        }
+        _ => None,
+    });
+    println!("{}", report.await);
+    drop(c);
 }

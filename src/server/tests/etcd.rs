@@ -89,12 +89,16 @@ fn nodes_join_answer_for_each_other_and_leave() {
 fn operators_change_weights_and_drain_nodes() {
     let etcd = Etcd::start();
     let a = start(&etcd, "a", &[]);
-    let _b = start(&etcd, "b", &[]);
+    let b = start(&etcd, "b", &[]);
     let mut client = Client::connect(a.address());
     let alter = |client: &mut Client, node, weight, drain| {
         client.call(Command::AlterNode(NodeAlteration { node, weight, drain }))
     };
     assert_eq!(alter(&mut client, "b", Some("2.5"), None).status, Status::Ok);
+    wait_for_ring(&mut client, &[("a", 1024), ("b", 2560)]);
+    assert!(b.stop().success());
+    wait_for_ring(&mut client, &[("a", 1024)]);
+    let _b = start(&etcd, "b", &[]);
     wait_for_ring(&mut client, &[("a", 1024), ("b", 2560)]);
     assert_eq!(alter(&mut client, "b", None, Some(true)).status, Status::Ok);
     wait_for_ring(&mut client, &[("a", 1024)]);

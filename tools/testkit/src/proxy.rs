@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    is_cut: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    is_cut: AtomicBool,
+    server: Mutex<SocketAddr>,
+    /// Both ends of each connection.
+    open: Mutex<Vec<TcpStream>>,
 }
 
 impl Proxy {
@@ -26,20 +34,17 @@ impl Proxy {
     pub fn start(server: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
-        let is_cut = Arc::new(AtomicBool::new(false));
-        let cut = Arc::clone(&is_cut);
+        let shared = Shared { is_cut: AtomicBool::new(false), server: Mutex::new(server), open: Mutex::default() };
+        let shared = Arc::new(shared);
+        let proxy = Proxy { address, shared: Arc::clone(&shared) };
         // It ends with the process.
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
-                let Ok(server) = TcpStream::connect(server) else { continue };
-                let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { continue };
-                for (from, to) in [(client_too, server_too), (server, client)] {
-                    let cut = Arc::clone(&cut);
-                    thread::spawn(move || pass_on(from, to, &cut));
-                }
+                // A server that is not there is one that closes the connection.
+                let _ = join(&shared, client);
             }
         });
-        Proxy { address, is_cut }
+        proxy
     }
 
     /// Where it listens.
@@ -49,8 +54,30 @@ impl Proxy {
 
     /// Lets nothing through, or everything again.
     pub fn cut(&self, is_cut: bool) {
-        self.is_cut.store(is_cut, Ordering::SeqCst);
+        self.shared.is_cut.store(is_cut, Ordering::SeqCst);
     }
+
+    /// Ends all connections, and passes on later ones to this server.
+    pub fn redirect(&self, server: SocketAddr) {
+        *self.shared.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+        for stream in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // It may have ended already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Passes on, both ways, what a client and the server say.
+fn join(shared: &Arc<Shared>, client: TcpStream) -> std::io::Result<()> {
+    let server = TcpStream::connect(*shared.server.lock().unwrap_or_else(PoisonError::into_inner))?;
+    let ends = [client.try_clone()?, server.try_clone()?];
+    shared.open.lock().unwrap_or_else(PoisonError::into_inner).extend(ends);
+    let (client_too, server_too) = (client.try_clone()?, server.try_clone()?);
+    for (from, to) in [(client_too, server_too), (server, client)] {
+        let shared = Arc::clone(shared);
+        thread::spawn(move || pass_on(from, to, &shared.is_cut));
+    }
+    Ok(())
 }
 
 fn pass_on(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
