@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod dialer;
+pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod log;

@@ -61,6 +61,16 @@ const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_PER_SHARD_BYTES_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
 const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
+/// HTTP connections at a time; more wait to be accepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+/// When an HTTP client that is refused for now is to try again at the earliest, in seconds.
+pub const HTTP_RETRY_AFTER_S: u32 = 1;
+/// How long the body of an HTTP request may take, in ms.
+pub const HTTP_BODY_TIMEOUT_MS: u64 = 30_000;
+/// Requests from the sidecar to one shard that wait for an answer; further ones are refused.
+pub const INSIDE_CALLS_MAX: usize = 1024;
+/// Room for their answers, to begin with.
+pub const INSIDE_READ_BYTES: usize = 16 << 10;
 /// Most servers of etcd that a node is told of.
 pub const ETCD_ENDPOINTS_MAX: usize = 32;
 /// How long a registration in etcd lasts that is not renewed, in ms.

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
@@ -16,8 +17,9 @@ use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
 use crate::config::{Config, Cores, EtcdConfig, Size};
 use crate::dialer::{Dialer, Known};
-use crate::limits::{ASKED_MAX, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
-use crate::listen::{ListenError, listen};
+use crate::http::{self, Http, Inside};
+use crate::limits::{ASKED_MAX, HTTP_BODY_TIMEOUT_MS, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
+use crate::listen::{ListenError, Listeners, listen};
 use crate::mesh::{Port, mesh};
 use crate::pages;
 use crate::preflight::{self, PreflightError};
@@ -45,6 +47,9 @@ pub enum ServeError {
     /// The address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The address for HTTP cannot be served.
+    #[error("for HTTP (--http, listen.http): {0}")]
+    Http(ListenError),
     /// The node makes no ring.
     #[error(transparent)]
     Membership(#[from] MembershipError),
@@ -79,6 +84,7 @@ impl ServeError {
             Self::Clock(_)
             | Self::Preflight(_)
             | Self::Listen(_)
+            | Self::Http(_)
             | Self::Membership(_)
             | Self::File { .. }
             | Self::Engine(_) => ExitCode::from(EXIT_REFUSED),
@@ -101,6 +107,8 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     }
     let listeners = listen(config.listen, config.shards)?;
     config.bound_to(listeners.address);
+    let http = config.http.map(|address| listen(address, 1)).transpose().map_err(ServeError::Http)?;
+    config.http = http.as_ref().map(|listeners| listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -108,6 +116,9 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     let (crew, stopped) = runtime.block_on(async {
         let signals = Signals::catch().map_err(system("catch signals"))?;
         let (crew, sidecar, cluster) = start(&config, clock, listeners.sockets, signals)?;
+        if let Some(http) = http {
+            serve_http(&config, &crew, sidecar.is_ready(), http)?;
+        }
         let stopped = sidecar.run(cluster, || announce(&config)).await?;
         Ok::<_, ServeError>((crew, stopped))
     })?;
@@ -121,6 +132,23 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
 struct Crew {
     executors: Vec<Executor>,
     admission: Arc<Admission>,
+    handover: Arc<Handover>,
+}
+
+/// Serves HTTP from now on, until the runtime ends.
+fn serve_http(config: &Config, crew: &Crew, is_ready: Arc<AtomicBool>, listeners: Listeners) -> Result<(), ServeError> {
+    let socket = listeners.sockets.into_iter().next().expect("one was asked for");
+    let listener = tokio::net::TcpListener::from_std(socket).map_err(system("listen for HTTP"))?;
+    let http = Http {
+        inside: Inside::new(config.shards, crew.handover.clone(), crew.admission.clone()),
+        cluster_seed: config.cluster_seed,
+        value_bytes_max: config.value_bytes_max as usize,
+        body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
+        is_ready,
+    };
+    // It ends with the runtime.
+    tokio::spawn(http::serve(listener, http));
+    Ok(())
 }
 
 /// Starts all shards.
@@ -197,7 +225,7 @@ fn start(
         Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, asked, rings, clock)
     });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
-    Ok((Crew { executors, admission }, sidecar, cluster))
+    Ok((Crew { executors, admission, handover }, sidecar, cluster))
 }
 
 /// How etcd is spoken to, with the files read.
@@ -224,7 +252,7 @@ fn etcd_settings(config: &Config, etcd: &EtcdConfig) -> Result<EtcdSettings, Ser
         cluster: config.cluster.clone(),
         cluster_seed: config.cluster_seed,
         ttl: etcd.ttl,
-        http: String::new(),
+        http: config.http.map_or_else(String::new, |address| address.to_string()),
         zone: String::new(),
         version: SERVER.to_owned(),
     })
@@ -280,6 +308,7 @@ fn incarnation() -> u64 {
 /// Says on standard error to people, and on standard output to programs, that the server is ready.
 fn announce(config: &Config) {
     let memory = Size(config.memory_bytes);
+    let http = config.http.map_or_else(String::new, |address| format!(", HTTP on {address}"));
     let groups: Vec<_> = config
         .groups
         .iter()
@@ -289,7 +318,7 @@ fn announce(config: &Config) {
         })
         .collect();
     crate::log::line(format_args!(
-        "{SERVER} is ready: native protocol on {}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
+        "{SERVER} is ready: native protocol on {}{http}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
          values up to {}; groups: {}",
         config.listen,
         config.node_id,
@@ -306,7 +335,7 @@ fn announce(config: &Config) {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "node": config.node_id,
-        "listen": { "native": config.listen.to_string() },
+        "listen": { "native": config.listen.to_string(), "http": config.http.map(|address| address.to_string()) },
         "cores": config.cores,
         "shards": config.shards,
         "memory_bytes": config.memory_bytes,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
@@ -27,6 +27,7 @@ pub struct Sidecar {
     reports: mpsc::Receiver<Report>,
     signals: Signals,
     stop_timeout: Duration,
+    is_ready: Arc<AtomicBool>,
 }
 
 /// The signals that stop the server. They are caught from when this exists.
@@ -105,7 +106,12 @@ impl Sidecar {
         stop_timeout: Duration,
     ) -> Self {
         assert_eq!(shards.len(), heartbeats.len(), "one of each per shard");
-        Self { shards, heartbeats, reports, signals, stop_timeout }
+        Self { shards, heartbeats, reports, signals, stop_timeout, is_ready: Arc::default() }
+    }
+
+    /// Whether clients are to come: all shards accept, the node is in the ring, and was not told to stop.
+    pub fn is_ready(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_ready)
     }
 
     /// Waits for the shards, calls `on_ready` once all accept, and serves until a signal comes; then stops them. A
@@ -127,8 +133,10 @@ impl Sidecar {
         };
         let is_signalled = is_signalled || self.join(cluster.as_mut()).await?;
         if !is_signalled {
+            self.is_ready.store(true, Ordering::Release);
             on_ready();
             self.serve().await?;
+            self.is_ready.store(false, Ordering::Release);
             if let Some(cluster) = &cluster {
                 or_signal(&mut self.signals, cluster.drain()).await;
             }

@@ -108,7 +108,8 @@ fn wrong_flags_are_refused_with_name_value_source_and_remedy() {
             ["listen.resp = \"127.0.0.1:7479\" (from --resp)", "not available in this version"],
         ),
         (&["--memcache", "127.0.0.1:7411"], ["(from --memcache)", "leave it out, or write off"]),
-        (&["--http", "127.0.0.1:7480"], ["(from --http)", "leave it out, or write off"]),
+        (&["--resp", "127.0.0.1:7479"], ["(from --resp)", "leave it out, or write off"]),
+        (&["--http", "on"], ["(from --http)", "like 127.0.0.1:7400"]),
         (&["--etcd-user", "larder"], ["this node has no etcd", "leave it out"]),
         (
             &["--peers", "10.0.0.1:7400,10.0.0.2:7400"],

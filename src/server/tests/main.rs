@@ -8,6 +8,7 @@ mod drain;
 mod etcd;
 mod expiry;
 mod hostile;
+mod http;
 mod lifecycle;
 mod moves;
 mod python;

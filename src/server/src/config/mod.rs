@@ -59,6 +59,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Where the native protocol is spoken. Port 0 means any free port, see [`Config::bound_to`].
     pub listen: SocketAddr,
+    /// Where HTTP is spoken, if it is. Port 0 means any free port.
+    pub http: Option<SocketAddr>,
     /// `host:port` under which others reach this node, where that is not [`Config::listen`].
     pub advertise: Option<String>,
     /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most

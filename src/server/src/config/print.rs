@@ -59,7 +59,8 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         Setting::Shards => config.shards.to_string(),
         Setting::Insecure => config.insecure.to_string(),
         Setting::Listen => quoted(&config.listen.to_string()),
-        Setting::Resp | Setting::Memcache | Setting::Http => quoted("off"),
+        Setting::Http => quoted(&config.http.map_or("off".to_owned(), |address| address.to_string())),
+        Setting::Resp | Setting::Memcache => quoted("off"),
         Setting::Cluster => quoted(&config.cluster),
         Setting::NodeId => quoted(&config.node_id),
         Setting::Advertise => quoted(config.advertise.as_ref()?),
@@ -153,6 +154,7 @@ mod tests {
         maybe(format!("shards = {}", values.u16(1..=64)));
         maybe(format!("spin = \"{}us\"", values.u64(1..=1000)));
         maybe("insecure = true\nlisten.native = \"[2001:db8::1]:7400\"".to_owned());
+        maybe("listen.http = \"127.0.0.1:7480\"".to_owned());
         maybe("cluster.name = \"prod-1\"".to_owned());
         maybe("cluster.node_id = 'a\"b\\c#d'".to_owned());
         maybe("cluster.advertise = \"larder-0.example:7400\"".to_owned());

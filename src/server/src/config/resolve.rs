@@ -40,7 +40,9 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     }
 
     let insecure = given.parse(Setting::Insecure, boolean)?.unwrap_or(false);
-    let listen = listen(given, insecure, &mut warnings)?;
+    let http = listen(given, Setting::Http, insecure, &mut warnings)?;
+    let listen = listen(given, Setting::Listen, insecure, &mut warnings)?;
+    let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("it is an address"));
     let advertise = given.parse(Setting::Advertise, advertise)?;
     let address = || advertise.clone().unwrap_or_else(|| listen.to_string());
     let peers = given.parse(Setting::Peers, peers)?.unwrap_or_default();
@@ -72,6 +74,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         shards,
         memory_bytes,
         listen,
+        http,
         advertise,
         groups,
         default_follows,
@@ -180,11 +183,20 @@ fn memory(given: &Given, shards: u16) -> Result<u64, ConfigError> {
     Ok(size.0)
 }
 
-fn listen(given: &Given, insecure: bool, warnings: &mut Vec<Warning>) -> Result<SocketAddr, ConfigError> {
-    let listen = given.parse(Setting::Listen, socket_address)?;
-    let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("it is an address"));
+/// The address of a listener, where others may reach it only if that is allowed.
+fn listen(
+    given: &Given,
+    setting: Setting,
+    insecure: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let address = |text: &str| match text {
+        "off" if setting.can_be_off() => Ok(None),
+        text => socket_address(text).map(Some),
+    };
+    let Some(listen) = given.parse(setting, address)?.flatten() else { return Ok(None) };
     if listen.ip().to_canonical().is_loopback() {
-        return Ok(listen);
+        return Ok(Some(listen));
     }
     if !insecure {
         let problem =
@@ -193,10 +205,10 @@ fn listen(given: &Given, insecure: bool, warnings: &mut Vec<Warning>) -> Result<
             "listen on 127.0.0.1:{}, or allow it with --insecure (insecure = true) in a network that you trust",
             listen.port()
         );
-        return Err(given.refuse(Setting::Listen, listen, Fault::new(problem, remedy)));
+        return Err(given.refuse(setting, listen, Fault::new(problem, remedy)));
     }
     warnings.push(Warning::Insecure { listen });
-    Ok(listen)
+    Ok(Some(listen))
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
@@ -460,6 +472,18 @@ mod tests {
             let error = load(&[(Setting::Listen, text)], &[0]).unwrap_err();
             assert!(error.contains(example), "{error}");
         }
+    }
+
+    #[test]
+    fn http_is_off_unless_it_has_an_address() {
+        assert_eq!(config(&[], &[0]).http, None);
+        assert_eq!(config(&[(Setting::Http, "off")], &[0]).http, None);
+        let on = config(&[(Setting::Http, "127.0.0.1:7480")], &[0]);
+        assert_eq!(on.http, Some("127.0.0.1:7480".parse().unwrap()));
+        let open = load(&[(Setting::Http, "0.0.0.0:7480")], &[0]).unwrap_err();
+        assert!(open.contains("listen.http") && open.contains("allow it with --insecure"), "{open}");
+        let error = load(&[(Setting::Listen, "off")], &[0]).unwrap_err();
+        assert!(error.contains("like 127.0.0.1:7400"), "{error}");
     }
 
     #[test]

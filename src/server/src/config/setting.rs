@@ -149,7 +149,7 @@ impl Setting {
                 flag: "http",
                 environment: "LARDER_HTTP",
                 value: "IP:PORT",
-                meaning: "Where the HTTP interface is",
+                meaning: "Where HTTP is spoken; port 0: any free one",
                 default: "off",
             },
         ),
@@ -377,7 +377,7 @@ impl Setting {
     /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
     /// refused unless it is switched off.
     pub fn is_available(self) -> bool {
-        !matches!(self, Setting::Resp | Setting::Memcache | Setting::Http)
+        !matches!(self, Setting::Resp | Setting::Memcache)
     }
 
     /// Whether `off` is a value.

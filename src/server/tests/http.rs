@@ -1,0 +1,167 @@
+//! HTTP, spoken by hand.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use larder_protocol::Status;
+use larder_testkit::{Etcd, Server};
+use serde_json::{Value, json};
+
+use crate::etcd::{patiently, start, wait_for_ring};
+use crate::support::{Client, get, server, set};
+
+/// How long an event may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The name of what is wrong.
+    fn code(&self) -> String {
+        let error: Value = serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"));
+        assert!(error["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+        error["error"]["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+fn http(server: &Server) -> SocketAddr {
+    server.ready()["listen"]["http"].as_str().and_then(|address| address.parse().ok()).expect("it speaks HTTP")
+}
+
+fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: larder\r\nConnection: close\r\n");
+    headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+    request += &format!("Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(request.as_bytes()).expect("it reads");
+    // It may have answered without reading all.
+    let _ = stream.write_all(body);
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer");
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an end of the headers");
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into()));
+    Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() }
+}
+
+#[test]
+fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
+    let server = server(&["--http", "127.0.0.1:0", "--shards", "2", "--memory", "64MiB", "--value-max", "1MiB"]);
+    let (address, mut native) = (http(&server), Client::connect(server.address()));
+    let key = |method: &str, key: &str, headers: &[(&str, &str)], body: &[u8]| {
+        ask(address, method, &format!("/v1/groups/default/keys/{key}"), headers, body)
+    };
+    let stored = key("PUT", "%00%ff%2Fa", &[("X-Larder-TTL", "30s"), ("X-Larder-Flags", "7")], b"value\0");
+    assert_eq!((stored.status, stored.body.len()), (204, 0), "{stored:?}");
+    assert_eq!(native.call(get(b"\0\xff/a")).value(), Some(&b"value\0"[..]));
+    let found = key("GET", "%00%FF/a", &[], b"");
+    assert_eq!((found.status, &*found.body), (200, &b"value\0"[..]));
+    let tag = found.header("etag").expect("a version").to_owned();
+    assert_eq!(stored.header("etag"), Some(&*tag));
+    assert_eq!(found.header("x-larder-flags"), Some("7"));
+    let left: u64 = found.header("x-larder-ttl").and_then(|left| left.strip_suffix("ms")?.parse().ok()).expect("ms");
+    assert!((1..=30_000).contains(&left), "{left}");
+    let head = key("HEAD", "%00%ff%2fa", &[], b"");
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("6"), 0));
+    // Conditions, each kept and not.
+    assert_eq!(key("GET", "%00%ff%2Fa", &[("If-None-Match", &tag)], b"").status, 304);
+    assert_eq!(key("GET", "%00%ff%2Fa", &[("If-Match", "\"1\"")], b"").code(), "condition_not_met");
+    for (headers, status) in [
+        (("If-None-Match", "*"), 412),
+        (("If-Match", "\"1\""), 412),
+        (("If-Match", &*tag), 204),
+        (("If-Match", &*tag), 412),
+        (("If-Match", "*"), 204),
+    ] {
+        let put = key("PUT", "%00%ff%2Fa", &[headers], b"other");
+        assert_eq!(put.status, status, "{headers:?}: {put:?}");
+    }
+    assert_eq!(key("PUT", "absent", &[("If-Match", "*")], b"").code(), "condition_not_met");
+    assert_eq!(key("PUT", "absent", &[("If-None-Match", "*")], b"").status, 204);
+    assert_eq!(key("DELETE", "%00%ff%2Fa", &[("If-Match", &tag)], b"").code(), "condition_not_met");
+    assert_eq!(key("DELETE", "%00%ff%2Fa", &[], b"").status, 204);
+    for method in ["GET", "DELETE"] {
+        let missed = key(method, "%00%ff%2Fa", &[], b"");
+        assert_eq!((missed.status, &*missed.code()), (404, "not_found"));
+    }
+    // What groupcache's children ask.
+    assert_eq!(native.call(set(b"a b", b"by query")).status, Status::Ok);
+    for path in ["/api?key=a+b", "/api?group=default&key=a%20b"] {
+        let found = ask(address, "GET", path, &[], b"");
+        assert_eq!((found.status, &*found.body, found.header("x-larder-ttl")), (200, &b"by query"[..], None), "{path}");
+    }
+    // Long values, up to the longest and above.
+    let long = vec![7; 1 << 20];
+    assert_eq!(key("PUT", "long", &[], &long).status, 204);
+    assert!(key("GET", "long", &[], b"").body == long);
+    assert_eq!(key("PUT", "long", &[], &vec![7; (1 << 20) + 1]).code(), "too_large");
+    for (path, status, code) in [
+        ("/v1/groups/none/keys/a", 404, "no_such_group"),
+        ("/v1/groups/default/keys/%zz", 400, "bad_request"),
+        ("/v1/groups/default", 404, "no_such_path"),
+        ("/api", 400, "bad_request"),
+        ("/", 404, "no_such_path"),
+    ] {
+        let refused = ask(address, "GET", path, &[], b"");
+        assert_eq!((refused.status, &*refused.code()), (status, code), "{path}");
+    }
+    assert_eq!(key("PUT", "a", &[("X-Larder-TTL", "5")], b"").code(), "bad_request");
+    assert_eq!(key("POST", "a", &[], b"").status, 405);
+    assert!(server.stop().success(), "with connections to its own shards");
+}
+
+#[test]
+fn any_node_answers_for_any_key_and_says_whether_it_is_ready() {
+    let etcd = Etcd::start();
+    let nodes = ["a", "b"].map(|id| start(&etcd, id, &["--http", "127.0.0.1:0"]));
+    let mut native = Client::connect(nodes[0].address());
+    wait_for_ring(&mut native, &[("a", 1024), ("b", 1024)]);
+    for number in 0..50 {
+        let path = format!("/v1/groups/default/keys/{number}");
+        let begun = Instant::now();
+        loop {
+            let stored = ask(http(&nodes[number % 2]), "PUT", &path, &[], path.as_bytes());
+            if stored.status == 204 {
+                break;
+            }
+            assert!(stored.status == 503 && stored.header("retry-after") == Some("1"), "{stored:?}");
+            assert!(begun.elapsed() < PATIENCE, "{stored:?}");
+        }
+        let found = patiently(&mut native, get(number.to_string().as_bytes()));
+        assert_eq!(found.value(), Some(path.as_bytes()));
+        let found = ask(http(&nodes[1 - number % 2]), "GET", &path, &[], b"");
+        assert_eq!((found.status, &*found.body), (200, path.as_bytes()));
+    }
+    let topology = ask(http(&nodes[0]), "GET", "/v1/topology", &[], b"");
+    let topology: Value = serde_json::from_slice(&topology.body).expect("an object");
+    let states: Vec<Value> =
+        topology["nodes"].as_array().expect("a list").iter().map(|node| json!([node["id"], node["state"]])).collect();
+    assert_eq!(states, [json!(["a", "serving"]), json!(["b", "serving"])]);
+    assert!(etcd.ctl(&["get", "--print-value-only", "/larder/larder/nodes/a"]).contains(&http(&nodes[0]).to_string()));
+    let [a, b] = nodes;
+    let address = http(&b);
+    assert_eq!(ask(address, "GET", "/healthz", &[], b"").status, 200);
+    assert_eq!(ask(address, "GET", "/readyz", &[], b"").status, 200);
+    // It waits for the other one to know that it leaves, which stands still.
+    a.signal("STOP");
+    b.signal("TERM");
+    let begun = Instant::now();
+    while ask(address, "GET", "/readyz", &[], b"").status != 503 {
+        assert!(begun.elapsed() < PATIENCE, "it is ready still");
+    }
+    a.signal("CONT");
+}
