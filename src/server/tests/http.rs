@@ -125,6 +125,39 @@ fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
 }
 
 #[test]
+fn what_was_counted_is_told_to_programs_and_to_prometheus() {
+    let server = server(&["--http", "127.0.0.1:0", "--shards", "2", "--memory", "64MiB"]);
+    let (address, mut native) = (http(&server), Client::connect(server.address()));
+    for number in 0..30 {
+        let key = format!("key {number}");
+        assert_eq!(native.call(set(key.as_bytes(), b"v")).status, Status::Ok);
+        for _ in 0..2 {
+            assert_eq!(native.call(get(key.as_bytes())).status, Status::Ok);
+        }
+        assert_eq!(native.call(get(b"none")).status, Status::NotFound);
+    }
+    let page = ask(address, "GET", "/metrics", &[], b"");
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let page = String::from_utf8(page.body).expect("text");
+    for line in [
+        "larder_gets_total{group=\"default\",result=\"hit\"} 60",
+        "larder_gets_total{group=\"default\",result=\"miss\"} 30",
+        "larder_sets_total{group=\"default\"} 30",
+        "larder_entries{group=\"default\"} 30",
+        "larder_ready 1",
+        "larder_ring_nodes{state=\"serving\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    assert!(!page.contains("key 1"), "keys are nobody's business");
+    let stats = ask(address, "GET", "/v1/stats", &[], b"");
+    let stats: Value = serde_json::from_slice(&stats.body).expect("an object");
+    let group = &stats["groups"][0];
+    assert_eq!((&group["hits"], &group["misses"], &group["entries"]), (&json!(60), &json!(30), &json!(30)));
+    assert_eq!(stats["shards"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn any_node_answers_for_any_key_and_says_whether_it_is_ready() {
     let etcd = Etcd::start();
     let nodes = ["a", "b"].map(|id| start(&etcd, id, &["--http", "127.0.0.1:0"]));
