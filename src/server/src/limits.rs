@@ -65,6 +65,10 @@ const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 /// When an HTTP client that is refused for now is to try again at the earliest, in seconds.
 pub const HTTP_RETRY_AFTER_S: u32 = 1;
+/// How long an HTTP connection may be without a request, or with half of one's head, in ms.
+pub const HTTP_HEAD_TIMEOUT_MS: u64 = 60_000;
+/// How long to wait where an HTTP connection cannot be accepted, in ms.
+pub const HTTP_ACCEPT_PAUSE_MS: u64 = 100;
 /// How long the body of an HTTP request may take, in ms.
 pub const HTTP_BODY_TIMEOUT_MS: u64 = 30_000;
 /// Requests from the sidecar to one shard that wait for an answer; further ones are refused.

@@ -121,6 +121,16 @@ fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
     }
     assert_eq!(key("PUT", "a", &[("X-Larder-TTL", "5")], b"").code(), "bad_request");
     assert_eq!(key("POST", "a", &[], b"").status, 405);
+    let invalidated = ask(address, "POST", "/v1/groups/default/invalidate", &[], b"");
+    assert_eq!((invalidated.status, &*invalidated.body), (200, &b"{\"generation\":1}"[..]));
+    assert_eq!(key("GET", "long", &[], b"").status, 404);
+    assert_eq!(ask(address, "POST", "/v1/groups/none/invalidate", &[], b"").code(), "no_such_group");
+    // What is no HTTP concerns nobody else.
+    let mut garbage = TcpStream::connect(address).expect("it accepts");
+    garbage.write_all(b"\0\xff garbage\r\n\r\n").expect("it reads");
+    let mut said = Vec::new();
+    garbage.read_to_end(&mut said).expect("the end");
+    assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&said));
     assert!(server.stop().success(), "with connections to its own shards");
 }
 

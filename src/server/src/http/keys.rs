@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use larder_protocol::native::{Body, decode_response};
 use larder_protocol::{Command, Condition, Expiry, Status, Write};
 use larder_ring::{DEFAULT_GROUP, group_hash, key_hash, shard};
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::Http;
@@ -41,6 +43,19 @@ pub(super) async fn of_query(State(http): State<Arc<Http>>, request: Request) ->
     let group = field("group")?.unwrap_or_else(|| DEFAULT_GROUP.into());
     let named = Named { group: named_group(group)?, key };
     get(&http, &named, request.headers()).await
+}
+
+/// Makes all entries of a group absent, on all nodes.
+pub(super) async fn invalidate(State(http): State<Arc<Http>>, request: Request) -> Result<Response, Failure> {
+    let path = request.uri().path();
+    let group = path.strip_prefix(GROUPS).and_then(|rest| rest.strip_suffix("/invalidate")).unwrap_or_default();
+    let named = Named { group: named_group(decoded(group)?)?, key: Vec::new() };
+    let response = http.inside.call(0, group_hash(&named.group, http.cluster_seed), Command::Invalidate).await?;
+    let response = decode_response(&response).expect("the server's answers are valid");
+    match response.body {
+        Body::Invalidated { generation } => Ok(Json(json!({ "generation": generation })).into_response()),
+        _ => Err(named.failure(response.status, &response)),
+    }
 }
 
 /// Any method on a key.

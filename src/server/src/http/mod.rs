@@ -1,6 +1,6 @@
 //! The HTTP interface, in the sidecar: keys, and what there is to know of this node and its ring.
 
-mod bounded;
+mod connections;
 mod failure;
 mod inside;
 mod keys;
@@ -12,9 +12,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 
-use bounded::Bounded;
 pub use inside::Inside;
 
 /// What the handlers know.
@@ -41,10 +40,10 @@ pub async fn serve(listener: tokio::net::TcpListener, http: Http) {
         .route("/v1/stats", get(node::stats))
         .route("/v1/topology", get(node::topology))
         .route("/api", get(keys::of_query))
+        .route("/v1/groups/{group}/invalidate", post(keys::invalidate))
         .route("/v1/groups/{group}/keys/", any(keys::of_key))
         .route("/v1/groups/{group}/keys/{*key}", any(keys::of_key))
         .fallback(node::nothing)
         .with_state(Arc::new(http));
-    // It goes on after whatever a listener can report.
-    let _ = axum::serve(Bounded::new(listener), router).await;
+    connections::serve(listener, router).await;
 }
