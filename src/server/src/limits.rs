@@ -63,6 +63,8 @@ const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 
 const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
 /// HTTP connections at a time; more wait to be accepted.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+/// Longest list of keys in an HTTP request, in bytes.
+pub const HTTP_KEYS_BYTES_MAX: usize = 4 << 20;
 /// When an HTTP client that is refused for now is to try again at the earliest, in seconds.
 pub const HTTP_RETRY_AFTER_S: u32 = 1;
 /// How long an HTTP connection may be without a request, or with half of one's head, in ms.

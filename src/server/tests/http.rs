@@ -121,6 +121,21 @@ fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
     }
     assert_eq!(key("PUT", "a", &[("X-Larder-TTL", "5")], b"").code(), "bad_request");
     assert_eq!(key("POST", "a", &[], b"").status, 405);
+    let asked = br#"{"keys": ["long%00", "a%20b", "none"]}"#;
+    let many = ask(address, "POST", "/v1/groups/default/get", &[], asked);
+    let many: Value = serde_json::from_slice(&many.body).unwrap_or_else(|why| panic!("{why}: {many:?}"));
+    let [first, second, third] = many["entries"].as_array().expect("a list").as_slice() else { panic!("{many}") };
+    assert_eq!((first, third), (&json!({"key": "long%00", "found": false}), &json!({"key": "none", "found": false})));
+    assert_eq!(
+        (&second["value"], &second["flags"], &second["ttl_ms"]),
+        (&json!("YnkgcXVlcnk="), &json!(0), &json!(null))
+    );
+    for (body, code) in
+        [("", "bad_request"), ("{\"keys\": [1]}", "bad_request"), ("{\"keys\": [\"%\"]}", "bad_request")]
+    {
+        assert_eq!(ask(address, "POST", "/v1/groups/default/get", &[], body.as_bytes()).code(), code, "{body}");
+    }
+    assert_eq!(ask(address, "POST", "/v1/groups/none/get", &[], asked).code(), "no_such_group");
     let invalidated = ask(address, "POST", "/v1/groups/default/invalidate", &[], b"");
     assert_eq!((invalidated.status, &*invalidated.body), (200, &b"{\"generation\":1}"[..]));
     assert_eq!(key("GET", "long", &[], b"").status, 404);
@@ -132,6 +147,48 @@ fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
     garbage.read_to_end(&mut said).expect("the end");
     assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&said));
     assert!(server.stop().success(), "with connections to its own shards");
+}
+
+/// What is documented is there, answers as documented, and nothing else is there.
+#[test]
+fn the_description_is_that_of_the_server() {
+    let description: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).expect("JSON");
+    let paths = description["paths"].as_object().expect("paths");
+    let mut documented: Vec<&str> = paths.keys().map(String::as_str).collect();
+    let mut served = larder_server::http::PATHS.to_vec();
+    documented.sort_unstable();
+    served.sort_unstable();
+    assert_eq!(documented, served);
+    let server = server(&["--http", "127.0.0.1:0", "--shards", "1", "--memory", "64MiB"]);
+    let address = http(&server);
+    for (path, methods) in paths {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+            let operation = &methods[method.to_lowercase()];
+            // Everything that a client may send of a sort: what is right, an absent key, an absent group, nonsense.
+            for (group, key, body) in [
+                ("default", "a", &b"{\"keys\": [\"a\"]}"[..]),
+                ("default", "none", b"{\"keys\": []}"),
+                ("none", "a", b"{\"keys\": [\"a\"]}"),
+                ("%ff", "%zz", b"nonsense"),
+            ] {
+                let concrete = path.replace("{group}", group).replace("{key}", key);
+                let concrete = if path == "/api" { format!("/api?key={key}&group={group}") } else { concrete };
+                let answer = ask(address, method, &concrete, &[], body);
+                let status = answer.status.to_string();
+                match operation {
+                    // The framework answers HEAD wherever there is a GET.
+                    Value::Null if method == "HEAD" => {}
+                    Value::Null => assert_eq!(answer.code(), "method_not_allowed", "{method} {concrete}"),
+                    operation => {
+                        assert!(operation["responses"][&status].is_object(), "{method} {concrete}: {answer:?}");
+                        if answer.status >= 400 && method != "HEAD" && path != "/readyz" {
+                            answer.code();
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use larder_protocol::Status;
+use larder_protocol::{Status, native};
 
 use super::inside::NoAnswer;
 use crate::limits::HTTP_RETRY_AFTER_S;
@@ -24,9 +24,24 @@ impl Failure {
         Self { status, code, message: message.into(), retry_after_s: None }
     }
 
+    /// The name for programs.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The request makes no sense.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// What a shard has answered other than that it is done, about a group with this name.
+    pub(super) fn in_group(group: &str, status: Status, response: &native::Response<'_>) -> Self {
+        // It knows the hash alone.
+        let message = match status {
+            Status::NoSuchGroup => &*format!("there is no group {group:?} on this node"),
+            _ => response.message,
+        };
+        Self::of(status, message, response.retry_after_ms)
     }
 
     /// What a shard has answered other than that it is done.

@@ -1,21 +1,21 @@
 //! One key: GET, HEAD, PUT and DELETE of `/v1/groups/{group}/keys/{key}`.
 
+use std::error::Error;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use larder_protocol::native::{Body, decode_response};
+use larder_protocol::native::{self, Body, decode_response};
 use larder_protocol::{Command, Condition, Expiry, Status, Write};
 use larder_ring::{DEFAULT_GROUP, group_hash, key_hash, shard};
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::Http;
 use super::failure::Failure;
+use super::node::not_so;
 
 /// How long an entry is kept, or is kept still: "30s", "5m", "1500ms"; "never".
 const TTL: HeaderName = HeaderName::from_static("x-larder-ttl");
@@ -45,36 +45,16 @@ pub(super) async fn of_query(State(http): State<Arc<Http>>, request: Request) ->
     get(&http, &named, request.headers()).await
 }
 
-/// Makes all entries of a group absent, on all nodes.
-pub(super) async fn invalidate(State(http): State<Arc<Http>>, request: Request) -> Result<Response, Failure> {
-    let path = request.uri().path();
-    let group = path.strip_prefix(GROUPS).and_then(|rest| rest.strip_suffix("/invalidate")).unwrap_or_default();
-    let named = Named { group: named_group(decoded(group)?)?, key: Vec::new() };
-    let response = http.inside.call(0, group_hash(&named.group, http.cluster_seed), Command::Invalidate).await?;
-    let response = decode_response(&response).expect("the server's answers are valid");
-    match response.body {
-        Body::Invalidated { generation } => Ok(Json(json!({ "generation": generation })).into_response()),
-        _ => Err(named.failure(response.status, &response)),
-    }
-}
-
 /// Any method on a key.
-pub(super) async fn of_key(State(http): State<Arc<Http>>, request: Request) -> Response {
+pub(super) async fn of_key(State(http): State<Arc<Http>>, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let answered = match Named::parse(parts.uri.path()) {
-        Err(failure) => Err(failure),
-        Ok(named) => match parts.method {
-            Method::GET | Method::HEAD => get(&http, &named, &parts.headers).await,
-            Method::PUT => put(&http, &named, &parts.headers, body).await,
-            Method::DELETE => delete(&http, &named, &parts.headers).await,
-            _ => Err(Failure::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "a key takes GET, HEAD, PUT and DELETE",
-            )),
-        },
-    };
-    answered.unwrap_or_else(IntoResponse::into_response)
+    let named = Named::parse(parts.uri.path());
+    match parts.method {
+        Method::GET | Method::HEAD => get(&http, &named?, &parts.headers).await,
+        Method::PUT => put(&http, &named?, &parts.headers, body).await,
+        Method::DELETE => delete(&http, &named?, &parts.headers).await,
+        _ => Err(not_so().await),
+    }
 }
 
 async fn get(http: &Http, named: &Named, headers: &HeaderMap) -> Result<Response, Failure> {
@@ -122,7 +102,7 @@ async fn put(http: &Http, named: &Named, headers: &HeaderMap, body: HttpBody) ->
             Failure::bad_request(format!("X-Larder-Flags {text:?} is no number from 0 to {}", u32::MAX))
         })?,
     };
-    let value = value(http, headers, body).await?;
+    let value = body_of(http, headers, body, ("a value", http.value_bytes_max)).await?;
     let write = Write { key: &named.key, value: &value, flags, condition, expiry };
     let response = call(http, named, Command::Set(write)).await?;
     let response = decode_response(&response).expect("the server's answers are valid");
@@ -155,11 +135,15 @@ async fn call(http: &Http, named: &Named, command: Command<'_>) -> Result<Vec<u8
     Ok(http.inside.call(shard, group, command).await?)
 }
 
-/// The value that is sent, which has to come in time and to be no longer than one may be.
-async fn value(http: &Http, headers: &HeaderMap, body: HttpBody) -> Result<Vec<u8>, Failure> {
-    let most = http.value_bytes_max;
+/// A body that is sent, which has to come in time and to be no longer than `most` bytes.
+pub(super) async fn body_of(
+    http: &Http,
+    headers: &HeaderMap,
+    body: HttpBody,
+    (what, most): (&str, usize),
+) -> Result<Vec<u8>, Failure> {
     let too_large = || {
-        let message = format!("a value has at most {most} bytes here");
+        let message = format!("{what} has at most {most} bytes here");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     };
     if headers.get(CONTENT_LENGTH).and_then(number::<u64>).is_some_and(|length| length > most as u64) {
@@ -168,13 +152,9 @@ async fn value(http: &Http, headers: &HeaderMap, body: HttpBody) -> Result<Vec<u
     match timeout(http.body_timeout, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(error)) => {
-            let is_too_long =
-                std::error::Error::source(&error).is_some_and(|why| why.is::<http_body_util::LengthLimitError>());
-            Err(if is_too_long {
-                too_large()
-            } else {
-                Failure::bad_request(format!("the body cannot be read: {error}"))
-            })
+            let is_too_long = error.source().is_some_and(|why| why.is::<http_body_util::LengthLimitError>());
+            let unreadable = || Failure::bad_request(format!("the body cannot be read: {error}"));
+            Err(if is_too_long { too_large() } else { unreadable() })
         }
         Err(_) => Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body has not come in time")),
     }
@@ -246,23 +226,17 @@ impl Named {
         Ok(Self { group: named_group(decoded(group)?)?, key: decoded(key)? })
     }
 
-    /// What a shard has answered other than that it is done.
-    fn failure(&self, status: Status, response: &larder_protocol::native::Response<'_>) -> Failure {
-        // It knows the hash alone.
-        let message = match status {
-            Status::NoSuchGroup => &*format!("there is no group {:?} on this node", self.group),
-            _ => response.message,
-        };
-        Failure::of(status, message, response.retry_after_ms)
+    fn failure(&self, status: Status, response: &native::Response<'_>) -> Failure {
+        Failure::in_group(&self.group, status, response)
     }
 }
 
-fn named_group(name: Vec<u8>) -> Result<String, Failure> {
+pub(super) fn named_group(name: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(name).map_err(|_| Failure::bad_request("the name of the group is not UTF-8"))
 }
 
-/// RFC 3986, section 2.1.
-fn decoded(text: &str) -> Result<Vec<u8>, Failure> {
+/// What a percent-encoded text stands for: RFC 3986, section 2.1.
+pub(super) fn decoded(text: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

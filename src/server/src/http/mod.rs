@@ -2,6 +2,7 @@
 
 mod connections;
 mod failure;
+mod groups;
 mod inside;
 mod keys;
 mod metrics;
@@ -31,19 +32,30 @@ pub struct Http {
     pub is_ready: Arc<AtomicBool>,
 }
 
+/// Every path that is served, as `docs/openapi.json` writes it.
+pub const PATHS: [&str; 9] =
+    ["/healthz", "/readyz", "/metrics", "/v1/stats", "/v1/topology", "/api", GET_MANY, INVALIDATE, KEY];
+const GET_MANY: &str = "/v1/groups/{group}/get";
+const INVALIDATE: &str = "/v1/groups/{group}/invalidate";
+const KEY: &str = "/v1/groups/{group}/keys/{key}";
+
 /// Serves until the runtime ends.
 pub async fn serve(listener: tokio::net::TcpListener, http: Http) {
-    let router = Router::new()
-        .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(node::ready))
-        .route("/metrics", get(node::metrics))
-        .route("/v1/stats", get(node::stats))
-        .route("/v1/topology", get(node::topology))
-        .route("/api", get(keys::of_query))
-        .route("/v1/groups/{group}/invalidate", post(keys::invalidate))
-        .route("/v1/groups/{group}/keys/", any(keys::of_key))
-        .route("/v1/groups/{group}/keys/{*key}", any(keys::of_key))
-        .fallback(node::nothing)
-        .with_state(Arc::new(http));
+    let router = PATHS.into_iter().fold(Router::new(), |router, path| match path {
+        "/healthz" => router.route(path, get(async || "alive\n")),
+        "/readyz" => router.route(path, get(node::ready)),
+        "/metrics" => router.route(path, get(node::metrics)),
+        "/v1/stats" => router.route(path, get(node::stats)),
+        "/v1/topology" => router.route(path, get(node::topology)),
+        "/api" => router.route(path, get(keys::of_query)),
+        GET_MANY => router.route(path, post(groups::get_many)),
+        INVALIDATE => router.route(path, post(groups::invalidate)),
+        // A key may be empty, and have slashes.
+        KEY => router
+            .route("/v1/groups/{group}/keys/", any(keys::of_key))
+            .route("/v1/groups/{group}/keys/{*key}", any(keys::of_key)),
+        _ => unreachable!("{path} has no handler"),
+    });
+    let router = router.fallback(node::nothing).method_not_allowed_fallback(node::not_so).with_state(Arc::new(http));
     connections::serve(listener, router).await;
 }

@@ -55,6 +55,11 @@ pub(super) async fn nothing(OriginalUri(uri): OriginalUri) -> Failure {
     Failure::new(StatusCode::NOT_FOUND, "no_such_path", message)
 }
 
+/// What is there, by another method.
+pub(super) async fn not_so() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
+}
+
 async fn read_stats(http: &Http) -> Result<StatsResult, Failure> {
     let answer = http.inside.call(0, 0, Command::Stats).await?;
     let response = decode_response(&answer).expect("the server's answers are valid");
