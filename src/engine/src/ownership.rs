@@ -58,6 +58,8 @@ struct Wait {
     /// waits for an earlier epoch than the one before, and none waits for itself; who waits for everyone waits for nobody's
     /// waiting.
     kept_epoch: Option<u64>,
+    /// Nor is it over before the registration is good until then, see [`Membership::shut_until_ms`].
+    until_ms: u64,
     /// Who is answered once all have acknowledged, where it is about no slots.
     ticket: Option<Ticket>,
 }
@@ -93,6 +95,8 @@ pub(crate) struct Ownership {
     cleared_to: Option<u64>,
     /// Processes that are in the ring no more and have not ended.
     leaving: Vec<Node>,
+    /// See [`Membership::shut_until_ms`].
+    shut_until_ms: u64,
     /// Tickets of waits that are over.
     acknowledged: Vec<Ticket>,
 }
@@ -124,6 +128,7 @@ impl Ownership {
             floors: None,
             cleared_to: None,
             leaving: Vec::new(),
+            shut_until_ms: 0,
             acknowledged: Vec::new(),
         };
         ownership.settle();
@@ -171,6 +176,7 @@ impl Ownership {
     pub(crate) fn set_standing(&mut self, standing: Standing) {
         if self.standing != standing {
             self.standing = standing;
+            self.end_waits();
             self.settle();
         }
     }
@@ -203,6 +209,8 @@ impl Ownership {
         let is_anew = membership.registration != self.registration && !planted::has(Bug::KeepsAfterLoss);
         self.registration = membership.registration;
         self.is_alone = topology.nodes().len() == 1 && own.is_some();
+        // Who is not in the ring opens nothing.
+        self.shut_until_ms = if own.is_some() { membership.shut_until_ms } else { 0 };
         self.forget_gone(membership, own_id);
         self.leaving.clone_from(&membership.leaving);
         let mut count = 0;
@@ -253,11 +261,19 @@ impl Ownership {
     pub(crate) fn await_all(&mut self, epoch: u64, topology: &Topology, own_id: &str, ticket: Ticket) {
         let others = topology.nodes().iter().chain(&self.leaving).filter(|node| node.id != own_id);
         let before: Vec<Before> = others.map(Before::of).collect();
-        if before.is_empty() {
+        let until_ms = self.shut_until_ms;
+        if before.is_empty() && until_ms <= self.standing.until_ms {
             return self.acknowledged.push(ticket);
         }
         // Beyond [`WAITS_MAX`] if need be: there are few such tickets, and no slot has its number.
-        self.waits.push(Some(Wait { epoch, before, is_everyone: true, kept_epoch: None, ticket: Some(ticket) }));
+        self.waits.push(Some(Wait {
+            epoch,
+            before,
+            is_everyone: true,
+            kept_epoch: None,
+            until_ms,
+            ticket: Some(ticket),
+        }));
     }
 
     /// Tickets that wait, or are about to be answered.
@@ -335,9 +351,10 @@ impl Ownership {
             before: before.collect(),
             is_everyone: owner.is_none(),
             kept_epoch: None,
+            until_ms: if owner.is_none() { self.shut_until_ms } else { 0 },
             ticket: None,
         };
-        if wait.before.is_empty() {
+        if wait.before.is_empty() && wait.until_ms == 0 {
             return 0;
         }
         let free = self.waits.iter().position(Option::is_none).unwrap_or(self.waits.len());
@@ -354,6 +371,7 @@ impl Ownership {
     fn join_last(&mut self, wait: Wait) -> u16 {
         let last = self.waits[WAITS_MAX - 1].as_mut().expect("all places are taken");
         last.epoch = last.epoch.max(wait.epoch);
+        last.until_ms = last.until_ms.max(wait.until_ms);
         last.before.extend(wait.before);
         // What is acknowledged is gone by too.
         last.is_everyone &= wait.is_everyone;
@@ -390,15 +408,20 @@ impl Ownership {
             if !wait.is_everyone && !wait.before.iter().all(is_there) {
                 wait.before = members(membership).filter(|node| node.id != own_id).map(Before::of).collect();
                 wait.is_everyone = true;
+                wait.until_ms = wait.until_ms.max(self.shut_until_ms);
             }
-            wait.before.retain(is_there);
+            if !wait.before.iter().all(is_there) {
+                wait.before.retain(is_there);
+                wait.until_ms = wait.until_ms.max(self.shut_until_ms);
+            }
         }
     }
 
     /// Opens the slots of waits that are over.
     fn end_waits(&mut self) {
-        let over: Vec<bool> =
-            self.waits.iter().map(|wait| wait.as_ref().is_some_and(|wait| wait.before.is_empty())).collect();
+        let good_until_ms = self.standing.until_ms;
+        let is_over = |wait: &Wait| wait.before.is_empty() && wait.until_ms <= good_until_ms;
+        let over: Vec<bool> = self.waits.iter().map(|wait| wait.as_ref().is_some_and(is_over)).collect();
         if !over.contains(&true) {
             return;
         }
@@ -436,7 +459,8 @@ impl Ownership {
             assert!(self.waits[usize::from(*number) - 1].is_some(), "a slot waits for nothing");
         }
         for wait in self.waits.iter().flatten() {
-            assert!(!wait.before.is_empty() && wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
+            assert!(wait.until_ms > 0 || !wait.before.is_empty(), "{wait:?}");
+            assert!(wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
             let is_late = wait.kept_epoch.is_none_or(|kept| kept >= wait.epoch);
             assert!(is_late || wait.is_everyone || self.waits.len() >= WAITS_MAX, "{wait:?}");
         }
@@ -512,6 +536,11 @@ mod tests {
             self.owned().iter().filter(|floor| floor.is_none()).count()
         }
 
+        fn good_until(&mut self, until_ms: u64) {
+            self.ownership.set_standing(Standing { registration: 1, until_ms, stand_in_until_ms: 0 });
+            self.ownership.validate();
+        }
+
         fn acknowledged(&mut self, id: &str, epoch: u64) {
             (0..2).for_each(|shard| self.ownership.acknowledged((id, 7), shard, (epoch, epoch)));
             self.ownership.validate();
@@ -555,6 +584,32 @@ mod tests {
         assert_eq!(shard.shut(), count);
         shard.acknowledged("c", 5);
         assert_eq!(shard.shut(), 0);
+    }
+
+    #[test]
+    fn who_is_missing_after_an_outage_may_not_have_noticed() {
+        let until = |shut_until_ms, membership| Membership { shut_until_ms, ..membership };
+        let mut shard = Shard::new("a", membership(1, &["a", "b", "c"]));
+        // "c" leaves as it should, so of it one knows.
+        let both = shard.adopt(until(1_700, Membership { leaving: vec![node("c")], ..membership(5, &["a"]) }));
+        shard.acknowledged("c", 5);
+        let of_b = shard.shut();
+        assert!(0 < of_b && of_b < both, "{of_b} of {both}");
+        let ticket = crate::waiting::Waiting::new().begin(9, true);
+        shard.ownership.await_all(5, &shard.membership.topology, "a", ticket);
+        shard.acknowledged("c", 5);
+        shard.good_until(1_699);
+        assert_eq!((shard.shut(), shard.ownership.next_acknowledged()), (of_b, None));
+        shard.good_until(1_700);
+        assert_eq!((shard.shut(), shard.ownership.next_acknowledged()), (0, Some(ticket)));
+        // The same of one that goes missing while it is waited for.
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        shard.adopt(Membership { leaving: vec![node("b")], ..membership(5, &["a"]) });
+        shard.adopt(until(1_700, membership(6, &["a"])));
+        assert!(shard.shut() > 0);
+        shard.good_until(1_700);
+        assert_eq!(shard.shut(), 0);
+        shard.ownership.validate();
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Found {
     pub value: Option<Vec<u8>>,
     /// The revision at which it was created.
     pub created: u64,
+    /// How often it was written since.
+    pub writes: u64,
 }
 
 /// Why what was read is not believed.
@@ -59,6 +61,12 @@ pub struct View {
     hold_until_ms: u64,
     /// What was there at this revision, and what was not, is believed all the same.
     believed_to: u64,
+    /// See [`Membership::shut_until_ms`].
+    shut_until_ms: u64,
+    /// Members of a ring before that were missing from one that was given, and are still.
+    missed: BTreeSet<String>,
+    /// Somebody may have been a member before anything was read, and be none now.
+    is_late: bool,
     /// Keys that are there, of whatever can be read or not.
     present: BTreeSet<String>,
     /// By key, what is wrong with a record.
@@ -119,6 +127,9 @@ impl View {
             registration: 0,
             hold_until_ms: 0,
             believed_to: 0,
+            shut_until_ms: 0,
+            missed: BTreeSet::new(),
+            is_late: true,
             present: BTreeSet::new(),
             rejected: BTreeMap::new(),
             reports: Vec::new(),
@@ -138,7 +149,15 @@ impl View {
         self.groups.clear();
         self.present.clear();
         self.rejected.clear();
-        found.into_iter().for_each(|found| self.take(found));
+        let (mut began, mut writes) = (0, 0);
+        for found in found {
+            began = if found.key == self.keys.seed() { found.created } else { began };
+            writes += found.writes;
+            self.take(found);
+        }
+        // Every write since the cluster began is of something that is still there, so nobody has ever left.
+        let is_whole = began > 0 && began + writes == revision + 1;
+        self.is_late &= self.revision == 0 && !is_whole;
         (self.revision, self.is_changed, self.follows) = (revision, true, false);
         Ok(())
     }
@@ -177,9 +196,11 @@ impl View {
     }
 
     /// etcd was not heard for so long, if it ever was, that registrations may have run out which are renewed again soon:
-    /// until this time a member of the ring is not believed to be gone.
-    pub fn hold(&mut self, until_ms: u64) {
+    /// until this time a member of the ring is not believed to be gone. One that is gone all the same may not have heard etcd
+    /// again, and answer as before, unless the own registration is good until `shut_until_ms`.
+    pub fn hold(&mut self, until_ms: u64, shut_until_ms: u64) {
         self.hold_until_ms = self.hold_until_ms.max(until_ms);
+        self.shut_until_ms = self.shut_until_ms.max(shut_until_ms);
     }
 
     /// Another member goes by what etcd said at this revision, so this one does too. Not by what etcd says later: the other
@@ -200,7 +221,8 @@ impl View {
         if !self.is_changed {
             return None;
         }
-        if now_ms < self.hold_until_ms && self.revision > self.believed_to && self.misses(is_down) {
+        let missing: Vec<String> = self.missing(is_down).map(str::to_owned).collect();
+        if now_ms < self.hold_until_ms && self.revision > self.believed_to && !missing.is_empty() {
             // Others may go by this one meanwhile.
             self.follows = false;
             return None;
@@ -232,9 +254,13 @@ impl View {
             }
         };
         self.given = Some((Arc::clone(&topology), leaving.clone()));
+        self.missed.extend(missing);
+        self.missed.retain(|id| !self.members.contains_key(id));
+        let may_be_late = now_ms < self.shut_until_ms && (self.is_late || !self.missed.is_empty());
+        let shut_until_ms = if may_be_late { self.shut_until_ms } else { 0 };
         let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.generation)).collect();
         let (follows, registration, generations) = (self.follows, self.registration, Arc::new(generations));
-        let membership = Membership { topology, joining, leaving, follows, registration, generations };
+        let membership = Membership { topology, joining, leaving, follows, registration, shut_until_ms, generations };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
     }
@@ -275,7 +301,7 @@ impl View {
         core::mem::take(&mut self.reports)
     }
 
-    fn take(&mut self, Found { key, value, created }: Found) {
+    fn take(&mut self, Found { key, value, created, .. }: Found) {
         let (nodes, overrides, groups) = (self.keys.node(""), self.keys.override_of(""), self.keys.group(""));
         let is_present = value.is_some();
         let problem = if let Some(id) = key.strip_prefix(&nodes) {
@@ -324,11 +350,10 @@ impl View {
             .filter(move |(id, member)| is_youngest(id, member))
     }
 
-    /// Whether somebody of the ring, who is not down, is not registered.
-    fn misses(&self, is_down: impl Fn(&str) -> bool) -> bool {
-        let Some((topology, _)) = &self.given else { return false };
-        let here: BTreeSet<&str> = self.members.keys().map(String::as_str).collect();
-        topology.nodes().iter().any(|node| !here.contains(node.id.as_str()) && !is_down(&node.id))
+    /// Who of the ring is not registered, and not down.
+    fn missing(&self, is_down: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        let given = self.given.iter().flat_map(|(topology, _)| topology.nodes());
+        given.map(|node| node.id.as_str()).filter(move |id| !self.members.contains_key(*id) && !is_down(id))
     }
 }
 
@@ -364,7 +389,7 @@ mod tests {
     }
 
     fn found(key: &str, value: &str) -> Found {
-        Found { key: format!("/larder/c/{key}"), value: Some(value.as_bytes().to_vec()), created: 1 }
+        Found { key: format!("/larder/c/{key}"), value: Some(value.as_bytes().to_vec()), created: 1, writes: 1 }
     }
 
     fn node(id: &str, state: State) -> Found {
@@ -372,7 +397,7 @@ mod tests {
     }
 
     fn gone(key: &str) -> Found {
-        Found { key: format!("/larder/c/{key}"), value: None, created: 0 }
+        Found { key: format!("/larder/c/{key}"), value: None, created: 0, writes: 0 }
     }
 
     fn view() -> View {
@@ -465,7 +490,7 @@ mod tests {
         let mut view = view();
         view.list(1, [node("a", State::Serving), node("b", State::Serving)]).expect("the first");
         view.membership(0, up).expect("two serve");
-        view.hold(5_000);
+        view.hold(5_000, 2_000);
         view.list(9, [node("a", State::Serving)]).expect("a later one");
         assert_eq!(view.membership(4_999, up), None, "b may come back");
         assert_eq!(view.due_ms(), Some(5_000));
@@ -481,6 +506,42 @@ mod tests {
         view.change(10, [node("b", State::Serving)]);
         let back = view.membership(1, up).expect("it is back");
         assert_eq!((back.topology.nodes().len(), back.topology.epoch(), back.follows), (2, 10, false));
+    }
+
+    #[test]
+    fn who_is_missing_all_the_same_may_answer_for_a_while() {
+        let mut view = view();
+        let seed = Found { key: "/larder/c/seed".into(), value: Some(b"0".to_vec()), created: 4, writes: 1 };
+        view.list(6, [seed.clone(), node("a", State::Serving), node("b", State::Serving)]).expect("the first");
+        assert_eq!(view.membership(0, up).map(|first| first.shut_until_ms), Some(0));
+        view.hold(5_000, 2_000);
+        view.list(9, [seed.clone(), node("a", State::Serving)]).expect("a later one");
+        view.believe(9);
+        let mut without_link = view.clone();
+        assert_eq!(without_link.membership(1, |id| id == "b").map(|next| next.shut_until_ms), Some(0));
+        assert_eq!(view.membership(1, up).map(|next| next.shut_until_ms), Some(2_000));
+        let mut later = view.clone();
+        view.change(10, [node("c", State::Serving)]);
+        assert_eq!(view.membership(2, up).map(|next| next.shut_until_ms), Some(2_000), "b is not there yet");
+        view.change(11, [node("b", State::Serving)]);
+        assert_eq!(view.membership(3, up).map(|next| next.shut_until_ms), Some(0));
+        later.change(10, [node("c", State::Serving)]);
+        assert_eq!(later.membership(2_000, up).map(|next| next.shut_until_ms), Some(0));
+    }
+
+    #[test]
+    fn who_comes_late_does_not_know_who_has_left() {
+        let seed = |created| Found { key: "/larder/c/seed".into(), value: Some(b"0".to_vec()), created, writes: 1 };
+        let twice = Found { writes: 2, ..node("a", State::Serving) };
+        let shut_until_ms = |revision, found: Vec<Found>| {
+            let mut view = view();
+            view.hold(5_000, 2_000);
+            view.list(revision, found).expect("the first");
+            view.membership(0, up).expect("a serves").shut_until_ms
+        };
+        assert_eq!(shut_until_ms(6, vec![seed(4), twice.clone()]), 0, "all was written by who is there");
+        assert_eq!(shut_until_ms(7, vec![seed(4), twice.clone()]), 2_000, "something is gone");
+        assert_eq!(shut_until_ms(6, vec![twice]), 2_000, "it is not known when this began");
     }
 
     #[test]

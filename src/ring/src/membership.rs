@@ -22,6 +22,11 @@ pub struct Membership {
     /// Counts the registrations of this node, 0 where there are none. With another one than before, others may have owned
     /// everything of this node in between.
     pub registration: u64,
+    /// Somebody who is not in the ring may not have noticed, and answer on, unless this node's registration is good until
+    /// this time at least, in ms since the Unix epoch: by then whoever keeps registrations has been there again for long
+    /// enough. What was such a node's, or is not known whose it was, is not to be opened before. 0: whoever is gone has
+    /// fallen silent.
+    pub shut_until_ms: u64,
     /// How often each group was invalidated, by its name; those that never were may be left out.
     pub generations: Arc<BTreeMap<String, u64>>,
 }
@@ -30,6 +35,6 @@ impl Membership {
     /// One that never changes, or the first of all.
     pub fn first(topology: Arc<Topology>) -> Self {
         let (joining, leaving, generations) = (Vec::new(), Vec::new(), Arc::default());
-        Self { topology, joining, leaving, follows: false, registration: 0, generations }
+        Self { topology, joining, leaving, follows: false, registration: 0, shut_until_ms: 0, generations }
     }
 }

@@ -34,13 +34,16 @@ impl SharedStanding {
         shared
     }
 
-    /// A registration is good until then.
+    /// A registration is good until then. 0: it is gone, and somebody has said so, who need not be stood in for.
     pub fn prove(&self, registration: u64, until_ms: u64) {
         // What a shard reads of the time is never newer than what it reads of the number afterwards, so no time is taken
         // for that of a registration before.
         if self.registration.load(Ordering::Relaxed) != registration {
             self.until_ms.store(0, Ordering::Release);
             self.registration.store(registration, Ordering::Release);
+        }
+        if until_ms == 0 {
+            self.stand_in_until_ms.store(0, Ordering::Release);
         }
         self.until_ms.store(until_ms, Ordering::Release);
     }
@@ -94,6 +97,9 @@ mod tests {
         assert_eq!(shared.read(), Standing { stand_in_until_ms: 1_400 + EXCHANGE_MS, ..first });
         shared.put_off(1_400 + EXCHANGE_MS);
         assert_eq!(shared.read(), Standing { stand_in_until_ms: 1_400 + EXCHANGE_MS, ..first }, "it stood still");
+        shared.prove(1, 0);
+        shared.put_off(1_401);
+        assert_eq!(shared.read(), Standing { until_ms: 0, ..first }, "it is gone, and whoever knows has said so");
         shared.prove(2, 900);
         shared.set_outage(false);
         assert_eq!(shared.read(), Standing { registration: 2, until_ms: 900, stand_in_until_ms: 0 });

@@ -21,6 +21,7 @@ const PAUSE_MS: u64 = 200;
 const PUT_OFF_MS: u64 = 250;
 /// What clocks may differ in while a lease runs, as a share of it.
 const DRIFT_SHARE: u64 = 64;
+const GOOD_MS: u64 = TTL_MS - TTL_MS / DRIFT_SHARE;
 
 /// What comes of it.
 #[derive(Debug)]
@@ -191,7 +192,7 @@ impl Agent {
         }
         match (self.phase, answer) {
             (Phase::Continuing { sent_ms, .. }, Answer::Renewed { is_registered: true }) => {
-                self.renewed(sent_ms);
+                self.renewed(sent_ms, now_ms);
                 self.list(now_ms);
             }
             (Phase::Continuing { .. }, Answer::Renewed { .. } | Answer::NoLease) => {
@@ -207,7 +208,7 @@ impl Agent {
                 self.ask(Ask::Renew { lease, key: self.keys.node(&self.id) });
             }
             (Phase::Proving { sent_ms, .. }, Answer::Renewed { .. }) => {
-                self.renewed(sent_ms);
+                self.renewed(sent_ms, now_ms);
                 self.list(now_ms);
             }
             (Phase::Proving { .. }, Answer::NoLease) => self.unanswered(now_ms),
@@ -229,7 +230,7 @@ impl Agent {
             (_, Answer::Cancelled) => self.anew(now_ms),
             (Phase::Following, Answer::Renewed { .. }) => {
                 if let Some(sent_ms) = self.renewal.take() {
-                    self.renewed(sent_ms);
+                    self.renewed(sent_ms, now_ms);
                 }
             }
             (Phase::Following, Answer::NoLease) => {
@@ -400,19 +401,20 @@ impl Agent {
         }
     }
 
-    fn renewed(&mut self, sent_ms: u64) {
+    fn renewed(&mut self, sent_ms: u64, now_ms: u64) {
         if sent_ms > self.renewed_ms + TTL_MS / 2 {
-            self.view.hold(sent_ms + TTL_MS);
+            self.view.hold(sent_ms + TTL_MS, now_ms + PAUSE_MS + 2 * PATIENCE_MS + GOOD_MS);
         }
         self.renewed_ms = sent_ms;
-        self.standing.until_ms = sent_ms + TTL_MS - TTL_MS / DRIFT_SHARE;
+        self.standing.until_ms = sent_ms + GOOD_MS;
         self.outs.push(Out::Standing(self.standing));
     }
 
     fn lost(&mut self) {
         self.lease = None;
         self.written = None;
-        self.standing.until_ms = 0;
+        // That was an answer, so nobody stands in any more.
+        (self.standing.until_ms, self.standing.stand_in_until_ms) = (0, 0);
         self.outs.push(Out::Standing(self.standing));
     }
 

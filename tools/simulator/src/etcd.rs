@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use larder_membership::{Found, GroupRecord};
+use larder_membership::{Found, GroupRecord, Keys};
 
 /// How often etcd looks for leases that have run out, in ms.
 pub(crate) const EXPIRY_LOOK_MS: u64 = 500;
@@ -77,6 +77,7 @@ struct Record {
     value: String,
     created: u64,
     written: u64,
+    writes: u64,
     lease: u64,
 }
 
@@ -99,8 +100,12 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    pub(crate) fn new() -> Self {
-        Self { revision: 1, ..Self::default() }
+    /// There is a cluster, which nobody was in yet.
+    pub(crate) fn new(keys: &Keys) -> Self {
+        let mut etcd = Self::default();
+        let watchers = etcd.write(keys.seed(), "0".into(), 0);
+        debug_assert!(watchers.is_empty());
+        etcd
     }
 
     /// A request arrives; what follows from it, in order, for whom.
@@ -211,8 +216,9 @@ impl Etcd {
 
     fn write(&mut self, key: String, value: String, lease: u64) -> Vec<(Session, Answer)> {
         self.revision += 1;
-        let created = self.records.get(&key).map_or(self.revision, |record| record.created);
-        let record = Record { value, created, written: self.revision, lease };
+        let (created, writes) =
+            self.records.get(&key).map_or((self.revision, 0), |record| (record.created, record.writes));
+        let record = Record { value, created, written: self.revision, writes: writes + 1, lease };
         let found = found(&key, &record);
         self.records.insert(key, record);
         self.tell(found)
@@ -228,7 +234,7 @@ impl Etcd {
             return Vec::new();
         }
         self.revision += 1;
-        self.tell(Found { key, value: None, created: 0 })
+        self.tell(Found { key, value: None, created: 0, writes: 0 })
     }
 
     fn tell(&mut self, found: Found) -> Vec<(Session, Answer)> {
@@ -239,5 +245,10 @@ impl Etcd {
 }
 
 fn found(key: &str, record: &Record) -> Found {
-    Found { key: key.to_owned(), value: Some(record.value.clone().into_bytes()), created: record.created }
+    Found {
+        key: key.to_owned(),
+        value: Some(record.value.clone().into_bytes()),
+        created: record.created,
+        writes: record.writes,
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Cut { node: usize, for_ms: u64 },
     /// Nobody reaches etcd for so long.
     EtcdAway { for_ms: u64 },
+    /// What nodes and etcd tell each other is slow, every other time, for so long.
+    EtcdSlow { for_ms: u64 },
     /// etcd forgets what happened.
     Compact,
     /// All connections between two nodes are lost.
@@ -47,9 +49,10 @@ pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
             (at_ms, fault(random, nodes, kind))
         })
         .collect();
-    match random.u8(0..4) {
-        0 => faults.extend(storm(random, nodes)),
-        1 => faults.extend((0..random.usize(20..80)).map(|_| {
+    match random.u8(0..8) {
+        0 | 1 => faults.extend(storm(random, nodes)),
+        2 => faults.extend(outage(random, nodes)),
+        3 | 4 => faults.extend((0..random.usize(20..80)).map(|_| {
             let a = random.usize(0..nodes);
             let b = (a + random.usize(1..nodes)) % nodes;
             (random.u64(BEGIN_MS..END_MS), Fault::Disconnect { a, b })
@@ -83,6 +86,19 @@ fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
         at_ms += random.u64(1..pause_ms_max);
     }
     faults
+}
+
+/// etcd is away until every registration has run out, and a process ends meanwhile and starts anew: when etcd returns, which
+/// some hear late, it has nothing to go by.
+fn outage(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
+    let (from_ms, for_ms) = (random.u64(BEGIN_MS..END_MS / 2), random.u64(TTL_MS..2 * TTL_MS));
+    let (node, restart_ms) = (random.usize(0..nodes), random.u64(10..500));
+    let at_ms = from_ms + random.u64(0..for_ms - restart_ms);
+    vec![
+        (from_ms, Fault::EtcdAway { for_ms }),
+        (at_ms, Fault::Crash { node, restart_ms }),
+        (from_ms + for_ms - 1, Fault::EtcdSlow { for_ms: random.u64(100..2_000) }),
+    ]
 }
 
 fn fault(random: &mut Rng, nodes: usize, kind: u8) -> Fault {

@@ -289,14 +289,23 @@ impl<C: Fn() -> u64> Agent<C> {
         self.settings.ttl.as_millis() as u64
     }
 
+    /// How long after one node another one may hear of etcd's return: it pauses, and may wait for an answer to what it
+    /// has asked before.
+    fn notice_ms(&self) -> u64 {
+        (SESSION_PAUSE + 2 * self.patience()).as_millis() as u64
+    }
+
     /// The lease was renewed by a request that was sent then: what the registration is good for.
     async fn renewed(&mut self, sent_ms: u64, ttl_s: i64) {
         let ttl_ms = self.ttl_ms().min(ttl_s.max(0) as u64 * 1000);
+        let good_ms = ttl_ms - ttl_ms / DRIFT_SHARE;
         if sent_ms > self.renewed_ms + self.ttl_ms() / 2 {
-            self.view.hold(sent_ms + self.ttl_ms());
+            // What is renewed by then shows that etcd was there for as long as anybody may take to notice.
+            let shut_until_ms = (self.clock)() + self.notice_ms() + good_ms;
+            self.view.hold(sent_ms + self.ttl_ms(), shut_until_ms);
         }
         self.renewed_ms = sent_ms;
-        let until_ms = sent_ms + ttl_ms - ttl_ms / DRIFT_SHARE;
+        let until_ms = sent_ms + good_ms;
         self.tell(Update::Proof { registration: self.registration, until_ms }).await;
     }
 

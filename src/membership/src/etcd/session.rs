@@ -306,6 +306,7 @@ pub(super) fn found(kv: &KeyValue) -> Found {
         key: String::from_utf8_lossy(kv.key()).into_owned(),
         value: Some(kv.value().to_vec()),
         created: kv.create_revision() as u64,
+        writes: kv.version() as u64,
     }
 }
 

@@ -24,7 +24,7 @@ impl World {
         for (session, answer) in told {
             let sent_ms = self.now_ms.max(self.nodes[session.node].cut_until_ms).max(self.etcd_away_until_ms);
             let last_ms = self.from_etcd.get(&session.node).copied().unwrap_or(0);
-            let at_ms = (sent_ms + self.delay_ms()).max(last_ms);
+            let at_ms = (sent_ms + self.etcd_delay_ms(sent_ms)).max(last_ms);
             self.from_etcd.insert(session.node, at_ms);
             self.at(at_ms, Event::Heard { session, answer });
         }
@@ -41,7 +41,7 @@ impl World {
                     let session = Session { node, process: number, number: session };
                     let sent_ms = now_ms.max(self.nodes[node].cut_until_ms).max(self.etcd_away_until_ms);
                     let last_ms = self.to_etcd.get(&node).copied().unwrap_or(0);
-                    let at_ms = (sent_ms + self.delay_ms()).max(last_ms);
+                    let at_ms = (sent_ms + self.etcd_delay_ms(sent_ms)).max(last_ms);
                     self.to_etcd.insert(node, at_ms);
                     self.at(at_ms, Event::Etcd { session, ask });
                 }

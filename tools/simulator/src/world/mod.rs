@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use larder_engine::{Engine, Lane, LinkId, Ticket};
+use larder_membership::Keys;
 use larder_ring::{Membership, Topology};
 
 use crate::bugs::{Bug, Bugs};
@@ -28,6 +29,7 @@ const DRAIN_MS: u64 = 1_500;
 const GRACE_MS: u64 = 300;
 /// A message in so many takes much longer.
 const SLOW_SHARE: u32 = 200;
+const SLOW_MS: u64 = 800;
 /// Clocks are wrong by this at most, in ms: a node makes up for so much although nobody is left who has heard of it.
 const AHEAD_MS_MAX: i64 = larder_engine::limits::CLOCK_MARGIN_MS as i64 / 2 - 50;
 /// The same in runs in which somebody is left always.
@@ -159,6 +161,7 @@ pub(crate) struct World {
     wires: Vec<Wire>,
     etcd: Etcd,
     etcd_away_until_ms: u64,
+    etcd_slow_until_ms: u64,
     /// The latest that nodes have made.
     pub(crate) rings: VecDeque<Arc<Topology>>,
     etcd_killed: bool,
@@ -192,8 +195,9 @@ impl World {
             bugs,
             events: BTreeMap::new(),
             wires: Vec::new(),
-            etcd: Etcd::new(),
+            etcd: Etcd::new(&Keys::new("c")),
             etcd_away_until_ms: 0,
+            etcd_slow_until_ms: 0,
             rings: VecDeque::new(),
             etcd_killed: false,
             partitions: HashMap::new(),
@@ -284,10 +288,16 @@ impl World {
 
     pub(crate) fn delay_ms(&mut self) -> u64 {
         if !self.is_mended && self.random.u32(0..SLOW_SHARE) == 0 {
-            self.random.u64(0..800)
+            self.random.u64(0..SLOW_MS)
         } else {
             self.random.u64(0..=DELAY_MS_MAX)
         }
+    }
+
+    /// How long something is on its way between a node and etcd.
+    pub(crate) fn etcd_delay_ms(&mut self, sent_ms: u64) -> u64 {
+        let is_slow = sent_ms < self.etcd_slow_until_ms && self.random.bool();
+        if is_slow { self.random.u64(0..SLOW_MS) } else { self.delay_ms() }
     }
 
     /// The node that has to be awake for this.

@@ -122,6 +122,7 @@ impl World {
                 self.at(now_ms + for_ms, Event::EtcdReturns { was_killed });
                 self.excuse();
             }
+            Fault::EtcdSlow { for_ms } => self.etcd_slow_until_ms = now_ms + for_ms,
             Fault::Compact => {
                 self.etcd.compact();
                 let running: Vec<(usize, u64)> =
