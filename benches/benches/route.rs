@@ -131,6 +131,7 @@ fn engine(shard: u16) -> Engine<NoHook> {
         node_id: "a".into(),
         shard,
         server: "bench".into(),
+        origins: Vec::new(),
         groups: vec![GroupSettings {
             name: DEFAULT_GROUP.into(),
             budget_bytes: BUDGET_BYTES,

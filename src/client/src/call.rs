@@ -160,9 +160,12 @@ impl Client {
     ) -> Failed {
         let error = match status {
             Status::Overloaded => Error::Overloaded { message, retry_after_ms },
-            Status::Unavailable | Status::WrongOwner | Status::OwnerUnsure | Status::DeadlineExceeded => {
-                Error::Unavailable { status, message, retry_after_ms }
-            }
+            Status::Unavailable
+            | Status::WrongOwner
+            | Status::OwnerUnsure
+            | Status::DeadlineExceeded
+            | Status::OriginBusy => Error::Unavailable { status, message, retry_after_ms },
+            Status::OriginFailed => Error::OriginFailed { message },
             Status::OutcomeUnknown => Error::OutcomeUnknown { operation, reason: message },
             Status::NoSuchGroup => Error::NoSuchGroup { group: self.group_name().to_owned(), known: known(view) },
             Status::NotANumber => Error::NotANumber,

@@ -131,12 +131,19 @@ pub enum Error {
     /// The server cannot do it at this time. Not executed.
     #[error("not executed ({status:?}): {message}; try again after {retry_after_ms} ms")]
     Unavailable {
-        /// [`Status::Unavailable`], [`Status::WrongOwner`], [`Status::OwnerUnsure`] or [`Status::DeadlineExceeded`].
+        /// [`Status::Unavailable`], [`Status::WrongOwner`], [`Status::OwnerUnsure`], [`Status::DeadlineExceeded`] or
+        /// [`Status::OriginBusy`].
         status: Status,
         /// What the server says.
         message: String,
         /// When to try again at the earliest, in ms.
         retry_after_ms: u32,
+    },
+    /// The key is not there, and the origin of its group did not give it. Nothing was kept, and the next get asks it again.
+    #[error("not loaded: {message}")]
+    OriginFailed {
+        /// Which origin, and what it did.
+        message: String,
     },
     /// The server refuses the operation for good.
     #[error("refused ({status:?}): {message}")]
@@ -168,6 +175,7 @@ impl Error {
             | Error::NoSuchGroup { .. }
             | Error::NotANumber
             | Error::OutOfRange
+            | Error::OriginFailed { .. }
             | Error::Rejected { .. } => false,
         }
     }

@@ -87,6 +87,7 @@ fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
         node_id: "a".into(),
         shard: 0,
         server: "example".into(),
+        origins: Vec::new(),
         groups: vec![GroupSettings { name, budget_bytes, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge }],
         value_bytes_max: 1 << 20,
         default_follows: true,

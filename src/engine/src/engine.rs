@@ -15,9 +15,11 @@ use crate::alter::OnBehalf;
 use crate::budgets::Budgets;
 use crate::command::Subject;
 use crate::failures;
+use crate::flights::Flights;
 use crate::gather::Gather;
-use crate::groups::Groups;
+use crate::groups::{Group, Groups, OriginSettings};
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
+use crate::load::loads;
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
 use crate::orders::ClusterOrder;
@@ -41,6 +43,8 @@ pub struct EngineSettings {
     /// engine gives its store this shard's share, and their hash seeds are set by the engine, which derives them from the
     /// cluster's.
     pub groups: Vec<GroupSettings>,
+    /// Names of groups whose missing values come from an origin, see [`Engine::next_load`].
+    pub origins: Vec<(String, OriginSettings)>,
     /// Whether the default group has what the others leave of the node's memory, also when their budgets change.
     pub default_follows: bool,
     /// Longest value that is accepted, in bytes.
@@ -111,7 +115,7 @@ impl<H: RemovalHook> Engine<H> {
     /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
     pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
         let EngineSettings { node_id, shard, server, groups, timeout_ms_default, started_ms, .. } = settings;
-        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, standing, .. } = settings;
+        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, standing, origins, .. } = settings;
         let Some(node) = topology.index_of(&node_id) else {
             return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
         };
@@ -129,17 +133,20 @@ impl<H: RemovalHook> Engine<H> {
             key_hash: |group_hash, key| key_hash(key, group_hash),
         };
         let mut store = Store::new(store, hook);
-        let mut hashes = Vec::with_capacity(groups.len());
+        let mut named = Vec::with_capacity(groups.len());
         for group in groups {
             let (name, hash) = (group.name.clone(), group_hash(&group.name, topology.cluster_seed()));
             budgets.push(&name, group.budget_bytes, default_follows && name == DEFAULT_GROUP);
             let budget_bytes = budgets.share(group.budget_bytes);
-            hashes.push((name, store.create_group(GroupSettings { hash_seed: hash, budget_bytes, ..group })?, hash));
+            let origin = origins.iter().find(|(of, _)| *of == name).map(|(_, origin)| *origin);
+            let index = store.create_group(GroupSettings { hash_seed: hash, budget_bytes, ..group })?;
+            named.push((name, Group { index, hash, origin }));
         }
         let mut local = Local {
             store,
-            groups: Groups::new(hashes.into_iter())?,
+            groups: Groups::new(named.into_iter())?,
             budgets,
+            flights: Flights::new(),
             topology: Arc::clone(&topology),
             joining: Vec::new(),
             draining: Vec::new(),
@@ -219,6 +226,10 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = key_hash(key, group.hash);
                 match self.local.route(hash) {
+                    Route::Here if loads(group, &request.command) => {
+                        let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
+                        self.get_or_load(group, (hash, key), (now_ms, deadline_ms))
+                    }
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
                     Route::Node(place) => self.forward(place, request, hash, now_ms),
@@ -275,16 +286,23 @@ impl<H: RemovalHook> Engine<H> {
     /// are dropped.
     pub fn wake(&mut self, now_ms: u64, mut answer: impl FnMut(Ticket, &Reply<'_>)) {
         for _ in 0..EXPIRE_STEPS_MAX {
-            let Some(Late { ticket, idempotent, awaited }) = self.waiting.take_late(now_ms) else { break };
+            let Some(Late { ticket, idempotent, awaited, behalf }) = self.waiting.take_late(now_ms) else { break };
             self.local.counters.deadline_exceeded += 1;
             let late = if idempotent { &failures::DEADLINE_EXCEEDED } else { &failures::OUTCOME_UNKNOWN };
-            match awaited {
-                // Its keys that are still waiting say themselves that they are late.
-                Awaited::Keys(_) => self.answer(ticket, awaited, &mut answer),
-                Awaited::Alteration { .. } => self.answer_alteration(ticket, &Reply::Failed(late), &mut answer),
-                Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } => {
-                    answer(ticket, &Reply::Failed(late));
+            match (awaited, behalf) {
+                (Awaited::Keys(gather), Some(behalf)) => {
+                    self.reply_on_behalf(behalf, &gather.reply());
+                    self.waiting.gathers.give_back(gather);
                 }
+                (_, Some(behalf)) => self.reply_on_behalf(behalf, &Reply::Failed(late)),
+                (awaited, None) => match awaited {
+                    // Its keys that are still waiting say themselves that they are late.
+                    Awaited::Keys(_) => self.answer(ticket, awaited, &mut answer),
+                    Awaited::Alteration { .. } => self.answer_alteration(ticket, &Reply::Failed(late), &mut answer),
+                    Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } => {
+                        answer(ticket, &Reply::Failed(late));
+                    }
+                },
             }
         }
         let is_asking = self.next_ping_ms().is_some_and(|ping_ms| ping_ms <= now_ms);
@@ -407,6 +425,7 @@ impl<H: RemovalHook> Engine<H> {
         self.local.topology.validate();
         self.local.ownership.validate();
         self.local.budgets.validate();
+        self.local.flights.validate();
         self.validate_on_behalf();
         self.mesh.validate();
         self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
@@ -416,7 +435,8 @@ impl<H: RemovalHook> Engine<H> {
         let forwarded = self.peers.requests();
         let forwarded =
             forwarded.flat_map(|request| [request.ticket].into_iter().chain(request.others.iter().copied()));
-        for ticket in self.mesh.parts().map(|part| part.ticket).chain(forwarded).chain(self.ordered()) {
+        let loaded = self.local.flights.tickets();
+        for ticket in self.mesh.parts().map(|part| part.ticket).chain(forwarded).chain(self.ordered()).chain(loaded) {
             *parts.entry((ticket.index(), ticket.generation())).or_insert(0) += 1;
         }
         for ticket in self.waiting.tickets() {

@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use larder_protocol::{Failure, Status};
 use larder_store::StoreError;
 
-use crate::limits::{LINK_BACKOFF_MS_MIN, RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
+use crate::limits::{FLIGHTS_RETRY_AFTER_MS, LINK_BACKOFF_MS_MIN, RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
 
 static EXISTS: Failure = Failure::new(Status::Exists, "the key is there");
 static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
@@ -29,6 +29,11 @@ pub(crate) static PEER_OVERLOADED: Failure = Failure {
     status: Status::Overloaded,
     message: Cow::Borrowed("too much waits between the node that was asked and the key's; not executed, try again"),
     retry_after_ms: RETRY_AFTER_MS,
+};
+pub(crate) static FLIGHTS_FULL: Failure = Failure {
+    status: Status::OriginBusy,
+    message: Cow::Borrowed("the shard of the key loads as many keys as it may from origins; try again"),
+    retry_after_ms: FLIGHTS_RETRY_AFTER_MS,
 };
 pub(crate) static UNREACHABLE: Failure = Failure {
     status: Status::Unavailable,

@@ -17,6 +17,7 @@ use crate::error::LinkError;
 use crate::failures;
 use crate::groups::Group;
 use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
+use crate::load::loads;
 use crate::local::Route;
 use crate::mesh::Part;
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
@@ -156,6 +157,10 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = larder_ring::key_hash(key, group.hash);
                 match self.local.route(hash) {
+                    Route::Here if loads(group, &request.command) => {
+                        let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
+                        self.get_or_load(group, (hash, key), (now_ms, deadline_ms))
+                    }
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
                     Route::Node(place) if planted::has(Bug::ForwardTwice) => self.forward(place, request, hash, now_ms),
@@ -323,6 +328,11 @@ impl<H: RemovalHook> Engine<H> {
     ) {
         let deadline_ms = request.deadline_ms;
         match self.local.route(hash) {
+            Route::Here if loads(group, &decoded.command) => {
+                let tickets: Vec<Ticket> = [request.ticket].into_iter().chain(request.others).collect();
+                let Command::Get { key } = decoded.command else { unreachable!("it loads") };
+                self.load_for(&tickets, group, (hash, key), now_ms, answer);
+            }
             Route::Here => {
                 let tickets: Vec<Ticket> = [request.ticket].into_iter().chain(request.others).collect();
                 let waiting = &mut self.waiting;

@@ -16,6 +16,15 @@ pub(crate) struct Group {
     pub(crate) index: GroupIndex,
     /// The hash of its name, with which keys are placed.
     pub(crate) hash: u64,
+    /// Where what is missing comes from; `None`: it is missing.
+    pub(crate) origin: Option<OriginSettings>,
+}
+
+/// What a shard knows of where the values of a group come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// How long a key that the origin does not have is not asked for again, in ms; 0: it is asked every time.
+    pub negative_ttl_ms: u64,
 }
 
 /// Every group, its name and hash.
@@ -27,20 +36,19 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Refuses hashes that are taken or reserved, and to do without the default group. `groups` are name, number and
-    /// hash.
-    pub(crate) fn new(groups: impl Iterator<Item = (String, GroupIndex, u64)>) -> Result<Groups, EngineError> {
+    /// Refuses hashes that are taken or reserved, and to do without the default group.
+    pub(crate) fn new(groups: impl Iterator<Item = (String, Group)>) -> Result<Groups, EngineError> {
         let mut default = None;
         let mut by_hash = HashTable::new();
         let mut names: Vec<(String, u64)> = Vec::new();
-        for (name, index, hash) in groups {
+        for (name, group) in groups {
+            let hash = group.hash;
             if hash == 0 {
                 return Err(EngineError::GroupHashZero { name });
             }
             if let Some((first, _)) = names.iter().find(|(_, taken)| *taken == hash) {
                 return Err(EngineError::GroupHashTaken { first: first.clone(), second: name, hash });
             }
-            let group = Group { index, hash };
             if name == DEFAULT_GROUP {
                 default = Some(group);
             }
@@ -67,15 +75,19 @@ mod tests {
     use super::*;
 
     fn groups(hashes: &[(&str, u64)]) -> Result<Groups, EngineError> {
-        Groups::new(hashes.iter().zip(0..).map(|(&(name, hash), index)| (name.into(), GroupIndex(index), hash)))
+        Groups::new(hashes.iter().zip(0..).map(|(&(name, hash), index)| (name.into(), group(index, hash))))
+    }
+
+    fn group(index: u16, hash: u64) -> Group {
+        Group { index: GroupIndex(index), hash, origin: None }
     }
 
     #[test]
     fn zero_is_the_default_group() {
         let groups = groups(&[("scores", 9), ("default", 7)]).unwrap();
-        assert_eq!(groups.group(0), Some(Group { index: GroupIndex(1), hash: 7 }));
+        assert_eq!(groups.group(0), Some(group(1, 7)));
         assert_eq!(groups.group(7), groups.group(0));
-        assert_eq!(groups.group(9), Some(Group { index: GroupIndex(0), hash: 9 }));
+        assert_eq!(groups.group(9), Some(group(0, 9)));
         assert_eq!(groups.group(8), None);
         assert_eq!(groups.names().collect::<Vec<_>>(), [("scores", 9), ("default", 7)]);
     }

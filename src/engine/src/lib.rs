@@ -38,6 +38,7 @@
 //!         shard: shard.into(),
 //!         server: "example".into(),
 //!         groups: vec![group],
+//!         origins: Vec::new(),
 //!         default_follows: true,
 //!         value_bytes_max: 1 << 16,
 //!         node_memory_bytes: 2 << 20,
@@ -70,6 +71,7 @@
 
 extern crate alloc;
 
+mod absent;
 mod alter;
 mod batches;
 mod budgets;
@@ -78,11 +80,13 @@ mod deadlines;
 mod engine;
 mod error;
 mod failures;
+mod flights;
 mod forward;
 mod gather;
 mod glob;
 mod groups;
 pub mod limits;
+mod load;
 mod local;
 mod members;
 mod mesh;
@@ -101,6 +105,9 @@ mod watchers;
 
 pub use engine::{Backlog, Engine, EngineSettings, Submission};
 pub use error::{EngineError, LinkError};
+pub use flights::FlightId;
+pub use groups::OriginSettings;
+pub use load::{Load, Loaded};
 pub use mesh::{Lane, Outgoing};
 pub use orders::{ClusterOrder, ClusterOrderKind, ClusterOrderOutcome};
 pub use ownership::Standing;

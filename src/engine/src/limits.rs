@@ -105,6 +105,16 @@ pub const WAITS_MAX: usize = 8 << 10;
 pub const CLUSTER_ORDERS_MAX: usize = 16;
 /// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
 pub const CLOCK_MARGIN_MS: u64 = 1000;
+/// Keys that one shard has loaded at a time.
+pub const FLIGHTS_MAX: usize = 16 << 10;
+/// Whoever loads a key has answered within this time, in ms; nobody joins an older flight.
+pub const FLIGHT_MS_MAX: u64 = 120_000;
+/// When to try again what was refused because so many are loaded, in ms.
+pub const FLIGHTS_RETRY_AFTER_MS: u32 = 100;
+/// Keys that one shard knows to be nowhere: beyond, the oldest are forgotten.
+pub const ABSENT_KEYS_MAX: usize = 32 << 10;
+/// The same of their bytes.
+pub const ABSENT_BYTES_MAX: usize = 2 << 20;
 
 /// Most bytes of an encoded request (or of its reply) beside keys, values and messages.
 pub(crate) const ENVELOPE_BYTES_MAX: usize = 128;

@@ -16,9 +16,11 @@ use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
 use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
 use crate::Counters;
+use crate::absent::Named;
 use crate::budgets::Budgets;
 use crate::command::{Many, Subject};
 use crate::failures;
+use crate::flights::Flights;
 use crate::groups::{Group, Groups};
 use crate::limits::PREFETCH_REQUESTS;
 use crate::members::key_of;
@@ -48,6 +50,7 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) store: Store<H>,
     pub(crate) groups: Groups,
     pub(crate) budgets: Budgets,
+    pub(crate) flights: Flights,
     pub(crate) topology: Arc<Topology>,
     /// Nodes that are not in it.
     pub(crate) joining: Vec<Node>,
@@ -224,6 +227,11 @@ impl<H: RemovalHook> Local<H> {
             }
             _ => unreachable!("{command:?} is not about one key"),
         };
+        // A delete of what is not there is one, for whoever loads it.
+        let is_written = changed.is_ok() || matches!(command, Command::Delete { version: 0, .. });
+        if is_written && !self.flights.are_idle() {
+            self.flights.changed(Named { group: group.index.0, hash, key: key_of(command) });
+        }
         match changed {
             Ok(reply) => reply,
             Err(StoreError::NotFound) => Reply::Miss,
@@ -324,6 +332,9 @@ impl<H: RemovalHook> Local<H> {
             Many::Delete(_) => self.store.delete(key, 0, now_ms).map(|()| 0),
             Many::Get(_) => unreachable!("a get_many changes nothing"),
         };
+        if !self.flights.are_idle() && (outcome.is_ok() || matches!(many, Many::Delete(_))) {
+            self.flights.changed(Named { group: group.index.0, hash, key: key.bytes });
+        }
         outcome.map_err(|error| failures::of_store(error).status)
     }
 
@@ -356,6 +367,7 @@ impl<H: RemovalHook> Local<H> {
     /// Makes every entry of the group absent here; how often that was done.
     pub(crate) fn invalidate(&mut self, group: Group, now_ms: u64) -> u64 {
         self.counters.requests += 1;
+        self.flights.changed_group(group.index.0);
         self.store.invalidate(group.index, now_ms)
     }
 

@@ -38,6 +38,8 @@ impl<H: RemovalHook> Engine<H> {
         self.peers.set_members(topology, &membership.leaving, own);
         let gained = Gained { membership, own_id: &self.local.node_id, own, before: &before, own_before, fence };
         self.local.ownership.adopt(&gained);
+        // What was begun before may be older than what another owner was given in between.
+        self.local.flights.changed_all();
         self.local.set_topology(topology.clone());
         self.local.joining.clone_from(&membership.joining);
         self.local.draining.clone_from(&membership.leaving);
@@ -135,6 +137,7 @@ impl<H: RemovalHook> Local<H> {
             let hash = self.groups.names().find(|(known, _)| known == name).map(|(_, hash)| hash);
             let is_news = self.generations.get(name).is_none_or(|known| known < generation);
             if is_news && let Some(group) = hash.and_then(|hash| self.groups.group(hash)) {
+                self.flights.changed_group(group.index.0);
                 self.store.invalidate(group.index, now_ms);
             }
         }

@@ -17,10 +17,12 @@ use crate::limits::{
     ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX,
     PREFETCH_REQUESTS,
 };
+use crate::load::loads;
+use crate::local::Route;
 use crate::mesh::{Lane, Mesh, Part};
 use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, put_reply, reply_bytes};
 use crate::stats;
-use crate::waiting::Awaited;
+use crate::waiting::{Awaited, Behalf};
 use crate::{Engine, Ticket};
 
 impl<H: RemovalHook> Engine<H> {
@@ -85,6 +87,12 @@ impl<H: RemovalHook> Engine<H> {
     #[inline]
     fn execute_of_key(&mut self, from: u16, id: u64, key: (u64, u64), command: &Command<'_>, now_ms: u64) {
         self.local.counters.cross_core += 1;
+        if let Command::Get { key: bytes } = *command
+            && let Some(group) = self.local.groups.group(key.0).filter(|group| loads(*group, command))
+            && self.local.route(key.1) == Route::Here
+        {
+            return self.load_on_behalf(Behalf { shard: from, id }, group, (key.1, bytes), now_ms);
+        }
         let epoch = self.local.topology.epoch();
         let reply = self.local.execute_hashed(key, command, now_ms);
         let refused = matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
@@ -117,6 +125,11 @@ impl<H: RemovalHook> Engine<H> {
         self.local.counters.cross_core += 1;
         if let Command::AlterGroup(alteration) = &request.command {
             return self.alter_for(from, alteration, request, now_ms);
+        }
+        if let Command::GetMany { keys } = request.command
+            && self.local.groups.group(request.group).is_some_and(|group| loads(group, &request.command))
+        {
+            return self.load_many_on_behalf(Behalf { shard: from, id: request.id }, keys, request, now_ms);
         }
         let reply = self.local.execute(request, now_ms);
         let refused = reads && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
@@ -307,7 +320,7 @@ pub(crate) fn send_reply(mesh: &mut Mesh, to: u16, (id, epoch): (u64, u64), repl
 
 /// Most bytes of the record of a reply.
 #[inline]
-fn reply_bytes_max(reply: &Reply<'_>) -> usize {
+pub(crate) fn reply_bytes_max(reply: &Reply<'_>) -> usize {
     reply_bytes(reply).unwrap_or_else(|| RECORD_BYTES_MAX + frame_bytes_max(reply))
 }
 

@@ -17,6 +17,7 @@ use crate::engine::record_bytes;
 use crate::gather::Gather;
 use crate::groups::Group;
 use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX};
+use crate::load::loads;
 use crate::local::{Local, Placed, Route};
 use crate::mesh::Part;
 use crate::peers::{Forwarded, LinkId, Passenger};
@@ -90,12 +91,28 @@ impl<H: RemovalHook> Engine<H> {
         let Some(group) = self.local.groups.group(request.group) else {
             return Submission::Done(self.local.no_such_group(request.group));
         };
-        if !self.local.place(&many, group) {
+        let is_ours = !self.local.place(&many, group);
+        if is_ours && !loads(group, &request.command) {
             return Submission::Done(self.local.execute_keys(&many, group, now_ms));
         }
         if self.waiting.is_full() {
             return Submission::Done(self.overloaded());
         }
+        match self.gather(&many, request, group, now_ms) {
+            Ok(ticket) => Submission::Pending(ticket),
+            Err(gather) => Submission::Done(self.answer_now(gather)),
+        }
+    }
+
+    /// Begins a request on several keys, which are placed; there must be room for a ticket. What is known already needs
+    /// none.
+    pub(crate) fn gather(
+        &mut self,
+        many: &Many<'_>,
+        request: &Request<'_>,
+        group: Group,
+        now_ms: u64,
+    ) -> Result<Ticket, Box<Gather>> {
         let is_forwarded = request.forwarded;
         let request = self.to_pass_on(request);
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
@@ -107,14 +124,14 @@ impl<H: RemovalHook> Engine<H> {
                 gather.fail(position, Status::WrongOwner);
             }
         }
-        let to_scatter = Scattered { many: &many, request: &request, group, ticket, deadline_ms, reroutes: 0, now_ms };
+        let to_scatter = Scattered { many, request: &request, group, ticket, deadline_ms, reroutes: 0, now_ms };
         self.scatter(&to_scatter, &mut gather, None, is_forwarded);
         if gather.missing == 0 {
             self.waiting.cancel(ticket);
-            return Submission::Done(self.answer_now(gather));
+            return Err(gather);
         }
         self.waiting.await_instead(ticket, Awaited::Keys(gather));
-        Submission::Pending(ticket)
+        Ok(ticket)
     }
 
     /// Routes a request on several keys again; `before` says which places of its gather it had, less those that were
@@ -187,6 +204,10 @@ impl<H: RemovalHook> Engine<H> {
                     let found = self.local.found(handle, now_ms);
                     let is_overloaded = self.waiting.gathers.found(gather, position, found);
                     self.local.counters.overloaded += u64::from(is_overloaded);
+                }
+                Err(Status::NotFound) if group.origin.is_some() => {
+                    let key = (self.local.placed[index].hash, many.key(index));
+                    self.load_key(whole.ticket, gather, position, group, key, now_ms);
                 }
                 Err(status) => gather.fail(position, status),
             }

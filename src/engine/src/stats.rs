@@ -19,6 +19,12 @@ pub struct Counters {
     pub overloaded: u64,
     /// Requests that this shard had passed on and that ran out of time.
     pub deadline_exceeded: u64,
+    /// Keys that were to be loaded from an origin.
+    pub loads: u64,
+    /// Of those, the ones that the origin did not answer as it should.
+    pub load_failures: u64,
+    /// Gets that waited for a load that was under way.
+    pub load_waits: u64,
     /// Open connections whose socket this shard serves. Written by the engine's owner.
     pub connections: u64,
     /// Frames from connections that were no valid message. Written by the engine's owner.

@@ -27,6 +27,14 @@ impl Ticket {
     }
 }
 
+/// Another shard, for whose request a ticket was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behalf {
+    pub(crate) shard: u16,
+    /// The id of its request.
+    pub(crate) id: u64,
+}
+
 /// Everyone with a ticket.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -38,6 +46,7 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 struct Waiter {
     idempotent: bool,
+    behalf: Option<Behalf>,
     what: Awaited,
 }
 
@@ -76,6 +85,7 @@ pub(crate) struct Late {
     /// Whether to ask again does no harm.
     pub(crate) idempotent: bool,
     pub(crate) awaited: Awaited,
+    pub(crate) behalf: Option<Behalf>,
 }
 
 impl Waiting {
@@ -91,9 +101,19 @@ impl Waiting {
     /// A new ticket; there must be room for it. `idempotent`: whether to ask again does no harm.
     pub(crate) fn begin(&mut self, deadline_ms: u64, idempotent: bool) -> Ticket {
         debug_assert!(!self.is_full(), "asked before");
-        let key = self.waiters.insert(Waiter { idempotent, what: Awaited::Reply });
+        let key = self.waiters.insert(Waiter { idempotent, behalf: None, what: Awaited::Reply });
         self.deadlines.insert(key.index, deadline_ms);
         Ticket(key)
+    }
+
+    /// The answer to a ticket that was just given is for another shard.
+    pub(crate) fn set_behalf(&mut self, ticket: Ticket, behalf: Behalf) {
+        self.waiters.value_mut(ticket.0).expect("the ticket was just given").behalf = Some(behalf);
+    }
+
+    /// For which other shard the answer to a ticket is.
+    pub(crate) fn behalf(&self, ticket: Ticket) -> Option<Behalf> {
+        self.waiters.value(ticket.0).and_then(|waiter| waiter.behalf)
     }
 
     /// What the ticket waits for; `None`: its time was up, or it was cancelled.
@@ -151,9 +171,9 @@ impl Waiting {
     pub(crate) fn take_late(&mut self, now_ms: u64) -> Option<Late> {
         let (_, index) = self.deadlines.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
         let key = self.waiters.key(index).expect("who has a deadline waits");
-        let Waiter { idempotent, what } = self.waiters.remove(key).expect("it is there");
+        let Waiter { idempotent, what, behalf } = self.waiters.remove(key).expect("it is there");
         self.deadlines.remove(index);
-        Some(Late { ticket: Ticket(key), idempotent, awaited: what })
+        Some(Late { ticket: Ticket(key), idempotent, awaited: what, behalf })
     }
 
     /// How many parts the ticket waits for; `None`: it was answered.

@@ -278,4 +278,10 @@ statuses! {
     Unavailable = 15,
     /// Credentials missing or wrong.
     Unauthenticated = 16,
+    /// The group's origin has too much to do, or is left alone; nothing was changed.
+    OriginBusy = 17,
+    /// The group's origin did not give the value; nothing was kept.
+    OriginFailed = 18,
+    /// The lease of that token has ended, or the key was written since; nothing was changed.
+    LeaseLost = 19,
 }

@@ -270,6 +270,7 @@ fn reactor(
         node_id: config.node_id.clone(),
         shard,
         server: SERVER.to_owned(),
+        origins: Vec::new(),
         groups: config.group_settings(),
         default_follows: config.default_follows,
         value_bytes_max: config.value_bytes_max as usize,

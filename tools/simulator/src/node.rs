@@ -149,6 +149,7 @@ impl Process {
                 node_id: node.id.clone(),
                 shard,
                 server: "larder/simulated".into(),
+                origins: Vec::new(),
                 groups: vec![group],
                 value_bytes_max: 1 << 10,
                 default_follows: false,

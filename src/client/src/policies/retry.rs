@@ -51,7 +51,12 @@ impl RetryPolicy {
 pub(crate) fn is_not_executed(status: Status) -> bool {
     matches!(
         status,
-        Status::Overloaded | Status::Unavailable | Status::OwnerUnsure | Status::WrongOwner | Status::DeadlineExceeded
+        Status::Overloaded
+            | Status::Unavailable
+            | Status::OwnerUnsure
+            | Status::WrongOwner
+            | Status::DeadlineExceeded
+            | Status::OriginBusy
     )
 }
 

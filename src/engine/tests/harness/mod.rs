@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineSettings, Lane, Outgoing, Standing, Submission, Ticket};
+use larder_engine::{
+    Engine, EngineSettings, Lane, Load, Loaded, OriginSettings, Outgoing, Standing, Submission, Ticket,
+};
 use larder_protocol::{Command, Request};
 use larder_ring::{Node, Topology, group_hash, key_hash, shard};
 use larder_store::limits::MEMORY_BYTES_MIN;
@@ -57,6 +59,8 @@ pub(crate) struct WorldSettings {
     pub(crate) budget_bytes: u64,
     pub(crate) value_bytes_max: usize,
     pub(crate) default_follows: bool,
+    /// Of the group "scores".
+    pub(crate) origin: Option<OriginSettings>,
 }
 
 impl Default for WorldSettings {
@@ -68,6 +72,7 @@ impl Default for WorldSettings {
             budget_bytes: 32 << 20,
             value_bytes_max: 8 << 20,
             default_follows: false,
+            origin: None,
         }
     }
 }
@@ -94,6 +99,7 @@ pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
         shard,
         server: "larder/test".into(),
         groups: vec![group("default"), group("scores")],
+        origins: world.origin.map(|origin| ("scores".into(), origin)).into_iter().collect(),
         value_bytes_max: world.value_bytes_max,
         default_follows: world.default_follows,
         node_memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN) * u64::from(world.shards),
@@ -172,6 +178,25 @@ impl World {
             }
         }
         self.now_ms += self.random.u64(0..=1);
+    }
+
+    /// What the engines want loaded, and which of them.
+    pub(crate) fn loads(&mut self) -> Vec<(u16, Load)> {
+        let mut loads = Vec::new();
+        for (engine, shard) in self.engines.iter_mut().zip(0..) {
+            loads.extend(std::iter::from_fn(|| engine.next_load()).map(|load| (shard, load)));
+        }
+        loads
+    }
+
+    /// Tells a shard what became of a load.
+    pub(crate) fn loaded(&mut self, (shard, load): &(u16, Load), loaded: Loaded<'_>) {
+        let (engine, answers) = (&mut self.engines[usize::from(*shard)], &mut self.answers);
+        engine.loaded(load.flight, &loaded, self.now_ms, |ticket, reply| {
+            answers.push_back((*shard, ticket, OwnedReply::of(reply)));
+        });
+        engine.validate();
+        self.send(*shard);
     }
 
     /// Steps until nothing travels and nothing is unanswered.

@@ -58,6 +58,8 @@ impl Failure {
             Status::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Status::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
             Status::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Status::OriginBusy => (StatusCode::SERVICE_UNAVAILABLE, "origin_busy"),
+            Status::OriginFailed => (StatusCode::BAD_GATEWAY, "origin_failed"),
             Status::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Status::OwnerUnsure => (StatusCode::SERVICE_UNAVAILABLE, "owner_unsure"),
             Status::WrongOwner => (StatusCode::SERVICE_UNAVAILABLE, "wrong_owner"),

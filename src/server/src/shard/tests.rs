@@ -37,6 +37,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             node_id: "node".into(),
             shard,
             server: "larder test".into(),
+            origins: Vec::new(),
             groups: vec![group],
             value_bytes_max: VALUE_BYTES_MAX,
             default_follows: true,

@@ -734,6 +734,14 @@ pub enum Status {
     Unavailable = 15,
     /// Credentials are missing or wrong.
     Unauthenticated = 16,
+    /// The key is not there, and too many others wait for the group's origin, or it has failed so often that it is left
+    /// alone for a while. Nothing was changed; try again after `retry_after_ms`.
+    OriginBusy = 17,
+    /// The key is not there, and the group's origin did not give it: the message says why. Nothing was kept, and the next
+    /// get asks the origin again.
+    OriginFailed = 18,
+    /// The lease of that token has ended, or the key was written since. Nothing was changed.
+    LeaseLost = 19,
 }
 impl Status {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -759,6 +767,9 @@ impl Status {
             Self::OwnerUnsure => "OWNER_UNSURE",
             Self::Unavailable => "UNAVAILABLE",
             Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::OriginBusy => "ORIGIN_BUSY",
+            Self::OriginFailed => "ORIGIN_FAILED",
+            Self::LeaseLost => "LEASE_LOST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -781,6 +792,9 @@ impl Status {
             "OWNER_UNSURE" => Some(Self::OwnerUnsure),
             "UNAVAILABLE" => Some(Self::Unavailable),
             "UNAUTHENTICATED" => Some(Self::Unauthenticated),
+            "ORIGIN_BUSY" => Some(Self::OriginBusy),
+            "ORIGIN_FAILED" => Some(Self::OriginFailed),
+            "LEASE_LOST" => Some(Self::LeaseLost),
             _ => None,
         }
     }
