@@ -96,6 +96,7 @@ mod peers;
 pub mod planted;
 mod receive;
 mod records;
+mod refuse;
 mod scan;
 mod scatter;
 mod slab;

@@ -1,11 +1,10 @@
 //! What is executed on this shard: from a command to what the store says, borrowed from it.
 
-use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
 use larder_protocol::{
@@ -83,7 +82,7 @@ pub(crate) struct Last {
     /// The time at which `found` was looked up.
     found_ms: u64,
     outcomes: Vec<Result<u64, Status>>,
-    failure: Failure,
+    pub(crate) failure: Failure,
     stats: StatsResult,
     pub(crate) scan: ScanResult,
     pub(crate) altered: AlteredGroup,
@@ -400,47 +399,6 @@ impl<H: RemovalHook> Local<H> {
             Command::Hello { .. } => panic!("Hello is answered by whoever owns the connection, not by an engine"),
             _ => unreachable!("{command:?} has an owner"),
         }
-    }
-
-    #[cold]
-    pub(crate) fn no_such_group(&mut self, wire: u64) -> Reply<'_> {
-        self.fail(
-            Status::NoSuchGroup,
-            format_args!(
-                "there is no group with hash {wire:#018x}: Hello names the groups of this node; \
-                 add the group to the configuration, or hash its name with this cluster's seed"
-            ),
-        )
-    }
-
-    /// Refuses a key that belongs elsewhere, naming where.
-    #[cold]
-    pub(crate) fn wrong_owner(&mut self, hash: u64) -> Reply<'_> {
-        let topology = Arc::clone(&self.topology);
-        let place = topology.place(hash);
-        let owner = topology.node(place.node);
-        self.fail(
-            Status::WrongOwner,
-            format_args!(
-                "the key belongs to shard {} of node {:?} at {} in epoch {}: ask there, or ask for the topology",
-                place.shard,
-                owner.id,
-                owner.address,
-                topology.epoch()
-            ),
-        )
-    }
-
-    /// Refuses a request, and says why.
-    pub(crate) fn fail(&mut self, status: Status, message: fmt::Arguments<'_>) -> Reply<'_> {
-        let mut text = match core::mem::take(&mut self.last.failure.message) {
-            Cow::Owned(text) => text,
-            Cow::Borrowed(_) => String::new(),
-        };
-        text.clear();
-        text.write_fmt(message).expect("a string takes everything");
-        self.last.failure = Failure { status, message: Cow::Owned(text), retry_after_ms: 0 };
-        Reply::Failed(&self.last.failure)
     }
 }
 

@@ -270,7 +270,7 @@ fn a_life_of_no_time_is_sent_as_the_shortest() {
 fn a_response_with_an_unknown_status_is_not_supported() {
     // In the envelope, in an entry, and in an outcome.
     for message in
-        [&[0x08, 7, 0x18, 17][..], &[0x08, 7, 0x3a, 4, 0x0a, 2, 0x28, 17], &[0x08, 7, 0x4a, 4, 0x0a, 2, 0x08, 17]]
+        [&[0x08, 7, 0x18, 20][..], &[0x08, 7, 0x3a, 4, 0x0a, 2, 0x28, 20], &[0x08, 7, 0x4a, 4, 0x0a, 2, 0x08, 20]]
     {
         let malformed = decode_response(message).expect_err("an unknown status");
         assert_eq!((malformed.id, malformed.status), (7, Status::NotSupported), "{malformed}");
