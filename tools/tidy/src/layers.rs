@@ -31,11 +31,12 @@ pub const LAYERS: &[Layer] = &[
     pure("larder-protocol", "src/protocol", &["larder-ring"]),
     pure("larder-engine", "src/engine", &["larder-store", "larder-protocol", "larder-ring"]),
     layer("larder-membership", "src/membership", &["larder-ring"]),
+    layer("larder-origin", "src/origin", &[]),
     layer("larder-client", "src/client", &["larder-protocol", "larder-ring"]),
     layer(
         "larder-server",
         "src/server",
-        &["larder-engine", "larder-membership", "larder-protocol", "larder-ring", "larder-store"],
+        &["larder-engine", "larder-membership", "larder-origin", "larder-protocol", "larder-ring", "larder-store"],
     ),
     layer("loadgen", "tools/loadgen", &["larder-client", "larder-protocol", "larder-ring"]),
     layer("larder-cli", "tools/cli", &["larder-client", "larder-protocol", "larder-ring"]),
