@@ -73,8 +73,8 @@ impl Http {
         &self.template.place
     }
 
-    /// Asks once for a key.
-    pub(crate) async fn fetch(&self, key: &[u8]) -> Result<Fetched, Failed> {
+    /// Asks once for a key; it is this time.
+    pub(crate) async fn fetch(&self, key: &[u8], now: SystemTime) -> Result<Fetched, Failed> {
         let url = self.template.url(key).map_err(|why| Failed::of_key(format!("the key makes no URL: {why}")))?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = url;
@@ -93,7 +93,7 @@ impl Http {
             }
             _ => return Err(Failed::for_good(format!("it has answered {status}"))),
         }
-        let freshness = freshness::of(response.headers(), SystemTime::now());
+        let freshness = freshness::of(response.headers(), now);
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             return Err(Failed::for_good(format!(
                 "what it has sent is encoded as {encoding:?}, which nobody asked for"

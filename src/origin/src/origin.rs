@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -122,6 +122,29 @@ struct Attempt<'o> {
 }
 
 impl OriginSettings {
+    /// Whether they make an origin.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check(&self) -> Result<(), OriginError> {
+        self.parts().map(drop)
+    }
+
+    fn parts(&self) -> Result<(Template, HeaderMap), OriginError> {
+        let template =
+            Template::parse(&self.url).map_err(|problem| OriginError::Url { url: self.url.clone(), problem })?;
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let bound = |name, value, least, most| {
+            let is_within = (least..=most).contains(&value);
+            if is_within { Ok(()) } else { Err(OriginError::Bound { name, value, least, most }) }
+        };
+        bound("timeout in ms", timeout_ms, 1, TIMEOUT_MS_MAX)?;
+        bound("max_concurrent", self.concurrent_max as u64, 1, CONCURRENT_MAX as u64)?;
+        bound("queue", self.queue_max as u64, 0, QUEUE_MAX as u64)?;
+        bound("the number of headers", self.headers.len() as u64, 0, HEADERS_MAX as u64)?;
+        Ok((template, header_map(&self.headers)?))
+    }
+
     /// The longest time that a load takes.
     pub fn load_time_max(&self) -> Duration {
         3 * self.timeout + Duration::from_millis(RETRY_PAUSE_MS_MAX)
@@ -134,22 +157,13 @@ impl Origin {
     /// # Errors
     /// The settings make none.
     pub fn new(settings: &OriginSettings) -> Result<Self, OriginError> {
-        let OriginSettings { group, url, headers, timeout, concurrent_max, queue_max, value_bytes_max } = settings;
-        let template = Template::parse(url).map_err(|problem| OriginError::Url { url: url.clone(), problem })?;
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let bound = |name, value, least, most| {
-            let is_within = (least..=most).contains(&value);
-            if is_within { Ok(()) } else { Err(OriginError::Bound { name, value, least, most }) }
-        };
-        bound("timeout in ms", timeout_ms, 1, TIMEOUT_MS_MAX)?;
-        bound("max_concurrent", *concurrent_max as u64, 1, CONCURRENT_MAX as u64)?;
-        bound("queue", *queue_max as u64, 0, QUEUE_MAX as u64)?;
-        bound("the number of headers", headers.len() as u64, 0, HEADERS_MAX as u64)?;
+        let (template, headers) = settings.parts()?;
+        let &OriginSettings { timeout, concurrent_max, queue_max, value_bytes_max, .. } = settings;
         Ok(Self {
-            group: group.clone(),
-            http: Http::new(template, header_map(headers)?, *value_bytes_max, *concurrent_max),
-            gate: Gate::new(*concurrent_max, *queue_max),
-            timeout: *timeout,
+            group: settings.group.clone(),
+            http: Http::new(template, headers, value_bytes_max, concurrent_max),
+            gate: Gate::new(concurrent_max, queue_max),
+            timeout,
             breaker: Mutex::new(Breaker::new()),
             retries: Mutex::new(Retries::new()),
             began: Instant::now(),
@@ -157,8 +171,10 @@ impl Origin {
         })
     }
 
-    /// Asks for a key, as often as it takes and may be.
-    pub async fn load(&self, key: &[u8]) -> Answer {
+    /// Asks for a key, as often as it takes and may be. It is this time, in ms since the Unix epoch, for dates that the origin
+    /// may name.
+    pub async fn load(&self, key: &[u8], now_ms: u64) -> Answer {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
         // Nobody waits for a place at an origin that is left alone.
         if let Err(busy) = self.attempt().map(Attempt::leave) {
@@ -169,13 +185,13 @@ impl Origin {
             Err(refused) => return self.busy(&refused.to_string(), BUSY_RETRY_AFTER_MS),
         };
         lock(&self.retries).save();
-        let first = match self.ask(key).await {
+        let first = match self.ask(key, now).await {
             Ok(answer) => return answer,
             Err(failed) => failed,
         };
         if first.may_pass && lock(&self.retries).spend() {
             sleep(pause(number)).await;
-            match self.ask(key).await {
+            match self.ask(key, now).await {
                 Ok(answer @ (Answer::Value { .. } | Answer::Absent)) => return answer,
                 Ok(Answer::Busy { .. } | Answer::Failed { .. }) => {}
                 Err(second) => return self.failed(&format!("{}; asked again: {}", first.message, second.message)),
@@ -185,12 +201,12 @@ impl Origin {
     }
 
     /// Asks once, if the breaker lets it.
-    async fn ask(&self, key: &[u8]) -> Result<Answer, Failed> {
+    async fn ask(&self, key: &[u8], now: SystemTime) -> Result<Answer, Failed> {
         let attempt = match self.attempt() {
             Ok(attempt) => attempt,
             Err(busy) => return Ok(busy),
         };
-        let fetched = timeout(self.timeout, self.http.fetch(key)).await.unwrap_or_else(|_| {
+        let fetched = timeout(self.timeout, self.http.fetch(key, now)).await.unwrap_or_else(|_| {
             let message = format!("no answer within {:?}", self.timeout);
             // Who has waited for so long has no time to wait once more.
             Err(Failed { message, may_pass: false, is_of_key: false })

@@ -10,6 +10,7 @@ use larder_origin::{Answer, Origin, OriginError, OriginSettings};
 
 use server::{Act, Server};
 
+const NOW_MS: u64 = 1_800_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n93";
 
 fn settings(server: &Server) -> OriginSettings {
@@ -31,7 +32,7 @@ fn origin(server: &Server) -> Origin {
 async fn load_from(response: impl Into<String>) -> Answer {
     let response = response.into();
     let server = Server::start(move |_| vec![Act::Send(response.clone().into_bytes()), Act::Close]).await;
-    origin(&server).load(b"ann").await
+    origin(&server).load(b"ann", NOW_MS).await
 }
 
 fn failure(answer: &Answer) -> &str {
@@ -49,8 +50,8 @@ async fn a_value_comes_with_what_its_headers_say() {
         Answer::Value { value, ttl_ms, is_kept } => (value, ttl_ms, is_kept),
         other => panic!("{other:?}"),
     };
-    assert_eq!(value(origin.load(b"a/b\xff").await), ("93".into(), None, true));
-    assert_eq!(value(origin.load(b"bob").await), ("93".into(), None, true));
+    assert_eq!(value(origin.load(b"a/b\xff", NOW_MS).await), ("93".into(), None, true));
+    assert_eq!(value(origin.load(b"bob", NOW_MS).await), ("93".into(), None, true));
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
     assert!(requests[0].starts_with("GET /scores/a%2Fb%FF HTTP/1.1\r\n"), "{}", requests[0]);
@@ -109,7 +110,7 @@ async fn what_is_no_answer_is_a_failure_that_says_why() {
     let nobody = Server::start(|_| vec![]).await;
     let settings = settings(&nobody);
     drop(nobody);
-    let answer = Origin::new(&settings).expect("it can be").load(b"ann").await;
+    let answer = Origin::new(&settings).expect("it can be").load(b"ann", NOW_MS).await;
     assert!(failure(&answer).contains("refused"), "{answer:?}");
 }
 
@@ -121,10 +122,13 @@ async fn a_failure_that_may_pass_is_retried_once_within_a_budget() {
     })
     .await;
     let origin = origin(&server);
-    assert!(matches!(origin.load(b"ann").await, Answer::Value { .. }));
+    assert!(matches!(origin.load(b"ann", NOW_MS).await, Answer::Value { .. }));
     assert_eq!(server.requests().len(), 2);
-    let answer = origin.load(b"ann").await;
-    assert!(failure(&answer).contains("500 Internal Server Error; asked again: it has answered 500 Internal"), "{answer:?}");
+    let answer = origin.load(b"ann", NOW_MS).await;
+    assert!(
+        failure(&answer).contains("500 Internal Server Error; asked again: it has answered 500 Internal"),
+        "{answer:?}"
+    );
     assert_eq!(server.requests().len(), 4);
 
     // One in two fails, so that it is not left alone.
@@ -135,7 +139,7 @@ async fn a_failure_that_may_pass_is_retried_once_within_a_budget() {
     .await;
     let origin = self::origin(&server);
     for _ in 0..200 {
-        origin.load(b"ann").await;
+        origin.load(b"ann", NOW_MS).await;
     }
     let retries = server.requests().len() - 200;
     let most = RETRIES_SAVED_MAX as usize + 200 / 10;
@@ -150,7 +154,7 @@ async fn a_hung_origin_never_sees_more_than_it_may() {
     let loads: Vec<_> = (0..100_u32)
         .map(|number| {
             let origin = Arc::clone(&origin);
-            tokio::spawn(async move { origin.load(&number.to_le_bytes()).await })
+            tokio::spawn(async move { origin.load(&number.to_le_bytes(), NOW_MS).await })
         })
         .collect();
     let (mut busy, mut late) = (0, 0);
@@ -176,19 +180,19 @@ async fn a_hung_origin_never_sees_more_than_it_may() {
 #[tokio::test]
 async fn who_fails_again_and_again_is_left_alone_until_one_works() {
     let server = Server::start(|number| {
-        let works = number >= BREAKER_FAILURES as usize + 1;
+        let works = number > BREAKER_FAILURES as usize;
         let status = if works { "200 OK" } else { "400 Bad" };
         vec![Act::Send(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n93").into_bytes())]
     })
     .await;
     let origin = origin(&server);
     for _ in 0..BREAKER_FAILURES {
-        failure(&origin.load(b"ann").await);
+        failure(&origin.load(b"ann", NOW_MS).await);
     }
     let mut probes = 0;
     let began = Instant::now();
     while probes < 2 {
-        match origin.load(b"ann").await {
+        match origin.load(b"ann", NOW_MS).await {
             Answer::Busy { message, retry_after_ms } => {
                 assert!(message.contains("left alone"), "{message}");
                 tokio::time::sleep(Duration::from_millis(u64::from(retry_after_ms))).await;
@@ -201,7 +205,7 @@ async fn who_fails_again_and_again_is_left_alone_until_one_works() {
     println!("it works again after {:?}", began.elapsed());
     assert!(began.elapsed() >= Duration::from_millis(3 * BREAKER_PAUSE_MS_MIN - 2), "{:?}", began.elapsed());
     assert_eq!(server.requests().len(), BREAKER_FAILURES as usize + 2);
-    assert!(matches!(origin.load(b"ann").await, Answer::Value { .. }));
+    assert!(matches!(origin.load(b"ann", NOW_MS).await, Answer::Value { .. }));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ pub mod dialer;
 pub mod http;
 pub mod limits;
 pub mod listen;
+pub mod loading;
 pub mod log;
 pub mod mesh;
 pub mod pages;

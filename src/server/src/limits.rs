@@ -77,6 +77,10 @@ pub const HTTP_BODY_TIMEOUT_MS: u64 = 30_000;
 pub const INSIDE_CALLS_MAX: usize = 1024;
 /// Room for their answers, to begin with.
 pub const INSIDE_READ_BYTES: usize = 16 << 10;
+/// Keys that a node has its origins asked for at a time; further ones are answered ORIGIN_BUSY.
+pub const LOADS_MAX: usize = 16 << 10;
+/// What those are told to wait, in ms.
+pub const LOADS_RETRY_AFTER_MS: u32 = 100;
 /// Most servers of etcd that a node is told of.
 pub const ETCD_ENDPOINTS_MAX: usize = 32;
 /// How long a registration in etcd lasts that is not renewed, in ms.

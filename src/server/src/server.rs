@@ -1,5 +1,6 @@
 //! A server from its configuration to its end.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,15 +12,17 @@ use std::time::Duration;
 use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{Engine, EngineError, EngineSettings, Standing, Watchers};
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
+use larder_origin::{Origin, OriginSettings};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
-use crate::config::{Config, Cores, EtcdConfig, Size};
+use crate::config::{Config, Cores, EtcdConfig, GroupConfig, Size};
 use crate::dialer::{Dialer, Known};
 use crate::http::{self, Http, Inside};
 use crate::limits::{ASKED_MAX, HTTP_BODY_TIMEOUT_MS, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
 use crate::listen::{ListenError, Listeners, listen};
+use crate::loading::Loader;
 use crate::mesh::{Port, mesh};
 use crate::pages;
 use crate::preflight::{self, PreflightError};
@@ -181,6 +184,8 @@ fn start(
     };
     let standing = Arc::new(standing);
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
+    let (loader, loading) = Loader::new(origins(config), controls.clone(), clock);
+    let mut loading = loading.into_iter();
     let (mut plans, mut heartbeats, mut pages, mut progress) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {
         let shard = port.shard();
@@ -199,6 +204,7 @@ fn start(
             controls: Arc::clone(&controls[usize::from(shard)]),
             reporter: Reporter::new(shard, sender.clone()),
             dials,
+            loading: loading.next().expect("one for each shard"),
             asking: if etcd.is_some() { Asking::new(shard, asking.clone()) } else { Asking::nobody() },
             standing: Arc::clone(&standing),
             progress: progress_of_shard,
@@ -216,7 +222,8 @@ fn start(
             .map_err(|why| ServeError::System { step: "start the executor of a shard", why })?;
         executors.push(executor);
     }
-    // It ends with the runtime.
+    // They end with the runtime.
+    tokio::spawn(loader.run());
     tokio::spawn(dialer.run());
     let cluster = etcd.map(|settings| {
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
@@ -226,6 +233,17 @@ fn start(
     });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
     Ok((Crew { executors, admission, handover }, sidecar, cluster))
+}
+
+/// The origins of groups, by the hash of the group's name.
+fn origins(config: &Config) -> HashMap<u64, Arc<Origin>> {
+    let origin = |group: &GroupConfig| {
+        let settings = &group.origin.as_ref()?.settings;
+        let settings = OriginSettings { value_bytes_max: config.value_bytes_max as usize, ..settings.clone() };
+        let origin = Origin::new(&settings).expect("it was checked with the configuration");
+        Some((larder_ring::group_hash(&group.name, config.cluster_seed), Arc::new(origin)))
+    };
+    config.groups.iter().filter_map(origin).collect()
 }
 
 /// How etcd is spoken to, with the files read.
@@ -270,7 +288,7 @@ fn reactor(
         node_id: config.node_id.clone(),
         shard,
         server: SERVER.to_owned(),
-        origins: Vec::new(),
+        origins: config.origins(),
         groups: config.group_settings(),
         default_follows: config.default_follows,
         value_bytes_max: config.value_bytes_max as usize,

@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod lifecycle;
 mod moves;
+mod origins;
 mod python;
 mod requests;
 mod silence;

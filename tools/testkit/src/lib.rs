@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod etcd;
+mod origin;
 mod proxy;
 mod secrets;
 
@@ -16,6 +17,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use etcd::Etcd;
+pub use origin::{Answer as OriginAnswer, Origin};
 pub use proxy::Proxy;
 pub use secrets::Secrets;
 use serde_json::Value;

@@ -16,6 +16,7 @@ use super::setting::Setting;
 use crate::limits::{CONFIG_FILE_BYTES_MAX, GROUPS_MAX};
 
 const GROUP_KEYS: [&str; 6] = ["name", "memory", "policy", "ttl", "ttl_jitter", "origin"];
+const ORIGIN_KEYS: [&str; 6] = ["url", "timeout", "max_concurrent", "queue", "negative_ttl", "headers"];
 /// Keys that hold further keys.
 const TABLES: [&str; 4] = ["listen", "cluster", "limits", "group"];
 
@@ -34,6 +35,19 @@ pub(super) struct GivenGroup {
     pub(super) policy: Option<Text>,
     pub(super) ttl: Option<Text>,
     pub(super) ttl_jitter: Option<Text>,
+    pub(super) origin: Option<GivenOrigin>,
+}
+
+/// A `[group.origin]`.
+#[derive(Debug)]
+pub(super) struct GivenOrigin {
+    pub(super) source: Source,
+    pub(super) url: Option<Text>,
+    pub(super) timeout: Option<Text>,
+    pub(super) max_concurrent: Option<Text>,
+    pub(super) queue: Option<Text>,
+    pub(super) negative_ttl: Option<Text>,
+    pub(super) headers: Vec<Text>,
 }
 
 /// Reads a file. `named_by` is where its path was named.
@@ -119,12 +133,8 @@ impl Place<'_> {
     }
 
     fn read_group(&self, span: Range<usize>, table: &DeTable<'_>) -> Result<GivenGroup, ConfigError> {
-        for (name, value) in table {
+        for name in table.keys() {
             match name.get_ref().as_ref() {
-                "origin" => {
-                    let problem = concat!("origins are not available in this version, ", env!("CARGO_PKG_VERSION"));
-                    return Err(self.shape("group.origin", value.span(), Fault::new(problem, "leave it out")));
-                }
                 name if GROUP_KEYS.contains(&name) => {}
                 unknown => return Err(self.unknown(&format!("group.{unknown}"), name.span())),
             }
@@ -134,7 +144,39 @@ impl Place<'_> {
             self.shape("group", span, Fault::new("it has no name", "write name = \"…\" below its [[group]]"))
         })?;
         let (memory, policy) = (text("memory")?, text("policy")?);
-        Ok(GivenGroup { name, memory, policy, ttl: text("ttl")?, ttl_jitter: text("ttl_jitter")? })
+        let origin = table.get("origin").map(|value| self.read_origin(value)).transpose()?;
+        Ok(GivenGroup { name, memory, policy, ttl: text("ttl")?, ttl_jitter: text("ttl_jitter")?, origin })
+    }
+
+    fn read_origin(&self, value: &Spanned<DeValue<'_>>) -> Result<GivenOrigin, ConfigError> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let fault = Fault::new("it is not a table", "write [group.origin] below the group's own settings");
+            return Err(self.shape("group.origin", value.span(), fault));
+        };
+        if let Some(unknown) = table.keys().find(|name| !ORIGIN_KEYS.contains(&name.get_ref().as_ref())) {
+            return Err(self.unknown(&format!("group.origin.{}", unknown.get_ref()), unknown.span()));
+        }
+        let text =
+            |name: &str| table.get(name).map(|value| self.text(&format!("group.origin.{name}"), value)).transpose();
+        let headers = match table.get("headers") {
+            None => Vec::new(),
+            Some(list) => {
+                let DeValue::Array(items) = list.get_ref() else {
+                    let fault = Fault::new("it is not a list", "write headers = [\"Name: value\"]");
+                    return Err(self.shape("group.origin.headers", list.span(), fault));
+                };
+                items.iter().map(|item| self.text("group.origin.headers", item)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(GivenOrigin {
+            source: Source::File { path: Arc::clone(&self.path), line: self.line(value.span()) },
+            url: text("url")?,
+            timeout: text("timeout")?,
+            max_concurrent: text("max_concurrent")?,
+            queue: text("queue")?,
+            negative_ttl: text("negative_ttl")?,
+            headers,
+        })
     }
 
     /// A value as it would be written on the command line.
@@ -189,8 +231,9 @@ impl Place<'_> {
 /// last part.
 fn known_key(unknown: &str) -> Option<String> {
     let settings = Setting::all().filter(|setting| setting.is_available()).map(|it| it.names().key.to_owned());
-    let groups = GROUP_KEYS.iter().filter(|key| **key != "origin").map(|key| format!("group.{key}"));
-    let known: Vec<String> = settings.chain(groups).chain(TABLES.map(str::to_owned)).collect();
+    let groups = GROUP_KEYS.iter().map(|key| format!("group.{key}"));
+    let origins = ORIGIN_KEYS.iter().map(|key| format!("group.origin.{key}"));
+    let known: Vec<String> = settings.chain(groups).chain(origins).chain(TABLES.map(str::to_owned)).collect();
     if let Some(whole) = nearest(unknown, known.iter().map(String::as_str)) {
         return Some(whole.to_owned());
     }
@@ -270,8 +313,16 @@ mod tests {
             ("group = [1]", "larder.toml:1: group: it is not a list of tables"),
             ("\n[[group]]\nmemory = 1", "larder.toml:2: group: it has no name"),
             (
-                "[[group]]\nname = 'a'\n[group.origin]\nkind = 'http'",
-                "larder.toml:3: group.origin: origins are not available",
+                "[[group]]\nname = 'a'\n[group.origin]\nurls = 'http://a/{key}'",
+                "larder.toml:4: there is no setting \"group.origin.urls\"; did you mean \"group.origin.url\"?",
+            ),
+            (
+                "[[group]]\nname = 'a'\norigin = 'b'",
+                "larder.toml:3: group.origin: it is not a table: write [group.origin]",
+            ),
+            (
+                "[[group]]\nname = 'a'\n[group.origin]\nheaders = 'X: y'",
+                "larder.toml:4: group.origin.headers: it is not a list: write headers = [",
             ),
             ("memory = 1\nmemory = 2", "larder.toml:2: duplicate key"),
             ("memory = \n", "larder.toml:1: "),

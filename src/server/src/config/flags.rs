@@ -61,6 +61,12 @@ A larder.toml:
   policy = \"two_q\"          # or lru
   ttl = \"10m\"
   ttl_jitter = \"10%\"        # longer or shorter by up to this for each entry, where its writer names no time
+  [group.origin]            # where a get finds what is missing; one request for all who ask at a time
+  url = \"http://127.0.0.1:9000/scores/{key}\"
+  timeout = \"1s\"            # of one request, and of waiting to be sent
+  max_concurrent = 64       # requests of this node at a time; queue = 1024 more wait
+  negative_ttl = \"1s\"       # how long a 404 is believed, or off
+  headers = [\"Authorization: Bearer …\"]
 
 Exit status: 0 stopped as asked; 1 failed while running; 2 cannot start, for a reason that is named.";
 

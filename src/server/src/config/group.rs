@@ -11,7 +11,7 @@ use super::error::{ConfigError, Fault};
 use super::file::GivenGroup;
 use super::given::{Source, Text};
 use super::value::{Milliseconds, Size, size};
-use super::{GroupConfig, GroupSources};
+use super::{GroupConfig, GroupSources, OriginConfig};
 use crate::limits::TTL_MS_MAX;
 
 const MEMORY_REMEDY: &str = "write a size such as 256MiB, or a share of the memory such as 25% or 12.5%";
@@ -42,6 +42,7 @@ struct Asked {
     policy: PolicySettings,
     ttl_ms: u64,
     ttl_jitter: u8,
+    origin: Option<OriginConfig>,
     sources: GroupSources,
 }
 
@@ -90,6 +91,7 @@ fn ask(group: &GivenGroup, room: &Room<'_>) -> Result<Asked, ConfigError> {
         None => defaults.ttl_jitter,
         Some(text) => ttl_jitter(&text.text, ttl_ms).map_err(|fault| refused(key("ttl_jitter"), text, fault))?,
     };
+    let origin = group.origin.as_ref().map(|given| super::origin::resolve(given, name)).transpose()?;
     let source = |text: &Option<Text>, default: Source| text.as_ref().map_or(default, |text| text.source.clone());
     let sources = GroupSources {
         name: group.name.source.clone(),
@@ -97,8 +99,9 @@ fn ask(group: &GivenGroup, room: &Room<'_>) -> Result<Asked, ConfigError> {
         policy: source(&group.policy, defaults.sources.policy),
         ttl: source(&group.ttl, defaults.sources.ttl),
         ttl_jitter: source(&group.ttl_jitter, defaults.sources.ttl_jitter),
+        origin: group.origin.as_ref().map(|given| given.source.clone()),
     };
-    Ok(Asked { name: name.clone(), budget, policy, ttl_ms, ttl_jitter, sources })
+    Ok(Asked { name: name.clone(), budget, policy, ttl_ms, ttl_jitter, origin, sources })
 }
 
 fn default_group() -> Asked {
@@ -108,9 +111,10 @@ fn default_group() -> Asked {
         policy: Source::Default(PolicyKind::TwoQ.name()),
         ttl: Source::Default("off"),
         ttl_jitter: Source::Default("off"),
+        origin: None,
     };
     let (name, policy) = (DEFAULT_GROUP.to_owned(), PolicySettings::default());
-    Asked { name, budget: None, policy, ttl_ms: 0, ttl_jitter: 0, sources }
+    Asked { name, budget: None, policy, ttl_ms: 0, ttl_jitter: 0, origin: None, sources }
 }
 
 /// Gives every group its budget.
@@ -148,8 +152,8 @@ fn divide(asked: Vec<Asked>, room: &Room<'_>) -> Result<Groups, ConfigError> {
             Some((bytes, _)) => bytes,
             None => std::mem::take(&mut groups.unused_bytes),
         };
-        let Asked { name, policy, ttl_ms, ttl_jitter, sources, .. } = group;
-        groups.configs.push(GroupConfig { name, budget_bytes, policy, ttl_ms, ttl_jitter });
+        let Asked { name, policy, ttl_ms, ttl_jitter, origin, sources, .. } = group;
+        groups.configs.push(GroupConfig { name, budget_bytes, policy, ttl_ms, ttl_jitter, origin });
         groups.sources.push(sources);
     }
     Ok(groups)
@@ -204,7 +208,7 @@ fn policy(text: &str) -> Result<PolicySettings, Fault> {
     text.parse().map_err(|error: PolicyError| Fault::new(error.problem(), error.remedy()))
 }
 
-fn ttl(text: &str) -> Result<u64, Fault> {
+pub(super) fn ttl(text: &str) -> Result<u64, Fault> {
     if text == "off" {
         return Ok(0);
     }
@@ -237,7 +241,7 @@ fn ttl_jitter(text: &str, ttl_ms: u64) -> Result<u8, Fault> {
     }
 }
 
-fn refused(name: impl Into<String>, text: &Text, fault: Fault) -> ConfigError {
+pub(super) fn refused(name: impl Into<String>, text: &Text, fault: Fault) -> ConfigError {
     ConfigError::Refused { name: name.into(), value: text.text.clone(), given_by: text.source.clone(), fault }
 }
 
@@ -260,6 +264,7 @@ mod tests {
                 policy: None,
                 ttl: None,
                 ttl_jitter: None,
+                origin: None,
             })
             .collect();
         let room = Room { memory_bytes, memory_source: &Source::Flag("memory"), shards };

@@ -14,6 +14,7 @@ mod flags;
 mod given;
 mod group;
 mod nearest;
+mod origin;
 mod print;
 mod resolve;
 mod setting;
@@ -100,6 +101,17 @@ pub struct GroupConfig {
     /// By up to how many percent that time is made longer or shorter for each entry: 0 to
     /// [`larder_store::limits::TTL_JITTER_MAX`], and 0 without a time.
     pub ttl_jitter: u8,
+    /// Where what is missing comes from.
+    pub origin: Option<OriginConfig>,
+}
+
+/// The origin of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginConfig {
+    /// How it is asked, but for the longest value.
+    pub settings: larder_origin::OriginSettings,
+    /// How long a key that it does not have is not asked for again, in ms; 0: it is asked every time.
+    pub negative_ttl_ms: u64,
 }
 
 impl Config {
@@ -120,6 +132,15 @@ impl Config {
             charge: Charge::Bytes,
         };
         self.groups.iter().map(settings).collect()
+    }
+
+    /// What engines know of the origins of groups.
+    pub fn origins(&self) -> Vec<(String, larder_engine::OriginSettings)> {
+        let known = |group: &GroupConfig| {
+            let negative_ttl_ms = group.origin.as_ref()?.negative_ttl_ms;
+            Some((group.name.clone(), larder_engine::OriginSettings { negative_ttl_ms }))
+        };
+        self.groups.iter().filter_map(known).collect()
     }
 
     /// The core that a shard's executor is pinned to.
@@ -166,6 +187,8 @@ struct GroupSources {
     policy: Source,
     ttl: Source,
     ttl_jitter: Source,
+    /// Of the table; `None`: there is no origin.
+    origin: Option<Source>,
 }
 
 impl Loaded {

@@ -9,7 +9,7 @@ use larder_ring::{DEFAULT_GROUP, weight_text};
 use super::given::Source;
 use super::setting::Setting;
 use super::value::{Cores, Milliseconds, Size};
-use super::{Config, Loaded};
+use super::{Config, Loaded, OriginConfig};
 
 /// Where comments begin, if the value leaves the room.
 const COMMENT_COLUMN: usize = 36;
@@ -47,6 +47,26 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
         line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
         let jitter = if group.ttl_jitter == 0 { "off".to_owned() } else { format!("{}%", group.ttl_jitter) };
         line(out, "ttl_jitter", &quoted(&jitter), &sources.ttl_jitter)?;
+        if let (Some(origin), Some(source)) = (&group.origin, &sources.origin) {
+            print_origin(out, origin, source)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_origin(out: &mut String, origin: &OriginConfig, source: &Source) -> fmt::Result {
+    let OriginConfig { settings, negative_ttl_ms } = origin;
+    writeln!(out, "\n[group.origin]")?;
+    line(out, "url", &quoted(&settings.url), source)?;
+    let timeout = Milliseconds(settings.timeout.as_millis() as u64).to_string();
+    line(out, "timeout", &quoted(&timeout), source)?;
+    line(out, "max_concurrent", &settings.concurrent_max.to_string(), source)?;
+    line(out, "queue", &settings.queue_max.to_string(), source)?;
+    let negative_ttl =
+        if *negative_ttl_ms == 0 { "off".to_owned() } else { Milliseconds(*negative_ttl_ms).to_string() };
+    line(out, "negative_ttl", &quoted(&negative_ttl), source)?;
+    if !settings.headers.is_empty() {
+        writeln!(out, "# headers = {} that are not shown, since they may be secret", settings.headers.len())?;
     }
     Ok(())
 }
@@ -168,6 +188,11 @@ mod tests {
         maybe(format!("limits.idle_timeout = \"{}s\"", values.u64(1..=3600)));
         maybe("limits.half_sent_timeout = \"off\"".to_owned());
         maybe("[[group]]\nname = \"default\"\npolicy = \"lru\"\nttl = \"90s\"".to_owned());
+        maybe(
+            "[[group]]\nname = \"o\"\nmemory = \"1%\"\n[group.origin]\nurl = \"http://a:1/{key}?b=%25\"\nqueue = 0\n\
+             timeout = \"7s\"\nmax_concurrent = 9\nnegative_ttl = \"off\""
+                .to_owned(),
+        );
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
         maybe(
             "[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"\nttl_jitter = \"7%\""

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use larder_engine::{ClusterOrderOutcome, LinkId, Ticket};
+use larder_engine::{ClusterOrderOutcome, FlightId, LinkId, Ticket};
 use larder_ring::{Membership, Topology};
 use tokio::sync::mpsc;
 
 use crate::limits::CONTROLS_MAX;
+use crate::loading::Landed;
 use crate::mesh::Door;
 
 /// An order to a shard.
@@ -33,6 +34,13 @@ pub enum Control {
         ticket: Ticket,
         /// What.
         outcome: ClusterOrderOutcome,
+    },
+    /// A key was loaded, or could not be.
+    Landed {
+        /// Of the engine.
+        flight: FlightId,
+        /// What became of it.
+        landed: Landed,
     },
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,

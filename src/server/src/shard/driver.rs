@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
-use larder_engine::{Backlog, ClusterOrderOutcome};
+use larder_engine::{Backlog, ClusterOrderOutcome, Loaded};
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
@@ -27,6 +27,7 @@ use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
     HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
 };
+use crate::loading::Loading;
 use crate::standing::{Progress, SharedStanding};
 
 /// What a shard is made of when its executor starts.
@@ -49,6 +50,8 @@ pub struct Plan {
     pub dials: Dials,
     /// Who keeps the members of the cluster.
     pub asking: Asking,
+    /// Who asks the origins of groups.
+    pub loading: Loading,
     /// What is known of this node's registration.
     pub standing: Arc<SharedStanding>,
     /// Where this shard shows how far it is.
@@ -75,6 +78,7 @@ pub(super) async fn run(plan: Plan) {
         mut reporter,
         dials,
         asking,
+        loading,
         standing,
         progress,
         turns,
@@ -99,6 +103,7 @@ pub(super) async fn run(plan: Plan) {
         controls,
         reporter,
         asking,
+        loading,
         standing,
         progress,
         shown: None,
@@ -123,6 +128,7 @@ struct Shard {
     controls: Arc<ControlLane>,
     reporter: Reporter,
     asking: Asking,
+    loading: Loading,
     standing: Arc<SharedStanding>,
     progress: Arc<CachePadded<Progress>>,
     /// What `progress` shows: the epoch, whether nothing is shut, and whether the node is in the ring.
@@ -207,6 +213,7 @@ impl Shard {
         if self.sockets.next_ms() <= now_ms {
             self.sockets.on_time(now_ms);
         }
+        self.pass_on_loads(now_ms);
         self.follow_stop(now_ms);
         self.sockets.settle(now_ms);
         self.show_progress();
@@ -221,6 +228,16 @@ impl Shard {
                 };
         }
         Found { work: reaped || messages, messages, exit }
+    }
+
+    /// Has loaded what is missing in groups with an origin.
+    fn pass_on_loads(&mut self, now_ms: u64) {
+        while let Some(load) = self.sockets.reactor.engine().next_load() {
+            if let Err((flight, failure)) = self.loading.want(load) {
+                self.sockets.reactor.loaded(flight, &Loaded::Failed(&failure), now_ms);
+                self.sockets.take_listed(now_ms);
+            }
+        }
     }
 
     /// Shows how far this shard is, and passes on what its engine wants of the cluster.
@@ -267,6 +284,10 @@ impl Shard {
                 }
                 Control::ClusterOrderDone { ticket, outcome } => {
                     self.sockets.reactor.cluster_order_done(ticket, &outcome);
+                    self.sockets.take_listed(now_ms);
+                }
+                Control::Landed { flight, landed } => {
+                    self.sockets.reactor.loaded(flight, &landed.as_loaded(), now_ms);
                     self.sockets.take_listed(now_ms);
                 }
                 Control::Stop if self.stop == Stop::No => {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, Standing, Ticket, Watchers};
+use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, FlightId, Loaded, Standing, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_ring::{Membership, Topology};
@@ -141,6 +141,13 @@ impl Reactor {
     pub fn cluster_order_done(&mut self, ticket: Ticket, outcome: &ClusterOrderOutcome) {
         let (engine, mut answers) = self.answers();
         engine.cluster_order_done(ticket, outcome, |ticket, reply| answers.give(ticket, reply));
+    }
+
+    /// A key was loaded, or could not be.
+    pub fn loaded(&mut self, flight: FlightId, loaded: &Loaded<'_>, now_ms: u64) {
+        self.unsent = true;
+        let (engine, mut answers) = self.answers();
+        engine.loaded(flight, loaded, now_ms, |ticket, reply| answers.give(ticket, reply));
     }
 
     /// The engine, for what has nothing to do with connections.

@@ -1,0 +1,137 @@
+//! Between shards that want keys loaded and the origins of their groups, which the sidecar asks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use crossbeam::utils::CachePadded;
+use larder_engine::{FlightId, Load, Loaded};
+use larder_origin::{Answer, Origin};
+use larder_protocol::{Failure, Status};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::dialer::give;
+use crate::limits::{LOADS_MAX, LOADS_RETRY_AFTER_MS};
+use crate::shard::{Control, ControlLane};
+
+/// A key that a shard wants loaded.
+#[derive(Debug)]
+pub struct Wanted {
+    shard: u16,
+    load: Load,
+}
+
+/// How a shard has keys loaded.
+#[derive(Clone, Debug)]
+pub struct Loading {
+    shard: u16,
+    sender: mpsc::Sender<Wanted>,
+    /// Loads of all shards that have not ended.
+    count: Arc<CachePadded<AtomicUsize>>,
+}
+
+/// What has become of a load.
+#[derive(Debug)]
+pub enum Landed {
+    /// The origin has it.
+    Value {
+        /// What it has.
+        value: Bytes,
+        /// See [`Loaded::Value`].
+        ttl_ms: Option<u64>,
+        /// See [`Loaded::Value`].
+        is_kept: bool,
+    },
+    /// The origin does not have it.
+    Absent,
+    /// It is not known.
+    Failed(Failure),
+}
+
+/// Asks origins. The sidecar's side.
+#[derive(Debug)]
+pub struct Loader {
+    /// By the hash of the group's name.
+    origins: HashMap<u64, Arc<Origin>>,
+    wanted: mpsc::Receiver<Wanted>,
+    shards: Vec<Arc<ControlLane>>,
+    count: Arc<CachePadded<AtomicUsize>>,
+    clock: Clock,
+}
+
+impl Loading {
+    /// Has a key loaded.
+    ///
+    /// # Errors
+    /// [`LOADS_MAX`] loads are under way: the flight, and why it will not be.
+    pub fn want(&self, load: Load) -> Result<(), (FlightId, Failure)> {
+        let flight = load.flight;
+        if self.count.fetch_add(1, Ordering::Relaxed) < LOADS_MAX
+            && self.sender.try_send(Wanted { shard: self.shard, load }).is_ok()
+        {
+            return Ok(());
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        let message = format!("{LOADS_MAX} keys are being loaded by this node, as many as may; try again");
+        let failure =
+            Failure { status: Status::OriginBusy, message: message.into(), retry_after_ms: LOADS_RETRY_AFTER_MS };
+        Err((flight, failure))
+    }
+}
+
+impl Landed {
+    /// As the engine is told.
+    pub fn as_loaded(&self) -> Loaded<'_> {
+        match self {
+            &Landed::Value { ref value, ttl_ms, is_kept } => Loaded::Value { value, ttl_ms, is_kept },
+            Landed::Absent => Loaded::Absent,
+            Landed::Failed(failure) => Loaded::Failed(failure),
+        }
+    }
+}
+
+impl From<Answer> for Landed {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Value { value, ttl_ms, is_kept } => Landed::Value { value, ttl_ms, is_kept },
+            Answer::Absent => Landed::Absent,
+            Answer::Busy { message, retry_after_ms } => {
+                Landed::Failed(Failure { status: Status::OriginBusy, message: message.into(), retry_after_ms })
+            }
+            Answer::Failed { message } => {
+                Landed::Failed(Failure { status: Status::OriginFailed, message: message.into(), retry_after_ms: 0 })
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// A loader for these shards, and how each of them has keys loaded. `origins` are by the hash of their group's name.
+    pub fn new(
+        origins: HashMap<u64, Arc<Origin>>,
+        shards: Vec<Arc<ControlLane>>,
+        clock: Clock,
+    ) -> (Self, Vec<Loading>) {
+        let (sender, wanted) = mpsc::channel(LOADS_MAX);
+        let count = Arc::<CachePadded<AtomicUsize>>::default();
+        let loading = |shard| Loading { shard, sender: sender.clone(), count: Arc::clone(&count) };
+        let all = (0..shards.len() as u16).map(loading).collect();
+        (Self { origins, wanted, shards, count, clock }, all)
+    }
+
+    /// Loads until nobody can want anything any more. Each load is a task of its own.
+    pub async fn run(mut self) {
+        while let Some(Wanted { shard, load }) = self.wanted.recv().await {
+            let origin = Arc::clone(self.origins.get(&load.group).expect("shards know of the groups that have one"));
+            let (lane, count) = (Arc::clone(&self.shards[usize::from(shard)]), Arc::clone(&self.count));
+            let now_ms = self.clock.now_ms();
+            tokio::spawn(async move {
+                let landed = origin.load(&load.key, now_ms).await.into();
+                give(&lane, Control::Landed { flight: load.flight, landed }).await;
+                count.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+}
