@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-full bench demo
+.PHONY: help build run test test-full bench demo demo-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,3 +28,7 @@ bench: build ## Measure Larder beside redis-server and memcached (ARGS="--quick"
 
 demo: build ## Start a server and watch ten seconds of Zipf load
 	@tools/scripts/demo
+
+demo-cluster: build ## Read a table of scores through three nodes with etcd, and count what its origin sees
+	@tools/scripts/setup test
+	@tools/demo/students.py

@@ -5,6 +5,9 @@
 //! An [`Origin`] belongs to one group on one node. It knows nothing of shards, flights or entries: it is asked for a key,
 //! once for all who want it, and says what became of that. Other kinds of origins are further variants of what it asks.
 //!
+//! # What this crate may not do
+//! - know of shards, groups' budgets or the ring; read the wall clock; answer for a key without the origin having said so.
+//!
 //! # What must stay true
 //! - The origin never sees more than [`OriginSettings::concurrent_max`] requests of this node at a time.
 //! - Every [`Origin::load`] ends within [`OriginSettings::load_time_max`].

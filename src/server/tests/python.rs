@@ -28,6 +28,21 @@ fn the_python_client_gets_along_with_every_server() {
     }
 }
 
+/// It asserts itself that the origin saw one request for each student, and one for the whole burst.
+#[test]
+fn students_and_scores_are_read_through_a_cluster() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/demo/students.py");
+    let binaries = Path::new(env!("CARGO_BIN_EXE_larder")).parent().expect("a folder");
+    assert!(binaries.join("larder-cli").exists(), "larder-cli is not built: cargo build --workspace --bins");
+    let mut command = Command::new("python3");
+    let output = command.arg(&script).arg("--binaries").arg(binaries).args(["--gets", "600"]).output();
+    let output = output.unwrap_or_else(|error| panic!("python3 does not run: {error}"));
+    let (printed, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{printed}");
+    assert!(output.status.success(), "{printed}\n{wrong}");
+    assert!(printed.contains("the origin saw 1 request(s)"), "{printed}");
+}
+
 fn interpreter() -> PathBuf {
     let has_protobuf = |python: &&str| {
         let output = Command::new(python).args(["-c", "import google.protobuf"]).output();
