@@ -13,6 +13,7 @@ use crate::flights::{FlightId, Passenger};
 use crate::gather::Gather;
 use crate::groups::Group;
 use crate::limits::FLIGHT_MS_MAX;
+use crate::planted::{self, Bug};
 use crate::receive::{reply_bytes_max, send_reply};
 use crate::waiting::{Awaited, Behalf};
 use crate::{Engine, Submission, Ticket};
@@ -86,7 +87,8 @@ impl<H: RemovalHook> Engine<H> {
             Loaded::Value { value, ttl_ms, is_kept } => {
                 let mut found = Found { value: Value::Whole(value), flags: 0, version: 0, ttl_ms: 0 };
                 // Who cannot prove that the key is its own may have lost it, and got it back, meanwhile.
-                if is_kept && !flight.is_void && self.local.may_answer(key, now_ms) {
+                let is_newest = !flight.is_void || planted::has(Bug::StaleFill);
+                if is_kept && is_newest && self.local.may_answer(key, now_ms) {
                     let expiry = ttl_ms.map_or(Expiry::Default, Expiry::After);
                     let write = Write { value, expiry, ..Write::default() };
                     // One that cannot be kept is served all the same.
@@ -109,6 +111,9 @@ impl<H: RemovalHook> Engine<H> {
             }
             Loaded::Failed(failure) => {
                 self.local.counters.load_failures += 1;
+                if planted::has(Bug::FailureKept) {
+                    let _ = self.local.store.set(key, Write { value: b"0", ..Write::default() }, now_ms);
+                }
                 self.give_all(&flight.passengers, &Reply::Failed(failure), &mut answer);
             }
         }
@@ -271,8 +276,12 @@ impl<H: RemovalHook> Engine<H> {
 
     /// Answers everybody who waited for a flight.
     fn give_all(&mut self, passengers: &[Passenger], reply: &Reply<'_>, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
-        for passenger in passengers {
+        for (place, passenger) in passengers.iter().enumerate() {
             let ticket = passenger.ticket();
+            if place > 0 && place + 1 == passengers.len() && planted::has(Bug::LostPassenger) {
+                self.waiting.cancel(ticket);
+                continue;
+            }
             let behalf = self.waiting.behalf(ticket);
             match *passenger {
                 Passenger::Alone(_) => {

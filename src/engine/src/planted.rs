@@ -27,11 +27,17 @@ pub enum Bug {
     KeepsAfterLoss,
     /// A request that may have been executed is sent again.
     SentAgain,
+    /// What was loaded is kept, whatever was written meanwhile.
+    StaleFill,
+    /// That something could not be loaded is kept as if it was a value.
+    FailureKept,
+    /// The last one who joined a flight is not answered.
+    LostPassenger,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 13] = [
         Bug::ForwardTwice,
         Bug::NoProof,
         Bug::OpenAtOnce,
@@ -42,6 +48,9 @@ impl Bug {
         Bug::AnyAcknowledgement,
         Bug::KeepsAfterLoss,
         Bug::SentAgain,
+        Bug::StaleFill,
+        Bug::FailureKept,
+        Bug::LostPassenger,
     ];
 }
 

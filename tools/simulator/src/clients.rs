@@ -10,7 +10,7 @@ use crate::history::{Kind, Operation, Outcome};
 use crate::world::{At, Event, World};
 
 /// Keys whose values are written, and those whose numbers are added to.
-const VALUES: usize = 6;
+pub(crate) const VALUES: usize = 6;
 const NUMBERS: usize = 2;
 /// Longest pause of a client between two requests, in ms.
 const THINK_MS_MAX: u64 = 120;
@@ -26,7 +26,7 @@ pub(crate) struct Clients {
     seen: Vec<[u64; VALUES]>,
     pending: BTreeMap<u64, Pending>,
     next_number: u64,
-    next_value: u64,
+    pub(crate) next_value: u64,
     /// By value, the node that was asked to store it.
     entries: HashMap<u64, usize>,
 }
@@ -81,6 +81,11 @@ fn set<'a>(key: &'a [u8], text: &'a mut String, value: u64, condition: Condition
 
 fn key_name(key: usize) -> String {
     format!("key {key}")
+}
+
+/// The number of a key.
+pub(crate) fn key_number(key: &[u8]) -> usize {
+    std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix("key ")?.parse().ok()).expect("all keys have one")
 }
 
 impl Clients {
@@ -198,7 +203,9 @@ fn refused(status: Status) -> Outcome {
     match status {
         Status::NotFound => Outcome::Miss,
         Status::Exists | Status::VersionMismatch => Outcome::Refused,
-        Status::Overloaded | Status::WrongOwner | Status::OwnerUnsure => Outcome::Failed,
+        Status::Overloaded | Status::WrongOwner | Status::OwnerUnsure | Status::OriginBusy | Status::OriginFailed => {
+            Outcome::Failed
+        }
         Status::DeadlineExceeded | Status::OutcomeUnknown | Status::Unavailable => Outcome::Unknown,
         other => panic!("nothing that was asked is answered with {other:?}"),
     }

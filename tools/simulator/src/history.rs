@@ -67,6 +67,15 @@ pub struct Operation {
     pub outcome: Outcome,
 }
 
+/// What an origin has said.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded {
+    /// Of which key.
+    pub key: usize,
+    /// When it was asked, in the order of all that happens.
+    pub began: u64,
+}
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -85,6 +94,8 @@ impl fmt::Display for Violation {
 pub struct History {
     operations: Vec<Operation>,
     excuses: Vec<(u64, u64)>,
+    /// By value.
+    loaded: HashMap<u64, Loaded>,
     repeats: bool,
 }
 
@@ -92,6 +103,8 @@ impl Operation {
     /// The version that it showed to be there.
     fn version(&self) -> Option<u64> {
         match self.outcome {
+            // What an origin said and is not kept has no version.
+            Outcome::Entry(0, _) => None,
             Outcome::Entry(version, _) | Outcome::Stored(version) | Outcome::Number(version, _) => Some(version),
             _ => None,
         }
@@ -118,6 +131,11 @@ impl History {
     /// Operations that overlap with this time, in ms, are not held to the promises about what is newest.
     pub fn excuse(&mut self, from_ms: u64, to_ms: u64) {
         self.excuses.push((from_ms, to_ms));
+    }
+
+    /// An origin will say this value, which nobody else has.
+    pub fn told(&mut self, value: u64, loaded: Loaded) {
+        self.loaded.insert(value, loaded);
     }
 
     /// Whoever asked may have sent a set that was not answered again, by itself: so one value can have several versions.
@@ -168,6 +186,7 @@ impl History {
         for operations in keys.values() {
             self.check_values(operations)?;
             self.check_order(operations)?;
+            self.check_loads(operations)?;
             let strict: Vec<Operation> =
                 operations.iter().filter(|operation| !self.is_excused(operation)).copied().collect();
             check_swaps(&strict)?;
@@ -198,7 +217,8 @@ impl History {
                 }
                 _ => continue,
             };
-            if let Some((other, by)) = values.insert(version, (value, operation))
+            if version > 0
+                && let Some((other, by)) = values.insert(version, (value, operation))
                 && other != value
                 && !self.is_excused(by)
                 && !self.is_excused(operation)
@@ -209,6 +229,7 @@ impl History {
                 continue;
             }
             match writers.get(&value) {
+                None if self.loaded.get(&value).is_some_and(|loaded| loaded.key == operation.key) => {}
                 None => return broken("nobody has written this", &[operation]),
                 Some(writer) if !writer.may_have_been_executed() => {
                     return broken("what was refused was executed", &[writer, operation]);
@@ -224,6 +245,25 @@ impl History {
                         return broken("a value has two versions", &[writer, operation]);
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an origin said is not older than what was acknowledged before it was read: nothing that was begun after the
+    /// origin was asked was acknowledged before the reading began.
+    fn check_loads(&self, operations: &[Operation]) -> Result<(), Violation> {
+        let is_write = |operation: &&Operation| {
+            matches!(operation.outcome, Outcome::Stored(_) | Outcome::Deleted | Outcome::Number(..))
+                && !self.is_excused(operation)
+        };
+        let writes: Vec<&Operation> = operations.iter().filter(is_write).collect();
+        for operation in operations.iter().filter(|operation| !self.is_excused(operation)) {
+            let Outcome::Entry(_, value) = operation.outcome else { continue };
+            let Some(loaded) = self.loaded.get(&value).filter(|loaded| loaded.key == operation.key) else { continue };
+            let is_newer = |write: &&&Operation| write.began > loaded.began && write.ended < operation.began;
+            if let Some(write) = writes.iter().find(is_newer) {
+                return broken("what was loaded is older than what was written since", &[write, operation]);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use larder_engine::{Engine, EngineSettings, Standing, Ticket};
+use larder_engine::{Engine, EngineSettings, OriginSettings, Standing, Ticket};
 use larder_membership::{Keys, NodeRecord, State};
 use larder_ring::{Node as Member, Topology};
 use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
@@ -122,8 +122,11 @@ impl Node {
     }
 }
 
+/// How long what the origin does not have is not asked for again, in ms.
+const NEGATIVE_TTL_MS: u64 = 300;
+
 impl Process {
-    pub(crate) fn new(node: &Node, (number, incarnation): (u64, u64), now_ms: u64) -> Self {
+    pub(crate) fn new(node: &Node, (number, incarnation): (u64, u64), has_origin: bool, now_ms: u64) -> Self {
         let address = format!("{}.example:7400", node.id);
         let member = Member {
             id: node.id.clone(),
@@ -149,7 +152,10 @@ impl Process {
                 node_id: node.id.clone(),
                 shard,
                 server: "larder/simulated".into(),
-                origins: Vec::new(),
+                origins: has_origin
+                    .then(|| ("default".into(), OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS }))
+                    .into_iter()
+                    .collect(),
                 groups: vec![group],
                 value_bytes_max: 1 << 10,
                 default_follows: false,

@@ -209,6 +209,9 @@ impl World {
                 }
             }
         }
+        while let Some(load) = self.engine(at).next_load() {
+            self.load(at, number, load);
+        }
         while let Some(order) = self.engine(at).next_cluster_order() {
             self.process(at.0, number).expect("it runs").agent.invalidate(at.1, order.ticket);
             self.after_agent(at.0);

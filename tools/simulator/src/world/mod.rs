@@ -2,13 +2,14 @@
 
 mod engines;
 mod nodes;
+mod origin;
 mod wires;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use larder_engine::{Engine, Lane, LinkId, Ticket};
+use larder_engine::{Engine, FlightId, Lane, LinkId, Ticket};
 use larder_membership::Keys;
 use larder_ring::{Membership, Topology};
 
@@ -19,6 +20,7 @@ use crate::faults::{self, Fault};
 use crate::history::{History, Outcome};
 use crate::node::{Node, Process};
 use crate::trace::Trace;
+use origin::Said;
 
 /// Longest way of a message between two nodes, or a node and etcd or a client, unless something is wrong; in ms.
 const DELAY_MS_MAX: u64 = 4;
@@ -87,6 +89,13 @@ pub(crate) enum Event {
         process: u64,
         ticket: Ticket,
         raised: Option<(u64, u64)>,
+    },
+    /// The origin has answered.
+    Loaded {
+        at: At,
+        process: u64,
+        flight: FlightId,
+        said: Said,
     },
     Agent {
         node: usize,
@@ -177,6 +186,8 @@ pub(crate) struct World {
     is_skewed: bool,
     /// Nothing is wrong any more.
     is_mended: bool,
+    /// What is missing comes from an origin.
+    pub(crate) has_origin: bool,
 }
 
 impl World {
@@ -209,8 +220,10 @@ impl World {
             happened: 0,
             is_skewed: false,
             is_mended: false,
+            has_origin: false,
         };
         world.is_skewed = world.random.bool();
+        world.has_origin = world.random.u8(0..4) == 0;
         for node in 0..nodes {
             let at_ms = world.random.u64(0..500);
             world.at(at_ms, Event::Start { node });
@@ -307,6 +320,7 @@ impl World {
             | Event::Dialed { at, .. }
             | Event::Wake { at, .. }
             | Event::Raised { at, .. }
+            | Event::Loaded { at, .. }
             | Event::Membership { at, .. }
             | Event::Asked { at, .. } => Some(at.0),
             Event::Requests { wire, .. } => Some(self.wires[*wire].to.0),
@@ -331,6 +345,7 @@ impl World {
             Event::Response { wire, frame } => self.take_response(wire, &frame),
             Event::Dialed { at, process, link, has_waited } => self.dialed(at, process, link, has_waited),
             Event::Lost { wire } => self.lost(wire),
+            Event::Loaded { at, process, flight, said } => self.loaded(at, process, flight, &said),
             Event::Raised { at, process, ticket, raised } => self.take_raised(at, process, ticket, raised),
             Event::Wake { at, process } => self.wake(at, process),
             Event::Membership { at, process, membership } => self.take_membership(at, process, &membership),
