@@ -50,9 +50,9 @@ pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
         })
         .collect();
     match random.u8(0..8) {
-        0 | 1 => faults.extend(storm(random, nodes)),
-        2 => faults.extend(outage(random, nodes)),
-        3 | 4 => faults.extend((0..random.usize(20..80)).map(|_| {
+        0..=2 => faults.extend(storm(random, nodes)),
+        3 => faults.extend(outage(random, nodes)),
+        4 => faults.extend((0..random.usize(20..80)).map(|_| {
             let a = random.usize(0..nodes);
             let b = (a + random.usize(1..nodes)) % nodes;
             (random.u64(BEGIN_MS..END_MS), Fault::Disconnect { a, b })
@@ -65,15 +65,19 @@ pub(crate) fn plan(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
 
 /// The ring changes again and again while shards hear late of it.
 fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
+    // Some, or one who goes by rings that two others have left behind.
+    let is_one = random.bool();
+    let latest = random.usize(0..nodes);
     let mut faults: Vec<(u64, Fault)> = (0..nodes)
         .map(|node| {
-            let late_ms_max = [5, 2_000][random.usize(0..2)];
-            (BEGIN_MS, Fault::Late { node, late_ms: random.u64(1..late_ms_max) })
+            let is_late = if is_one { node == latest } else { random.bool() };
+            let late_ms = if is_late { random.u64(1..2_000) } else { random.u64(1..5) };
+            (BEGIN_MS, Fault::Late { node, late_ms })
         })
         .collect();
     let mut at_ms = random.u64(BEGIN_MS..END_MS / 2);
     let pause_ms_max = [60, 400][random.usize(0..2)];
-    for _ in 0..random.usize(10..40) {
+    for _ in 0..random.usize(10..60) {
         faults.push((
             at_ms,
             match random.u8(0..12) {
