@@ -57,6 +57,10 @@ pub(crate) fn of_shard<H: RemovalHook>(
         deadline_exceeded: counters.deadline_exceeded,
         connections: counters.connections,
         malformed: counters.malformed,
+        forwarded: counters.forwarded,
+        loads: counters.loads,
+        load_failures: counters.load_failures,
+        load_waits: counters.load_waits,
         memory: Some(of_memory(&store.memory())),
     };
     StatsResult {

@@ -88,6 +88,11 @@ fn what_is_missing_is_loaded_and_kept() {
                 assert_eq!(value, Ok(format!("/many%20{number} 0").into_bytes()));
             }
         }
+        let stats = client.stats();
+        let sum =
+            |of: fn(&larder_protocol::native::generated::ShardStats) -> u64| stats.shards.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|shard| shard.loads), origin.total() as u64);
+        assert_eq!((sum(|shard| shard.load_failures), sum(|shard| shard.load_waits)), (3, 0));
         // What clients write counts.
         assert_eq!(client.call(set(b"ann", b"written")).status, Status::Ok);
         assert_eq!(client.call(get(b"ann")).value(), Some(&b"written"[..]));

@@ -38,7 +38,19 @@ pub(crate) fn print_stats(out: &mut impl Write, nodes: &[Stats]) -> io::Result<(
             "voided",
         ];
         print_table(out, &head, node.groups.iter().map(policy_row))?;
-        let head = ["shard", "requests", "cross-core", "overloaded", "late", "connections", "malformed"];
+        let head = [
+            "shard",
+            "requests",
+            "cross-core",
+            "forwarded",
+            "overloaded",
+            "late",
+            "connections",
+            "malformed",
+            "loads",
+            "load failures",
+            "load waits",
+        ];
         print_table(out, &head, node.shards.iter().map(shard_row))?;
         let head = ["memory", "bytes", "live", "dead", "free", "index", "ghosts", "written", "moved", "amplification"];
         let rows = node.shards.iter().filter_map(|shard| Some(memory_row(shard.shard, shard.memory.as_ref()?)));
@@ -83,11 +95,12 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
         .iter()
         .map(|shard| {
             json!({
-                "shard": shard.shard, "requests": shard.requests, "cross_core": shard.cross_core,
-                "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
-                "connections": shard.connections, "malformed": shard.malformed,
-                "memory": shard.memory.as_ref().map(memory_json),
-            })
+                    "shard": shard.shard, "requests": shard.requests, "cross_core": shard.cross_core,
+                    "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
+                    "connections": shard.connections, "malformed": shard.malformed, "forwarded": shard.forwarded,
+            "loads": shard.loads, "load_failures": shard.load_failures, "load_waits": shard.load_waits,
+                    "memory": shard.memory.as_ref().map(memory_json),
+                })
         })
         .collect();
     json!({
@@ -160,10 +173,14 @@ fn shard_row(shard: &ShardStats) -> Vec<String> {
         u64::from(shard.shard),
         shard.requests,
         shard.cross_core,
+        shard.forwarded,
         shard.overloaded,
         shard.deadline_exceeded,
         shard.connections,
         shard.malformed,
+        shard.loads,
+        shard.load_failures,
+        shard.load_waits,
     ];
     counters.iter().map(u64::to_string).collect()
 }

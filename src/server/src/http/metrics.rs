@@ -86,7 +86,7 @@ fn groups(page: &mut Page, groups: &[GroupStats]) {
 
 fn shards(page: &mut Page, shards: &[ShardStats]) {
     type Of = fn(&ShardStats) -> u64;
-    let families: [(&str, Kind, &str, Of); 6] = [
+    let families: [(&str, Kind, &str, Of); 10] = [
         ("larder_requests_total", Kind::Counter, "Requests that were executed.", |shard| shard.requests),
         (
             "larder_cross_core_requests_total",
@@ -94,6 +94,21 @@ fn shards(page: &mut Page, shards: &[ShardStats]) {
             "Of those, requests that another shard passed on.",
             |shard| shard.cross_core,
         ),
+        (
+            "larder_forwarded_requests_total",
+            Kind::Counter,
+            "Requests, or parts of them, sent to other nodes.",
+            |shard| shard.forwarded,
+        ),
+        ("larder_origin_loads_total", Kind::Counter, "Keys that were to be loaded from an origin.", |shard| {
+            shard.loads
+        }),
+        ("larder_origin_load_failures_total", Kind::Counter, "Of those, the ones that were not answered.", |shard| {
+            shard.load_failures
+        }),
+        ("larder_origin_load_waits_total", Kind::Counter, "Gets that waited for a load under way.", |shard| {
+            shard.load_waits
+        }),
         ("larder_overloaded_total", Kind::Counter, "Requests that were refused for want of room.", |shard| {
             shard.overloaded
         }),

@@ -100,7 +100,8 @@ fn shard_json(shard: &ShardStats) -> Value {
     json!({
         "shard": shard.shard, "requests": shard.requests, "cross_core": shard.cross_core,
         "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
-        "connections": shard.connections, "malformed": shard.malformed,
+        "connections": shard.connections, "malformed": shard.malformed, "forwarded": shard.forwarded,
+        "loads": shard.loads, "load_failures": shard.load_failures, "load_waits": shard.load_waits,
         "memory": shard.memory.as_ref().map(memory_json),
     })
 }

@@ -659,6 +659,17 @@ pub struct ShardStats {
     pub malformed: u64,
     #[prost(message, optional, tag = "8")]
     pub memory: ::core::option::Option<MemoryStats>,
+    /// Requests, or parts of requests on several keys, that were sent to other nodes.
+    #[prost(uint64, tag = "9")]
+    pub forwarded: u64,
+    /// Keys that were to be loaded from an origin, those of them that it did not answer as it should, and gets that waited
+    /// for a load that was under way.
+    #[prost(uint64, tag = "10")]
+    pub loads: u64,
+    #[prost(uint64, tag = "11")]
+    pub load_failures: u64,
+    #[prost(uint64, tag = "12")]
+    pub load_waits: u64,
 }
 /// The memory of one shard. It is cut into segments, which hold entries, the index or ghosts, or are free.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
