@@ -132,7 +132,7 @@ pub(crate) fn request() -> impl Strategy<Value = pb::Request> {
 }
 
 fn status() -> impl Strategy<Value = i32> {
-    prop_oneof![5 => Just(0), 5 => 0..17i32, 1 => any::<i32>()]
+    prop_oneof![5 => Just(0), 5 => 0..20i32, 1 => any::<i32>()]
 }
 
 fn entry() -> impl Strategy<Value = pb::Entry> {
@@ -232,7 +232,7 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         evictions: counts[11],
         index_waits,
     });
-    let shard = (number32(), vec(number(), 6), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
+    let shard = (number32(), vec(number(), 10), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
         shard,
         requests: counts[0],
         cross_core: counts[1],
@@ -241,6 +241,10 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         connections: counts[4],
         malformed: counts[5],
         memory,
+        forwarded: counts[6],
+        loads: counts[7],
+        load_failures: counts[8],
+        load_waits: counts[9],
     });
     (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
         |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },
