@@ -232,20 +232,21 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         evictions: counts[11],
         index_waits,
     });
-    let shard = (number32(), vec(number(), 10), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
-        shard,
-        requests: counts[0],
-        cross_core: counts[1],
-        overloaded: counts[2],
-        deadline_exceeded: counts[3],
-        connections: counts[4],
-        malformed: counts[5],
-        memory,
-        forwarded: counts[6],
-        loads: counts[7],
-        load_failures: counts[8],
-        load_waits: counts[9],
-    });
+    let shard =
+        (number32(), vec(number(), 10), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
+            shard,
+            requests: counts[0],
+            cross_core: counts[1],
+            overloaded: counts[2],
+            deadline_exceeded: counts[3],
+            connections: counts[4],
+            malformed: counts[5],
+            memory,
+            forwarded: counts[6],
+            loads: counts[7],
+            load_failures: counts[8],
+            load_waits: counts[9],
+        });
     (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
         |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },
     )
