@@ -40,7 +40,9 @@ impl<'a> Subject<'a> {
             | Command::GetAndTouch { key, .. }
             | Command::Increment { key, .. }
             | Command::Append { key, .. }
-            | Command::Prepend { key, .. } => Subject::Key(key),
+            | Command::Prepend { key, .. }
+            | Command::LeaseGet { key, .. }
+            | Command::LeaseSet { write: Write { key, .. }, .. } => Subject::Key(key),
             Command::GetMany { keys } => Subject::Keys(Many::Get(keys)),
             Command::SetMany { entries } => Subject::Keys(Many::Set(entries)),
             Command::DeleteMany { keys } => Subject::Keys(Many::Delete(keys)),
@@ -48,12 +50,9 @@ impl<'a> Subject<'a> {
             Command::Stats => Subject::Node,
             Command::Scan(step) => Subject::Scan(step),
             Command::AlterGroup(alteration) => Subject::Groups(alteration),
-            Command::AlterNode(_)
-            | Command::Ping
-            | Command::Topology
-            | Command::Watch
-            | Command::Hello { .. }
-            | Command::NotOffered { .. } => Subject::Anyone,
+            Command::AlterNode(_) | Command::Ping | Command::Topology | Command::Watch | Command::Hello { .. } => {
+                Subject::Anyone
+            }
         }
     }
 }

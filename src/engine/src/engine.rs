@@ -19,7 +19,7 @@ use crate::flights::Flights;
 use crate::gather::Gather;
 use crate::groups::{Group, Groups, OriginSettings};
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
-use crate::load::loads;
+use crate::load::wish;
 use crate::local::{Last, Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
 use crate::orders::ClusterOrder;
@@ -226,9 +226,9 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = key_hash(key, group.hash);
                 match self.local.route(hash) {
-                    Route::Here if loads(group, &request.command) => {
+                    Route::Here if let Some(wish) = wish(group, &request.command) => {
                         let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
-                        self.get_or_load(group, (hash, key), (now_ms, deadline_ms))
+                        self.grant(wish, group, (hash, key), (now_ms, deadline_ms))
                     }
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
@@ -278,7 +278,8 @@ impl<H: RemovalHook> Engine<H> {
     /// When [`Engine::wake`] is to be called at the latest, in ms since the Unix epoch.
     pub fn next_wake_ms(&self) -> Option<u64> {
         let (late, due) = (self.waiting.next_deadline_ms(), self.peers.next_due_ms());
-        late.into_iter().chain(due).chain(self.next_ping_ms()).min()
+        let leases = self.local.flights.next_due_ms();
+        late.into_iter().chain(due).chain(leases).chain(self.next_ping_ms()).min()
     }
 
     /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
@@ -313,6 +314,7 @@ impl<H: RemovalHook> Engine<H> {
             self.wake_peers(now_ms, &mut answer);
         }
         self.answer_acknowledged(&mut answer);
+        self.wake_leases(now_ms, &mut answer);
     }
 
     /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not

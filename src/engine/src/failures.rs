@@ -35,6 +35,10 @@ pub(crate) static FLIGHTS_FULL: Failure = Failure {
     message: Cow::Borrowed("the shard of the key loads as many keys as it may from origins; try again"),
     retry_after_ms: FLIGHTS_RETRY_AFTER_MS,
 };
+pub(crate) static LEASE_LOST: Failure = Failure::new(
+    Status::LeaseLost,
+    "the lease has ended, or the key was written or invalidated since, or has another owner; nothing was changed",
+);
 pub(crate) static UNREACHABLE: Failure = Failure {
     status: Status::Unavailable,
     message: Cow::Borrowed(
@@ -85,6 +89,7 @@ pub(crate) fn ready_made(status: Status, message: &str) -> Option<&'static Failu
         Status::NotANumber => &NOT_A_NUMBER,
         Status::OutOfRange => &OUT_OF_RANGE,
         Status::Overloaded => &OVERLOADED,
+        Status::LeaseLost => &LEASE_LOST,
         Status::OwnerUnsure => &UNPROVEN,
         _ => return None,
     };

@@ -1,9 +1,12 @@
 //! What is being loaded: one flight for each key, and everybody who waits for it. Who asks for a key that is in flight
 //! joins. What is written meanwhile is newer than what the flight will bring, so the flight is void then: who waits gets
 //! what it brings, nobody joins it, and it is not kept.
+//!
+//! A key may also be filled by a client that holds a **lease** of it. Nothing lands then: when the lease ends, by a write or
+//! by its time, its passengers ask again, and one of them may be given the next.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
@@ -22,9 +25,29 @@ pub struct FlightId(SlabKey);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passenger {
     /// For the one reply of a ticket.
-    Alone(Ticket),
+    Alone(Ticket, Wish),
     /// For one key of a ticket's gather, by its position.
     Key(Ticket, u32),
+}
+
+/// What is wanted of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Its entry, from the origin if need be.
+    Get,
+    /// Its entry, or the right to fill it for so long.
+    Lease { lease_ms: u32 },
+}
+
+/// Who fills the key of a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filler {
+    Origin,
+    /// Whoever knows the token, until then.
+    Lease {
+        token: u64,
+        until_ms: u64,
+    },
 }
 
 /// One key that is being loaded.
@@ -37,6 +60,7 @@ pub(crate) struct Flight {
     pub(crate) begun_ms: u64,
     /// Its key was written since it began, or may belong to somebody else.
     pub(crate) is_void: bool,
+    filler: Filler,
 }
 
 /// All flights of a shard, and the keys that were found to be nowhere.
@@ -47,13 +71,17 @@ pub(crate) struct Flights {
     by_key: HashTable<(u64, SlabKey)>,
     /// Those that nobody was told of.
     orders: VecDeque<SlabKey>,
+    /// When leases end.
+    leases: BTreeSet<(u64, SlabKey)>,
+    /// Leases that have ended, whose passengers are to ask again.
+    ended: Vec<Flight>,
     pub(crate) absent: Absent,
 }
 
 impl Passenger {
     pub(crate) fn ticket(self) -> Ticket {
         match self {
-            Passenger::Alone(ticket) | Passenger::Key(ticket, _) => ticket,
+            Passenger::Alone(ticket, _) | Passenger::Key(ticket, _) => ticket,
         }
     }
 }
@@ -66,7 +94,14 @@ impl Flight {
 
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { flights: Slab::new(), by_key: HashTable::new(), orders: VecDeque::new(), absent: Absent::default() }
+        Self {
+            flights: Slab::new(),
+            by_key: HashTable::new(),
+            orders: VecDeque::new(),
+            leases: BTreeSet::new(),
+            ended: Vec::new(),
+            absent: Absent::default(),
+        }
     }
 
     /// Whether a write concerns nobody here.
@@ -88,15 +123,72 @@ impl Flights {
 
     /// A new flight; `None`: there are [`FLIGHTS_MAX`].
     pub(crate) fn begin(&mut self, group: Group, (hash, key): (u64, &[u8]), now_ms: u64) -> Option<FlightId> {
+        let id = self.insert(group, (hash, key), Filler::Origin, now_ms)?;
+        self.orders.push_back(id);
+        Some(FlightId(id))
+    }
+
+    /// A lease, which nobody else has; false: there are [`FLIGHTS_MAX`].
+    pub(crate) fn lease(
+        &mut self,
+        group: Group,
+        key: (u64, &[u8]),
+        (token, until_ms): (u64, u64),
+        now_ms: u64,
+    ) -> bool {
+        let Some(id) = self.insert(group, key, Filler::Lease { token, until_ms }, now_ms) else { return false };
+        self.leases.insert((until_ms, id));
+        true
+    }
+
+    /// Whether this is the token of a lease that has not ended.
+    pub(crate) fn holds(&self, named: Named<'_>, wanted: u64, now_ms: u64) -> bool {
+        let filler = self.find(named).and_then(|id| self.flights.value(id)).map(|flight| flight.filler);
+        matches!(filler, Some(Filler::Lease { token, until_ms }) if token == wanted && now_ms < until_ms)
+    }
+
+    /// When [`Flights::next_ended`] is to be called.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        if self.ended.is_empty() { self.leases.first().map(|(until_ms, _)| *until_ms) } else { Some(0) }
+    }
+
+    /// A lease that has ended, by a write or by its time; who waited for it asks again.
+    pub(crate) fn next_ended(&mut self, now_ms: u64) -> Option<Flight> {
+        if let Some(flight) = self.ended.pop() {
+            return Some(flight);
+        }
+        let (_, id) = *self.leases.first().filter(|(until_ms, _)| *until_ms <= now_ms)?;
+        let hash = self.flights.value(id).expect("a lease flies").hash;
+        self.by_key.find_entry(hash, |(_, found)| *found == id).expect("a lease is never void").remove();
+        self.end_lease(id);
+        self.ended.pop()
+    }
+
+    fn insert(&mut self, group: Group, (hash, key): (u64, &[u8]), filler: Filler, now_ms: u64) -> Option<SlabKey> {
         if self.flights.len() >= FLIGHTS_MAX {
             return None;
         }
         let passengers = Vec::new();
-        let flight = Flight { group, hash, key: key.into(), passengers, begun_ms: now_ms, is_void: false };
+        let flight = Flight { group, hash, key: key.into(), passengers, begun_ms: now_ms, is_void: false, filler };
         let id = self.flights.insert(flight);
         self.by_key.insert_unique(hash, (hash, id), |(hash, _)| *hash);
-        self.orders.push_back(id);
-        Some(FlightId(id))
+        Some(id)
+    }
+
+    /// A flight that can be joined no more; a lease ends.
+    fn ground(&mut self, id: SlabKey) {
+        let flight = self.flights.value_mut(id).expect("who is found flies");
+        match flight.filler {
+            Filler::Origin => flight.is_void = true,
+            Filler::Lease { .. } => self.end_lease(id),
+        }
+    }
+
+    fn end_lease(&mut self, id: SlabKey) {
+        let flight = self.flights.remove(id).expect("a lease flies");
+        let Filler::Lease { until_ms, .. } = flight.filler else { unreachable!("it is a lease") };
+        self.leases.remove(&(until_ms, id));
+        self.ended.push(flight);
     }
 
     /// Somebody waits for a flight, which is there.
@@ -130,25 +222,24 @@ impl Flights {
     /// All keys of a group were made absent.
     pub(crate) fn changed_group(&mut self, group: u16) {
         self.absent.remove_group(group);
-        let flights = &mut self.flights;
-        self.by_key.retain(|(_, id)| {
-            let flight = flights.value_mut(*id).expect("who is found flies");
-            flight.is_void = flight.group.index.0 == group;
-            !flight.is_void
-        });
+        let flights = &self.flights;
+        let is_of = |id: SlabKey| flights.value(id).is_some_and(|flight| flight.group.index.0 == group);
+        let of: Vec<SlabKey> = self.by_key.iter().map(|(_, id)| *id).filter(|id| is_of(*id)).collect();
+        self.by_key.retain(|(_, id)| !is_of(*id));
+        of.into_iter().for_each(|id| self.ground(id));
     }
 
     /// Any key may belong to somebody else now.
     pub(crate) fn changed_all(&mut self) {
         self.absent.clear();
-        for (_, id) in self.by_key.drain() {
-            self.flights.value_mut(id).expect("who is found flies").is_void = true;
-        }
+        let all: Vec<SlabKey> = self.by_key.drain().map(|(_, id)| id).collect();
+        all.into_iter().for_each(|id| self.ground(id));
     }
 
     /// Tickets of all passengers, whether or not they wait still.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.flights.iter().flat_map(|(_, flight)| flight.passengers.iter().map(|passenger| passenger.ticket()))
+        let flying = self.flights.iter().map(|(_, flight)| flight).chain(&self.ended);
+        flying.flat_map(|flight| flight.passengers.iter().map(|passenger| passenger.ticket()))
     }
 
     fn find(&self, named: Named<'_>) -> Option<SlabKey> {
@@ -158,8 +249,8 @@ impl Flights {
 
     fn void(&mut self, named: Named<'_>) {
         let Some(id) = self.find(named) else { return };
-        self.flights.value_mut(id).expect("it was found").is_void = true;
         self.by_key.find_entry(named.hash, |(_, found)| *found == id).expect("it was found").remove();
+        self.ground(id);
     }
 
     /// Panics with what is wrong.
@@ -170,6 +261,8 @@ impl Flights {
         for (id, flight) in self.flights.iter() {
             assert_eq!(self.find(flight.named()) == Some(id), !flight.is_void, "{flight:?}");
         }
+        let leases = self.flights.iter().filter(|(_, flight)| matches!(flight.filler, Filler::Lease { .. }));
+        assert_eq!(self.leases.len(), leases.count(), "each lease has its end");
         assert_eq!(self.by_key.len(), self.flights.iter().filter(|(_, flight)| !flight.is_void).count());
     }
 }

@@ -15,10 +15,12 @@ use crate::command::Subject;
 use crate::engine::record_bytes;
 use crate::error::LinkError;
 use crate::failures;
+use crate::flights;
 use crate::groups::Group;
 use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
-use crate::load::loads;
+use crate::load::wish;
 use crate::local::Route;
+use crate::members::key_of;
 use crate::mesh::Part;
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
 use crate::planted::{self, Bug};
@@ -157,9 +159,9 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = larder_ring::key_hash(key, group.hash);
                 match self.local.route(hash) {
-                    Route::Here if loads(group, &request.command) => {
+                    Route::Here if let Some(wish) = wish(group, &request.command) => {
                         let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
-                        self.get_or_load(group, (hash, key), (now_ms, deadline_ms))
+                        self.grant(wish, group, (hash, key), (now_ms, deadline_ms))
                     }
                     Route::Here => Submission::Done(self.local.execute_key(group, hash, &request.command, now_ms)),
                     Route::Shard(to) => self.pass_on(to, request, hash, now_ms),
@@ -328,10 +330,11 @@ impl<H: RemovalHook> Engine<H> {
     ) {
         let deadline_ms = request.deadline_ms;
         match self.local.route(hash) {
-            Route::Here if loads(group, &decoded.command) => {
+            Route::Here if let Some(wish) = wish(group, &decoded.command) => {
                 let tickets: Vec<Ticket> = [request.ticket].into_iter().chain(request.others).collect();
-                let Command::Get { key } = decoded.command else { unreachable!("it loads") };
-                self.load_for(&tickets, group, (hash, key), now_ms, answer);
+                let key = key_of(&decoded.command);
+                let passengers = tickets.into_iter().map(|ticket| flights::Passenger::Alone(ticket, wish));
+                self.grant_again(passengers, group, (hash, key), now_ms, answer);
             }
             Route::Here => {
                 let tickets: Vec<Ticket> = [request.ticket].into_iter().chain(request.others).collect();

@@ -109,6 +109,10 @@ pub const CLOCK_MARGIN_MS: u64 = 1000;
 pub const FLIGHTS_MAX: usize = 16 << 10;
 /// Whoever loads a key has answered within this time, in ms; nobody joins an older flight.
 pub const FLIGHT_MS_MAX: u64 = 120_000;
+/// How long a lease lasts whose asker does not say, in ms.
+pub const LEASE_MS_DEFAULT: u32 = 5_000;
+/// The longest that can be asked for; more is cut.
+pub const LEASE_MS_MAX: u32 = 60_000;
 /// When to try again what was refused because so many are loaded, in ms.
 pub const FLIGHTS_RETRY_AFTER_MS: u32 = 100;
 /// Keys that one shard knows to be nowhere: beyond, the oldest are forgotten.

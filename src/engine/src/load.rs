@@ -1,21 +1,24 @@
-//! Gets of groups that have an origin: what is missing is loaded, once for all who ask meanwhile, by whoever takes
-//! [`Engine::next_load`].
+//! What waits for a key to be filled. Gets of groups that have an origin: what is missing is loaded, once for all who ask
+//! meanwhile, by whoever takes [`Engine::next_load`]. And leases, by which one client fills for all (R. Nishtala et al.,
+//! "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 
 use alloc::boxed::Box;
 
 use larder_protocol::{Command, Failure, Found, Keys, Reply, Request, Status, Value};
-use larder_store::{Expiry, Key, RemovalHook, Write};
+use larder_store::{Expiry, Handle, Key, RemovalHook, Write};
 
 use crate::absent::Named;
 use crate::command::Many;
 use crate::failures;
-use crate::flights::{FlightId, Passenger};
+use crate::flights::{FlightId, Passenger, Wish};
 use crate::gather::Gather;
 use crate::groups::Group;
-use crate::limits::FLIGHT_MS_MAX;
+use crate::limits::{EXPIRE_STEPS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX};
+use crate::local::{Local, Route};
+use crate::mesh::Mesh;
 use crate::planted::{self, Bug};
 use crate::receive::{reply_bytes_max, send_reply};
-use crate::waiting::{Awaited, Behalf};
+use crate::waiting::{Awaited, Behalf, Waiting};
 use crate::{Engine, Submission, Ticket};
 
 /// A key that is to be loaded.
@@ -53,10 +56,26 @@ pub(crate) fn loads(group: Group, command: &Command<'_>) -> bool {
     group.origin.is_some() && matches!(command, Command::Get { .. } | Command::GetMany { .. })
 }
 
+/// What a command wants that may have to wait; `None`: it is executed at once.
+#[inline]
+pub(crate) fn wish(group: Group, command: &Command<'_>) -> Option<Wish> {
+    match *command {
+        Command::Get { .. } if group.origin.is_some() => Some(Wish::Get),
+        Command::LeaseGet { lease_ms: 0, .. } => Some(Wish::Lease { lease_ms: LEASE_MS_DEFAULT }),
+        Command::LeaseGet { lease_ms, .. } => Some(Wish::Lease { lease_ms: lease_ms.min(LEASE_MS_MAX) }),
+        _ => None,
+    }
+}
+
 /// What can be said of a key at once.
 enum Known {
-    Entry(larder_store::Handle),
+    Entry(Handle),
     Absent,
+    /// The right to fill it.
+    Leased {
+        token: u64,
+        lease_ms: u32,
+    },
     /// It flies.
     Flight(FlightId),
     Refused(&'static Failure),
@@ -119,82 +138,86 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Answers a get of a key that belongs here, once it was loaded if need be.
-    pub(crate) fn get_or_load(
+    /// Grants what is wanted of a key that belongs here, at once or later.
+    pub(crate) fn grant(
         &mut self,
+        wish: Wish,
         group: Group,
         key: (u64, &[u8]),
         (now_ms, deadline_ms): (u64, u64),
     ) -> Submission<'_> {
         self.local.counters.requests += 1;
-        match self.known(group, key, now_ms) {
-            Known::Entry(handle) => Submission::Done(Reply::Entry(self.local.found(handle, now_ms))),
-            Known::Absent => Submission::Done(Reply::Miss),
-            Known::Refused(failure) => Submission::Done(Reply::Failed(failure)),
+        match self.known(wish, group, key, now_ms) {
             Known::Flight(_) if self.waiting.is_full() => Submission::Done(self.overloaded()),
             Known::Flight(flight) => {
                 let ticket = self.waiting.begin(deadline_ms, true);
-                self.local.flights.board(flight, Passenger::Alone(ticket));
+                self.local.flights.board(flight, Passenger::Alone(ticket, wish));
                 Submission::Pending(ticket)
             }
+            known => Submission::Done(self.local.said(&known, now_ms)),
         }
     }
 
-    /// The same for tickets that wait already.
-    pub(crate) fn load_for(
+    /// The same for some who wait already.
+    pub(crate) fn grant_again(
         &mut self,
-        tickets: &[Ticket],
+        passengers: impl Iterator<Item = Passenger>,
         group: Group,
         key: (u64, &[u8]),
         now_ms: u64,
         answer: &mut impl FnMut(Ticket, &Reply<'_>),
     ) {
-        self.local.counters.requests += 1;
-        let known = self.known(group, key, now_ms);
-        if let Known::Flight(flight) = known {
-            for ticket in tickets {
-                self.local.flights.board(flight, Passenger::Alone(*ticket));
+        for passenger in passengers {
+            if self.waiting.missing(passenger.ticket()).is_none() {
+                continue;
             }
-            return;
-        }
-        let waiting = &mut self.waiting;
-        let reply = match known {
-            Known::Entry(handle) => Reply::Entry(self.local.found(handle, now_ms)),
-            Known::Absent => Reply::Miss,
-            Known::Refused(failure) => Reply::Failed(failure),
-            Known::Flight(_) => unreachable!("see above"),
-        };
-        for ticket in tickets {
-            if waiting.take(*ticket).is_some() {
-                answer(*ticket, &reply);
+            let wish = if let Passenger::Alone(_, wish) = passenger { wish } else { Wish::Get };
+            let known = match self.local.route(key.0) {
+                Route::Here => self.known(wish, group, key, now_ms),
+                _ => Known::Refused(&failures::UNPROVEN),
+            };
+            if let Known::Flight(flight) = known {
+                self.local.flights.board(flight, passenger);
+                continue;
             }
+            let Self { local, waiting, mesh, .. } = self;
+            let epoch = local.topology.epoch();
+            let is_refused = give(waiting, mesh, epoch, passenger, &local.said(&known, now_ms), answer);
+            local.counters.overloaded += u64::from(is_refused);
         }
     }
 
-    /// A get of another shard.
-    pub(crate) fn load_on_behalf(&mut self, behalf: Behalf, group: Group, key: (u64, &[u8]), now_ms: u64) {
+    /// The same for another shard.
+    pub(crate) fn grant_on_behalf(
+        &mut self,
+        behalf: Behalf,
+        wish: Wish,
+        group: Group,
+        key: (u64, &[u8]),
+        (now_ms, deadline_ms): (u64, u64),
+    ) {
         self.local.counters.requests += 1;
-        match self.known(group, key, now_ms) {
-            Known::Entry(handle) => {
-                let envelope = (behalf.id, self.epoch());
-                let reply = Reply::Entry(self.local.found(handle, now_ms));
-                let is_refused = !self.mesh.has_reply_room(behalf.shard, reply_bytes_max(&reply));
-                let reply = if is_refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
-                send_reply(&mut self.mesh, behalf.shard, envelope, &reply);
-                self.local.counters.overloaded += u64::from(is_refused);
-            }
-            Known::Absent => self.reply_on_behalf(behalf, &Reply::Miss),
-            Known::Refused(failure) => self.reply_on_behalf(behalf, &Reply::Failed(failure)),
-            Known::Flight(_) if self.waiting.is_full() => {
-                self.local.counters.overloaded += 1;
-                self.reply_on_behalf(behalf, &Reply::Failed(&failures::OVERLOADED));
-            }
+        let known = match self.known(wish, group, key, now_ms) {
+            Known::Flight(_) if self.waiting.is_full() => Known::Refused(&failures::OVERLOADED),
             Known::Flight(flight) => {
                 // Whoever asks has a deadline of its own, and gives its caller up then.
-                let ticket = self.waiting.begin(now_ms.saturating_add(FLIGHT_MS_MAX), true);
+                let ticket = self.waiting.begin(deadline_ms, true);
                 self.waiting.set_behalf(ticket, behalf);
-                self.local.flights.board(flight, Passenger::Alone(ticket));
+                return self.local.flights.board(flight, Passenger::Alone(ticket, wish));
             }
+            known => known,
+        };
+        let epoch = self.epoch();
+        let is_refused = reply_on_behalf(&mut self.mesh, epoch, behalf, &self.local.said(&known, now_ms));
+        self.local.counters.overloaded += u64::from(is_refused);
+    }
+
+    /// Leases that have ended: who waited for them asks again.
+    pub(crate) fn wake_leases(&mut self, now_ms: u64, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
+        for _ in 0..EXPIRE_STEPS_MAX {
+            let Some(ended) = self.local.flights.next_ended(now_ms) else { break };
+            let key = (ended.hash, &*ended.key);
+            self.grant_again(ended.passengers.iter().copied(), ended.group, key, now_ms, answer);
         }
     }
 
@@ -231,29 +254,26 @@ impl<H: RemovalHook> Engine<H> {
                 gather.missing += 1;
             }
             Known::Refused(failure) => gather.fail(position, failure.status),
-            Known::Absent | Known::Entry(_) => gather.fail(position, Status::NotFound),
+            Known::Absent | Known::Entry(_) | Known::Leased { .. } => gather.fail(position, Status::NotFound),
         }
     }
 
     /// Sends a reply to the shard on whose behalf a ticket was given.
-    pub(crate) fn reply_on_behalf(&mut self, Behalf { shard, id }: Behalf, reply: &Reply<'_>) {
-        let epoch = self.epoch();
-        let carries = matches!(reply, Reply::Entry(_) | Reply::Entries(_));
-        let is_refused = carries && !self.mesh.has_reply_room(shard, reply_bytes_max(reply));
-        let reply = if is_refused { &Reply::Failed(&failures::OVERLOADED) } else { reply };
+    pub(crate) fn reply_on_behalf(&mut self, behalf: Behalf, reply: &Reply<'_>) {
+        let is_refused = reply_on_behalf(&mut self.mesh, self.local.topology.epoch(), behalf, reply);
         self.local.counters.overloaded += u64::from(is_refused);
-        send_reply(&mut self.mesh, shard, (id, epoch), reply);
     }
 
-    /// What is known of a key that belongs here; a flight is begun if nothing is.
-    fn known(&mut self, group: Group, (hash, bytes): (u64, &[u8]), now_ms: u64) -> Known {
+    /// What is known of a key that belongs here; a flight or a lease is begun if nothing is.
+    fn known(&mut self, wish: Wish, group: Group, (hash, bytes): (u64, &[u8]), now_ms: u64) -> Known {
         let key = Key { group: group.index, hash, bytes };
         if !self.local.may_answer(key, now_ms) {
             return Known::Refused(&failures::UNPROVEN);
         }
-        match self.local.store.get(key, now_ms) {
-            Some(handle) => Known::Entry(handle),
-            None => self.missing(group, (hash, bytes), now_ms),
+        match (self.local.store.get(key, now_ms), wish) {
+            (Some(handle), _) => Known::Entry(handle),
+            (None, Wish::Get) => self.missing(group, (hash, bytes), now_ms),
+            (None, Wish::Lease { lease_ms }) => self.lease(group, (hash, bytes), lease_ms, now_ms),
         }
     }
 
@@ -274,53 +294,91 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Answers everybody who waited for a flight.
-    fn give_all(&mut self, passengers: &[Passenger], reply: &Reply<'_>, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
-        for (place, passenger) in passengers.iter().enumerate() {
-            let ticket = passenger.ticket();
-            if place > 0 && place + 1 == passengers.len() && planted::has(Bug::LostPassenger) {
-                self.waiting.cancel(ticket);
-                continue;
-            }
-            let behalf = self.waiting.behalf(ticket);
-            match *passenger {
-                Passenger::Alone(_) => {
-                    if self.waiting.take(ticket).is_none() {
-                        continue;
-                    }
-                    match behalf {
-                        Some(behalf) => self.reply_on_behalf(behalf, reply),
-                        None => answer(ticket, reply),
-                    }
-                }
-                Passenger::Key(_, position) => self.give_key(ticket, position as usize, behalf, reply, answer),
-            }
+    /// The flight of a key that is not here, else a lease of it.
+    fn lease(&mut self, group: Group, (hash, key): (u64, &[u8]), lease_ms: u32, now_ms: u64) -> Known {
+        let named = Named { group: group.index.0, hash, key };
+        if let Some(flight) = self.local.flights.of(named, now_ms) {
+            self.local.counters.load_waits += 1;
+            return Known::Flight(flight);
+        }
+        // Above every version that was given, so also above those that the key had.
+        let token = self.local.store.fence(now_ms);
+        let until_ms = now_ms.saturating_add(u64::from(lease_ms));
+        match self.local.flights.lease(group, (hash, key), (token, until_ms), now_ms) {
+            true => Known::Leased { token, lease_ms },
+            false => Known::Refused(&failures::FLIGHTS_FULL),
         }
     }
 
-    fn give_key(
-        &mut self,
-        ticket: Ticket,
-        position: usize,
-        behalf: Option<Behalf>,
-        reply: &Reply<'_>,
-        answer: &mut impl FnMut(Ticket, &Reply<'_>),
-    ) {
-        let Some((Awaited::Keys(gather), gathers)) = self.waiting.awaited(ticket) else { return };
-        match *reply {
-            Reply::Entry(found) => self.local.counters.overloaded += u64::from(gathers.found(gather, position, found)),
-            Reply::Failed(failure) => gather.fail(position, failure.status),
-            _ => gather.fail(position, Status::NotFound),
+    /// Answers everybody who waited for a flight.
+    fn give_all(&mut self, passengers: &[Passenger], reply: &Reply<'_>, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
+        let epoch = self.epoch();
+        for (place, passenger) in passengers.iter().enumerate() {
+            if place > 0 && place + 1 == passengers.len() && planted::has(Bug::LostPassenger) {
+                self.waiting.cancel(passenger.ticket());
+                continue;
+            }
+            let is_refused = give(&mut self.waiting, &mut self.mesh, epoch, *passenger, reply, answer);
+            self.local.counters.overloaded += u64::from(is_refused);
         }
-        gather.missing -= 1;
-        if gather.missing > 0 {
-            return;
-        }
-        let Some(Awaited::Keys(gather)) = self.waiting.take(ticket) else { unreachable!("it was just looked at") };
-        match behalf {
-            Some(behalf) => self.reply_on_behalf(behalf, &gather.reply()),
-            None => answer(ticket, &gather.reply()),
-        }
-        self.waiting.gathers.give_back(gather);
     }
+}
+
+impl<H: RemovalHook> Local<H> {
+    /// What is known, as a reply.
+    fn said(&mut self, known: &Known, now_ms: u64) -> Reply<'_> {
+        match *known {
+            Known::Entry(handle) => Reply::Entry(self.found(handle, now_ms)),
+            Known::Absent => Reply::Miss,
+            Known::Leased { token, lease_ms } => Reply::Leased { token, lease_ms },
+            Known::Refused(failure) => Reply::Failed(failure),
+            Known::Flight(_) => unreachable!("whoever boards is told later"),
+        }
+    }
+}
+
+/// Answers one who has waited, and may have gone; says whether what it gets had to be refused for want of room.
+fn give(
+    waiting: &mut Waiting,
+    mesh: &mut Mesh,
+    epoch: u64,
+    passenger: Passenger,
+    reply: &Reply<'_>,
+    answer: &mut impl FnMut(Ticket, &Reply<'_>),
+) -> bool {
+    let ticket = passenger.ticket();
+    let behalf = waiting.behalf(ticket);
+    let mut hand_out = |reply: &Reply<'_>| match behalf {
+        Some(behalf) => reply_on_behalf(mesh, epoch, behalf, reply),
+        None => {
+            answer(ticket, reply);
+            false
+        }
+    };
+    let Passenger::Key(_, position) = passenger else {
+        return waiting.take(ticket).is_some() && hand_out(reply);
+    };
+    let (position, mut is_refused) = (position as usize, false);
+    let Some((Awaited::Keys(gather), gathers)) = waiting.awaited(ticket) else { return false };
+    match *reply {
+        Reply::Entry(found) => is_refused = gathers.found(gather, position, found),
+        Reply::Failed(failure) => gather.fail(position, failure.status),
+        _ => gather.fail(position, Status::NotFound),
+    }
+    gather.missing -= 1;
+    if gather.missing == 0 {
+        let Some(Awaited::Keys(gather)) = waiting.take(ticket) else { unreachable!("it was just looked at") };
+        is_refused |= hand_out(&gather.reply());
+        waiting.gathers.give_back(gather);
+    }
+    is_refused
+}
+
+/// Sends a reply to another shard; says whether it had to be refused for want of room.
+fn reply_on_behalf(mesh: &mut Mesh, epoch: u64, Behalf { shard, id }: Behalf, reply: &Reply<'_>) -> bool {
+    let carries = matches!(reply, Reply::Entry(_) | Reply::Entries(_));
+    let is_refused = carries && !mesh.has_reply_room(shard, reply_bytes_max(reply));
+    let reply = if is_refused { &Reply::Failed(&failures::OVERLOADED) } else { reply };
+    send_reply(mesh, shard, (id, epoch), reply);
+    is_refused
 }

@@ -224,7 +224,15 @@ impl<H: RemovalHook> Local<H> {
             Command::Prepend { key: bytes, value } => {
                 self.store.prepend(key(bytes), value, now_ms).map(|version| Reply::Stored { version })
             }
-            _ => unreachable!("{command:?} is not about one key"),
+            Command::LeaseSet { ref write, token } => {
+                let named = Named { group: group.index.0, hash, key: write.key };
+                if !self.flights.holds(named, token, now_ms) {
+                    return Reply::Failed(&failures::LEASE_LOST);
+                }
+                let stored = self.store.set(key(write.key), write_of(write), now_ms);
+                stored.map(|version| Reply::Stored { version })
+            }
+            _ => unreachable!("{command:?} is not about one key, or waits"),
         };
         // A delete of what is not there is one, for whoever loads it.
         let is_written = changed.is_ok() || matches!(command, Command::Delete { version: 0, .. });
@@ -387,10 +395,6 @@ impl<H: RemovalHook> Local<H> {
             Command::AlterNode(_) => self.fail(
                 Status::NotSupported,
                 format_args!("what operators say about nodes is kept in etcd, and this node has none: see --etcd"),
-            ),
-            Command::NotOffered { operation } => self.fail(
-                Status::NotSupported,
-                format_args!("this version does not offer {operation}; see the operations in larder.proto"),
             ),
             Command::Watch => self.fail(
                 Status::NotSupported,

@@ -12,12 +12,13 @@ use larder_store::RemovalHook;
 
 use crate::error::BatchError;
 use crate::failures;
+use crate::flights::Wish;
 use crate::gather::{Gather, Gathers};
 use crate::limits::{
-    ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX, OUTCOME_BYTES_MAX,
-    PREFETCH_REQUESTS,
+    ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, FLIGHT_MS_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX,
+    OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
 };
-use crate::load::loads;
+use crate::load::{loads, wish};
 use crate::local::Route;
 use crate::mesh::{Lane, Mesh, Part};
 use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, put_reply, reply_bytes};
@@ -91,7 +92,8 @@ impl<H: RemovalHook> Engine<H> {
             && let Some(group) = self.local.groups.group(key.0).filter(|group| loads(*group, command))
             && self.local.route(key.1) == Route::Here
         {
-            return self.load_on_behalf(Behalf { shard: from, id }, group, (key.1, bytes), now_ms);
+            let (behalf, deadline_ms) = (Behalf { shard: from, id }, now_ms.saturating_add(FLIGHT_MS_MAX));
+            return self.grant_on_behalf(behalf, Wish::Get, group, (key.1, bytes), (now_ms, deadline_ms));
         }
         let epoch = self.local.topology.epoch();
         let reply = self.local.execute_hashed(key, command, now_ms);
@@ -125,6 +127,17 @@ impl<H: RemovalHook> Engine<H> {
         self.local.counters.cross_core += 1;
         if let Command::AlterGroup(alteration) = &request.command {
             return self.alter_for(from, alteration, request, now_ms);
+        }
+        if let Command::LeaseGet { key, .. } = request.command
+            && let Some(group) = self.local.groups.group(request.group)
+            && let Some(wish) = wish(group, &request.command)
+        {
+            let hash = larder_ring::key_hash(key, group.hash);
+            if self.local.route(hash) == Route::Here {
+                let behalf = Behalf { shard: from, id: request.id };
+                let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
+                return self.grant_on_behalf(behalf, wish, group, (hash, key), (now_ms, deadline_ms));
+            }
         }
         if let Command::GetMany { keys } = request.command
             && self.local.groups.group(request.group).is_some_and(|group| loads(group, &request.command))
@@ -248,6 +261,7 @@ pub(crate) fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure)
         (Status::Ok, &Body::Stored { version }) => Some(Reply::Stored { version }),
         (Status::NotFound, Body::None) => Some(Reply::Miss),
         (Status::Ok, &Body::Number { value, version }) => Some(Reply::Number { value, version }),
+        (Status::Ok, &Body::Leased { token, lease_ms }) => Some(Reply::Leased { token, lease_ms }),
         (Status::Ok, Body::Scan(scan)) => Some(Reply::Scan(scan)),
         (Status::Ok, Body::Altered(altered)) => Some(Reply::Altered(altered)),
         (Status::Ok | Status::NotFound, _) => None,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 /// The name of a value in a [`Slab`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SlabKey {
     /// Its place; the places in use are dense.
     pub(crate) index: u32,

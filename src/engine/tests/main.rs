@@ -8,6 +8,7 @@ mod forwarding;
 mod harness;
 mod history;
 mod lanes;
+mod lease;
 mod load;
 mod membership;
 mod operations;

@@ -100,14 +100,6 @@ fn a_shard_with_an_older_ring_refuses_what_it_does_not_own() {
 }
 
 #[test]
-fn an_operation_that_is_not_offered_is_named() {
-    let mut world = World::new(6, WorldSettings::default());
-    let (status, message) = failure(world.ask(0, Command::NotOffered { operation: "lease_get" }));
-    assert_eq!(status, Status::NotSupported);
-    assert!(message.contains("lease_get"), "{message}");
-}
-
-#[test]
 fn refusals_of_the_store_cross_the_lanes() {
     let mut world = World::new(7, WorldSettings { value_bytes_max: 1000, ..WorldSettings::default() });
     for owner in [0, 1] {

@@ -116,10 +116,19 @@ pub enum Command<'a> {
         /// The shard that the client wants.
         shard: Option<u32>,
     },
-    /// An operation that is known by name and not offered.
-    NotOffered {
-        /// Its name in the protocol.
-        operation: &'static str,
+    /// The entry, or the right to fill the key if it is not there. It waits while somebody else has that right.
+    LeaseGet {
+        /// The key.
+        key: &'a [u8],
+        /// How long the right is to last, in ms; 0: as long as is usual.
+        lease_ms: u32,
+    },
+    /// What the holder of a lease fills the key with.
+    LeaseSet {
+        /// The entry.
+        write: Write<'a>,
+        /// What `LeaseGet` gave.
+        token: u64,
     },
 }
 
@@ -136,7 +145,10 @@ impl Command<'_> {
             Command::Set(write) => write.is_idempotent(),
             Command::SetMany { entries } => entries.iter().all(|write| write.is_idempotent()),
             Command::Delete { version, .. } => *version == 0,
-            Command::Increment { .. } | Command::Append { .. } | Command::Prepend { .. } => false,
+            // The token of a lease whose answer was lost is lost too: its time is waited for, and no harm is done.
+            Command::LeaseSet { .. } | Command::Increment { .. } | Command::Append { .. } | Command::Prepend { .. } => {
+                false
+            }
             Command::Get { .. }
             | Command::GetMany { .. }
             | Command::DeleteMany { .. }
@@ -151,7 +163,7 @@ impl Command<'_> {
             | Command::Topology
             | Command::Watch
             | Command::Hello { .. }
-            | Command::NotOffered { .. } => true,
+            | Command::LeaseGet { .. } => true,
         }
     }
 }

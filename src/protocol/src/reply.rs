@@ -49,6 +49,13 @@ pub enum Reply<'a> {
         /// What the latest clock shows that it has heard of, in ms since the Unix epoch.
         clock_ms: u64,
     },
+    /// The right to fill a key.
+    Leased {
+        /// For `LeaseSet`.
+        token: u64,
+        /// How long it lasts, in ms.
+        lease_ms: u32,
+    },
     /// Some keys.
     Scan(&'a ScanResult),
     /// The group was changed.

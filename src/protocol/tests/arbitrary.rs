@@ -95,7 +95,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     );
     let others = prop_oneof![
         hello,
-        bytes().prop_map(|key| Operation::LeaseGet(pb::LeaseGet { key })),
+        (bytes(), number32()).prop_map(|(key, lease_ms)| Operation::LeaseGet(pb::LeaseGet { key, lease_ms })),
         (option::of(set()), number()).prop_map(|(set, token)| Operation::LeaseSet(pb::LeaseSet { set, token })),
         (bytes(), number32(), bytes()).prop_map(|(cursor, count, pattern)| Operation::Scan(pb::Scan {
             cursor,
@@ -282,6 +282,7 @@ fn result() -> impl Strategy<Value = Outcome> {
         (number(), number(), number()).prop_map(|(acknowledged, version, clock_ms)| {
             Outcome::Pong(pb::Pong { acknowledged, version, clock_ms })
         }),
+        (number(), number32()).prop_map(|(token, lease_ms)| Outcome::Leased(pb::Leased { token, lease_ms })),
         number().prop_map(|generation| Outcome::Invalidated(pb::Invalidated { generation })),
         hello_result().prop_map(Outcome::Hello),
         stats().prop_map(Outcome::Stats),

@@ -89,6 +89,7 @@ fn every_reply_is_reserved_once_and_exactly() {
         Reply::Stored { version: u64::MAX },
         Reply::Number { value: i64::MIN, version: u64::MAX },
         Reply::Invalidated { generation: u64::MAX },
+        Reply::Leased { token: u64::MAX, lease_ms: u32::MAX },
         Reply::Pong { acknowledged: u64::MAX, version: u64::MAX, clock_ms: u64::MAX },
         Reply::Failed(&Failure::new(Status::BadRequest, "reason")),
         Reply::Stats(&pb::StatsResult::default()),
@@ -211,7 +212,8 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::AlterNode(NodeAlteration { node: "", weight: Some(""), drain: Some(false) }),
         Command::Ping,
         Command::Watch,
-        Command::NotOffered { operation: "lease_get" },
+        Command::LeaseGet { key, lease_ms: u32::MAX },
+        Command::LeaseSet { write: write.of(&[]), token: u64::MAX },
     ] {
         let (id, epoch, group, timeout_ms) = (u64::MAX, u64::MAX, u64::MAX, u32::MAX);
         let request = Request { id, epoch, group, timeout_ms, forwarded: true, command };

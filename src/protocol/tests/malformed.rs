@@ -45,19 +45,6 @@ fn an_unknown_operation_is_not_supported() {
 }
 
 #[test]
-fn an_operation_that_is_not_offered_is_known_by_its_name() {
-    let mut scratch = Scratch::default();
-    for (operation, name) in [
-        (Operation::LeaseGet(pb::LeaseGet { key: b"k".to_vec() }), "lease_get"),
-        (Operation::LeaseSet(pb::LeaseSet::default()), "lease_set"),
-    ] {
-        let message = with(7, operation);
-        let request = decode_request(&message, &mut scratch).expect("a known operation");
-        assert!(matches!(request.command, Command::NotOffered { operation } if operation == name), "{request:?}");
-    }
-}
-
-#[test]
 fn messages_cut_or_spoilt_at_every_byte_are_refused_or_read_as_prost_does() {
     let spoil = |message: &[u8], agree: &dyn Fn(&[u8]) -> Result<(), String>| {
         for at in 0..message.len() {

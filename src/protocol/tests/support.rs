@@ -134,8 +134,7 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::Increment(increment) => {
             increment.expiry.take_if(|expiry| *expiry == pb::increment::Expiry::KeepTtl(false));
         }
-        Operation::LeaseGet(lease) => *lease = pb::LeaseGet::default(),
-        Operation::LeaseSet(lease) => *lease = pb::LeaseSet::default(),
+        Operation::LeaseSet(lease) => expiry_of_set(lease.set.get_or_insert_default())?,
         Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
         Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
         Operation::AlterGroup(alter) if alter.name.len() > GROUP_NAME_BYTES_MAX => return Err(Status::TooLarge),
@@ -226,9 +225,10 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
             credentials: credentials.to_vec(),
             shard,
         }),
-        Command::NotOffered { operation: "lease_get" } => Operation::LeaseGet(pb::LeaseGet::default()),
-        Command::NotOffered { operation: "lease_set" } => Operation::LeaseSet(pb::LeaseSet::default()),
-        Command::NotOffered { operation } => panic!("the protocol has no operation {operation}"),
+        Command::LeaseGet { key, lease_ms } => Operation::LeaseGet(pb::LeaseGet { key: key.to_vec(), lease_ms }),
+        Command::LeaseSet { write, token } => {
+            Operation::LeaseSet(pb::LeaseSet { set: Some(set_as_prost(&write)), token })
+        }
     };
     pb::Request {
         id: request.id,
@@ -290,6 +290,7 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
         &Body::Pong { acknowledged, version, clock_ms } => {
             Some(Outcome::Pong(pb::Pong { acknowledged, version, clock_ms }))
         }
+        &Body::Leased { token, lease_ms } => Some(Outcome::Leased(pb::Leased { token, lease_ms })),
         Body::Invalidated { generation } => Some(Outcome::Invalidated(pb::Invalidated { generation: *generation })),
         Body::Hello(hello) => Some(Outcome::Hello((**hello).clone())),
         Body::Stats(stats) => Some(Outcome::Stats((**stats).clone())),
@@ -385,6 +386,7 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
         (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
         (_, &Body::Pong { acknowledged, version, clock_ms }) => encode(Reply::Pong { acknowledged, version, clock_ms }),
+        (_, &Body::Leased { token, lease_ms }) => encode(Reply::Leased { token, lease_ms }),
         (_, Body::Invalidated { generation }) => encode(Reply::Invalidated { generation: *generation }),
         (_, Body::Stats(stats)) => encode(Reply::Stats(stats)),
         (_, Body::Scan(scan)) => encode(Reply::Scan(scan)),

@@ -83,7 +83,8 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Stats => "stats",
         Command::Topology => "topology",
         Command::Hello { .. } => "hello",
-        Command::NotOffered { operation } => operation,
+        Command::LeaseGet { .. } => "lease_get",
+        Command::LeaseSet { .. } => "lease_set",
     }
 }
 

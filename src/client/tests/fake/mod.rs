@@ -483,7 +483,7 @@ impl Shared {
                 let begun = self.answer(id, &Reply::Removals(Removals::new(&[], &[], 0)));
                 [begun, self.answer(id, &Reply::Removals(Removals::new(key, &[evicted], 3)))].concat()
             }
-            Command::Hello { .. } | Command::NotOffered { .. } => {
+            Command::Hello { .. } | Command::LeaseGet { .. } | Command::LeaseSet { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))
             }
         }

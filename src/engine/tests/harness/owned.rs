@@ -23,6 +23,7 @@ pub(crate) enum OwnedReply {
     Outcomes(Vec<Result<u64, Status>>),
     Number(i64, u64),
     Invalidated(u64),
+    Leased { token: u64, lease_ms: u32 },
     Stats(StatsResult),
     Scan(ScanResult),
     Altered(AlteredGroup),
@@ -45,6 +46,7 @@ impl OwnedReply {
             }
             Reply::Number { value, version } => OwnedReply::Number(value, version),
             Reply::Invalidated { generation } => OwnedReply::Invalidated(generation),
+            Reply::Leased { token, lease_ms } => OwnedReply::Leased { token, lease_ms },
             Reply::Stats(stats) => OwnedReply::Stats(stats.clone()),
             Reply::Scan(scan) => OwnedReply::Scan(scan.clone()),
             Reply::Altered(altered) => OwnedReply::Altered(altered.clone()),

@@ -34,9 +34,6 @@ pub(super) mod operation {
     pub(in crate::native) const ALTER_GROUP: u32 = 25;
     pub(in crate::native) const PING: u32 = 26;
     pub(in crate::native) const ALTER_NODE: u32 = 27;
-
-    /// Operations that are known and not offered, by their names.
-    pub(in crate::native) const NOT_OFFERED: [(u32, &str); 2] = [(LEASE_GET, "lease_get"), (LEASE_SET, "lease_set")];
 }
 
 /// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append` and of the messages with keys; the numbers of the fields
@@ -56,6 +53,11 @@ pub(super) mod item {
     pub(in crate::native) const INITIAL: u32 = 3;
     /// The elements of `GetMany`, `SetMany`, `DeleteMany`, `Entries` and `Outcomes`.
     pub(in crate::native) const ELEMENT: u32 = 1;
+}
+
+/// Fields of `LeaseGet`, beside its key.
+pub(super) mod lease_get {
+    pub(in crate::native) const LEASE_MS: u32 = 2;
 }
 
 /// Fields of `LeaseSet`.
@@ -116,6 +118,7 @@ pub(super) mod result {
     pub(in crate::native) const SCAN: u32 = 15;
     pub(in crate::native) const ALTERED_GROUP: u32 = 16;
     pub(in crate::native) const PONG: u32 = 17;
+    pub(in crate::native) const LEASED: u32 = 18;
     pub(in crate::native) const REMOVALS: u32 = 40;
 }
 
@@ -145,4 +148,6 @@ pub(super) mod outcome {
     pub(in crate::native) const GENERATION: u32 = 1;
     pub(in crate::native) const ACKNOWLEDGED: u32 = 1;
     pub(in crate::native) const CLOCK_MS: u32 = 3;
+    pub(in crate::native) const TOKEN: u32 = 1;
+    pub(in crate::native) const LEASE_MS: u32 = 2;
 }

@@ -3,9 +3,7 @@
 use super::Malformed;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
-use super::request_fields::{
-    AlterGroup, AlterNode, Hello, Item, Scan, check_lease_set, merge_keys, merge_writes, skip_all,
-};
+use super::request_fields::{AlterGroup, AlterNode, Hello, Item, Lease, Scan, merge_keys, merge_writes, skip_all};
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
 use crate::command::{Command, Keys, Request, Write, Writes};
@@ -62,6 +60,7 @@ struct Draft<'a> {
     item: Item,
     delta: i64,
     initial: Option<i64>,
+    lease: Lease,
     hello: Hello<'a>,
     scan: Scan<'a>,
     alter_group: AlterGroup<'a>,
@@ -81,8 +80,8 @@ impl<'a> Draft<'a> {
             operation::INCREMENT => self.merge_increment(body),
             operation::APPEND | operation::PREPEND => self.item.merge_append(body),
             operation::HELLO => self.hello.merge(body),
-            operation::LEASE_GET => self.item.merge_key(body),
-            operation::LEASE_SET => check_lease_set(body),
+            operation::LEASE_GET => self.lease.merge_get(&mut self.item, body),
+            operation::LEASE_SET => self.lease.merge_set(&mut self.item, body),
             operation::SCAN => self.scan.merge(body),
             operation::ALTER_GROUP => self.alter_group.merge(body),
             operation::ALTER_NODE => self.alter_node.merge(body),
@@ -127,6 +126,12 @@ impl<'a> Draft<'a> {
                 let Write { key, value, .. } = self.item.write(limits)?.of(message);
                 Command::Prepend { key, value }
             }
+            operation::LEASE_GET => {
+                Command::LeaseGet { key: self.item.key(message, limits)?, lease_ms: self.lease.lease_ms }
+            }
+            operation::LEASE_SET => {
+                Command::LeaseSet { write: self.item.write(limits)?.of(message), token: self.lease.token }
+            }
             operation::INVALIDATE => Command::Invalidate,
             operation::SCAN => self.scan.finish()?,
             operation::ALTER_GROUP => self.alter_group.finish()?,
@@ -136,10 +141,7 @@ impl<'a> Draft<'a> {
             operation::STATS => Command::Stats,
             operation::TOPOLOGY => Command::Topology,
             operation::HELLO => self.hello.finish()?,
-            number => match operation::NOT_OFFERED.iter().find(|(known, _)| *known == number) {
-                Some((_, name)) => Command::NotOffered { operation: name },
-                None => return Err(Fault::not_supported("no operation, or none that this server knows")),
-            },
+            _ => return Err(Fault::not_supported("no operation, or none that this server knows")),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::numbers::{alter_group, alter_node, hello, item, operation, request, scan};
+use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set, operation, request, scan};
 use super::writer::{Writer, size, zigzag};
 use crate::command::{
     Command, Condition, Expiry, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Write, Writes,
@@ -97,10 +97,13 @@ fn body(command: &Command<'_>) -> (u32, usize) {
                 + shard.map_or(0, |shard| size::present(hello::SHARD, u64::from(shard)));
             (operation::HELLO, len)
         }
-        Command::NotOffered { operation: name } => {
-            let number =
-                operation::NOT_OFFERED.iter().find(|(_, known)| *known == name).map_or(0, |(number, _)| *number);
-            (number, 0)
+        Command::LeaseGet { key, lease_ms } => {
+            let len = size::bytes(item::KEY, key.len()) + size::uint(lease_get::LEASE_MS, u64::from(lease_ms));
+            (operation::LEASE_GET, len)
+        }
+        Command::LeaseSet { ref write, token } => {
+            let len = size::message(lease_set::SET, write_bytes(write)) + size::fixed64(lease_set::TOKEN, token);
+            (operation::LEASE_SET, len)
         }
     }
 }
@@ -135,6 +138,15 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 writer.present(item::INITIAL, zigzag(initial));
             }
             put_expiry(writer, expiry);
+        }
+        Command::LeaseGet { key, lease_ms } => {
+            writer.bytes(item::KEY, key);
+            writer.uint(lease_get::LEASE_MS, u64::from(lease_ms));
+        }
+        Command::LeaseSet { ref write, token } => {
+            writer.message(lease_set::SET, write_bytes(write));
+            put_write(writer, write);
+            writer.fixed64(lease_set::TOKEN, token);
         }
         Command::Append { key, value } | Command::Prepend { key, value } => {
             writer.bytes(item::KEY, key);
@@ -171,12 +183,7 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 writer.present(alter_node::DRAIN, u64::from(drain));
             }
         }
-        Command::Invalidate
-        | Command::Ping
-        | Command::Stats
-        | Command::Topology
-        | Command::Watch
-        | Command::NotOffered { .. } => {}
+        Command::Invalidate | Command::Ping | Command::Stats | Command::Topology | Command::Watch => {}
     }
 }
 

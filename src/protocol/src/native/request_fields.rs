@@ -1,6 +1,6 @@
 //! The fields of the operations, merged one by one as they are met in a request.
 
-use super::numbers::{alter_group, alter_node, hello, item, lease_set, scan};
+use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
 use crate::command::{Command, Condition, Expiry, GroupAlteration, NodeAlteration, ScanStep, Span, WriteSpan};
@@ -273,15 +273,35 @@ pub(super) fn merge_writes(mut body: Reader<'_>, scratch: &mut Scratch) -> Resul
     Ok(())
 }
 
-pub(super) fn check_lease_set(mut body: Reader<'_>) -> Result<(), Fault> {
-    while let Some((number, wire)) = body.field()? {
-        match number {
-            lease_set::SET => Item::default().merge_set(body.message(wire)?)?,
-            lease_set::TOKEN => _ = body.fixed64(wire)?,
-            _ => body.skip(number, wire)?,
+/// The fields of leases beside their keys and values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lease {
+    pub(super) lease_ms: u32,
+    pub(super) token: u64,
+}
+
+impl Lease {
+    pub(super) fn merge_get(&mut self, item: &mut Item, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => item.key = body.span(wire)?,
+                lease_get::LEASE_MS => self.lease_ms = body.uint32(wire)?,
+                _ => body.skip(number, wire)?,
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    pub(super) fn merge_set(&mut self, item: &mut Item, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                lease_set::SET => item.merge_set(body.message(wire)?)?,
+                lease_set::TOKEN => self.token = body.fixed64(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A message that has no fields yet.

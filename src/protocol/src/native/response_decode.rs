@@ -67,6 +67,13 @@ pub enum Body<'a> {
         /// What the latest clock shows that it has heard of, in ms since the Unix epoch.
         clock_ms: u64,
     },
+    /// The right to fill a key.
+    Leased {
+        /// For lease_set.
+        token: u64,
+        /// How long it lasts, in ms.
+        lease_ms: u32,
+    },
     /// The answer to Hello.
     Hello(Box<HelloResult>),
     /// Counters.
@@ -105,7 +112,7 @@ fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
             response::STATUS => status = reader.uint32(wire)?,
             response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
             response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
-            result::ENTRY..=result::PONG | result::REMOVALS => {
+            result::ENTRY..=result::LEASED | result::REMOVALS => {
                 if draft.number != number {
                     draft = Draft { number, start, ..Draft::default() };
                 }
@@ -157,7 +164,7 @@ impl<'a> Draft<'a> {
         match self.number {
             result::ENTRY => self.entry.merge(reader.message(wire)?),
             result::ENTRIES | result::OUTCOMES => check_elements(self.number, reader.message(wire)?, &mut self.count),
-            result::STORED | result::NUMBER | result::INVALIDATED | result::PONG => {
+            result::STORED | result::NUMBER | result::INVALIDATED | result::PONG | result::LEASED => {
                 self.merge_numbers(reader.message(wire)?)
             }
             _ => self.merge_cold(reader.slice(wire)?),
@@ -174,6 +181,8 @@ impl<'a> Draft<'a> {
                 (result::PONG, outcome::ACKNOWLEDGED) => self.generation = body.uint64(wire)?,
                 (result::PONG, outcome::VERSION) => self.version = body.fixed64(wire)?,
                 (result::PONG, outcome::CLOCK_MS) => self.clock_ms = body.uint64(wire)?,
+                (result::LEASED, outcome::TOKEN) => self.version = body.fixed64(wire)?,
+                (result::LEASED, outcome::LEASE_MS) => self.clock_ms = u64::from(body.uint32(wire)?),
                 _ => body.skip(number, wire)?,
             }
         }
@@ -224,6 +233,8 @@ impl<'a> Draft<'a> {
             result::PONG => {
                 Body::Pong { acknowledged: self.generation, version: self.version, clock_ms: self.clock_ms }
             }
+            // It was read as 32 bits.
+            result::LEASED => Body::Leased { token: self.version, lease_ms: self.clock_ms as u32 },
             _ => match self.cold {
                 Cold::None => Body::None,
                 Cold::Hello(hello) => Body::Hello(hello),

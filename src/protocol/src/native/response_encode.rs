@@ -57,6 +57,12 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
             writer.fixed64(outcome::VERSION, version);
             writer.uint(outcome::CLOCK_MS, clock_ms);
         }
+        Reply::Leased { token, lease_ms } => {
+            let len = size::fixed64(outcome::TOKEN, token) + size::uint(outcome::LEASE_MS, u64::from(lease_ms));
+            let mut writer = envelope.begin(out, result::LEASED, len);
+            writer.fixed64(outcome::TOKEN, token);
+            writer.uint(outcome::LEASE_MS, u64::from(lease_ms));
+        }
         Reply::Scan(keys) => put_cold(out, envelope, result::SCAN, SCAN_BYTES_MAX, keys),
         Reply::Altered(altered) => put_cold(out, envelope, result::ALTERED_GROUP, COLD_BYTES_MAX, altered),
         Reply::Removals(removals) => put_removals(out, envelope, &removals),

@@ -85,7 +85,7 @@ pub struct Response {
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
-    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40")]
+    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 40")]
     pub result: ::core::option::Option<response::Result>,
 }
 /// Nested message and enum types in `Response`.
@@ -116,6 +116,8 @@ pub mod response {
         AlteredGroup(super::AlteredGroup),
         #[prost(message, tag = "17")]
         Pong(super::Pong),
+        #[prost(message, tag = "18")]
+        Leased(super::Leased),
         #[prost(message, tag = "40")]
         Removals(super::Removals),
     }
@@ -227,13 +229,19 @@ pub struct Append {
     #[prost(bytes = "vec", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<u8>,
 }
-/// Get, or the right to fill a miss. Answered NOT_SUPPORTED by this version.
+/// Get, or the right to fill a miss: answered with `entry` if the key is there, and with `leased` if it is not and nobody else
+/// is filling it. If somebody is, it waits: until the key is filled (`entry`), or that lease ends unfilled (`leased`: to one
+/// of those who wait), or the deadline. In a group with an origin, it also waits for the origin if that is being asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaseGet {
     #[prost(bytes = "vec", tag = "1")]
     pub key: ::prost::alloc::vec::Vec<u8>,
+    /// How long the right is to last; 0: 5 s; at most 60 s.
+    #[prost(uint32, tag = "2")]
+    pub lease_ms: u32,
 }
-/// Fill a miss with the token that lease_get gave. Answered NOT_SUPPORTED by this version.
+/// What `lease_get` was asked for, under its token. Answered `stored`, or LEASE_LOST if the lease has ended or the key was
+/// written, deleted or invalidated since, or its owner has changed. Its condition counts too.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaseSet {
     #[prost(message, optional, tag = "1")]
@@ -415,6 +423,16 @@ pub struct Outcome {
 pub struct Outcomes {
     #[prost(message, repeated, tag = "1")]
     pub outcomes: ::prost::alloc::vec::Vec<Outcome>,
+}
+/// The right to fill a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Leased {
+    /// For lease_set. A version: greater than those of all entries that the key had.
+    #[prost(fixed64, tag = "1")]
+    pub token: u64,
+    /// How long it lasts, in ms from now.
+    #[prost(uint32, tag = "2")]
+    pub lease_ms: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Number {
