@@ -136,7 +136,11 @@ impl Client {
             command: *command,
         };
         check_size(&link, &request).map_err(Failed::definite)?;
-        let timeout = self.cluster.settings.attempt_timeout;
+        let timeout = match command {
+            // To wait is what it is for.
+            Command::LeaseGet { .. } => self.deadline,
+            _ => self.cluster.settings.attempt_timeout,
+        };
         let until = call_until.min(Instant::now() + timeout);
         let answer =
             link.exchange(&request, until).await.map_err(|attempt| failed(attempt, &link, command, timeout))?;
@@ -144,7 +148,7 @@ impl Client {
             self.cluster.ring_seems_outdated();
         }
         match answer.status {
-            Status::Ok | Status::NotFound | Status::Exists | Status::VersionMismatch => Ok(answer),
+            Status::Ok | Status::NotFound | Status::Exists | Status::VersionMismatch | Status::LeaseLost => Ok(answer),
             status => Err(self.refusal(&view, status, operation(command), answer.message, answer.retry_after_ms)),
         }
     }

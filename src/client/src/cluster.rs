@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::builder::Settings;
+use crate::client::Loads;
 use crate::error::Error;
 use crate::limits::REFRESH_INTERVAL;
 use crate::network::{EndpointSettings, Established, Greeting, HandshakeError, Link, Observer, Payload};
@@ -25,6 +26,8 @@ pub(crate) struct Cluster {
     /// Held while a view is replaced by the next one.
     adoption: Mutex<()>,
     rng: Mutex<fastrand::Rng>,
+    /// Keys that callers are loading.
+    pub(crate) loads: Loads,
     /// Signalled when a server seems to know a newer ring.
     outdated: Arc<Notify>,
     refresher: OnceLock<JoinHandle<()>>,
@@ -66,6 +69,7 @@ impl Cluster {
             adoption: Mutex::new(()),
             rng: Mutex::new(fastrand::Rng::with_seed(settings.seed)),
             outdated: Arc::new(Notify::new()),
+            loads: Loads::default(),
             refresher: OnceLock::new(),
             me: me.clone(),
             settings,

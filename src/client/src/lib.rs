@@ -44,7 +44,9 @@ mod routing;
 mod server;
 
 pub use builder::Builder;
-pub use client::{Client, Removals, Removed, Scan, ScanOptions, Watch};
+pub use client::{
+    Client, FillOutcome, Lease, LeaseOutcome, LoadError, LoadOptions, Removals, Removed, Scan, ScanOptions, Watch,
+};
 pub use entry::{DeleteOutcome, Entry, IncrementOptions, Number, SetOptions, SetOutcome, expires_after};
 pub use error::Error;
 pub use policies::RetryPolicy;

@@ -6,6 +6,7 @@ mod dependencies;
 mod fake;
 mod faults;
 mod groups;
+mod lease;
 mod load;
 mod nodes;
 mod operations;

@@ -325,6 +325,18 @@ impl<H: RemovalHook> Engine<H> {
 }
 
 impl<H: RemovalHook> Local<H> {
+    /// Whether a command that changed nothing is a write all the same for who fills the key: a delete of what is not there,
+    /// and one of the version that is the token of a lease.
+    pub(crate) fn ends_flight(&self, group: Group, hash: u64, command: &Command<'_>, now_ms: u64) -> bool {
+        match *command {
+            Command::Delete { version: 0, .. } => true,
+            Command::Delete { key, version } => {
+                self.flights.holds(Named { group: group.index.0, hash, key }, version, now_ms)
+            }
+            _ => false,
+        }
+    }
+
     /// What is known, as a reply.
     fn said(&mut self, known: &Known, now_ms: u64) -> Reply<'_> {
         match *known {

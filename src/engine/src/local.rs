@@ -234,8 +234,7 @@ impl<H: RemovalHook> Local<H> {
             }
             _ => unreachable!("{command:?} is not about one key, or waits"),
         };
-        // A delete of what is not there is one, for whoever loads it.
-        let is_written = changed.is_ok() || matches!(command, Command::Delete { version: 0, .. });
+        let is_written = changed.is_ok() || self.ends_flight(group, hash, command, now_ms);
         if is_written && !self.flights.are_idle() {
             self.flights.changed(Named { group: group.index.0, hash, key: key_of(command) });
         }

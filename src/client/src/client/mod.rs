@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod batch;
+mod lease;
 mod node;
 mod scan;
 mod single;
@@ -13,6 +14,8 @@ use crate::builder::{Builder, check_group, check_time};
 use crate::cluster::Cluster;
 use crate::error::Error;
 
+pub(crate) use lease::Loads;
+pub use lease::{FillOutcome, Lease, LeaseOutcome, LoadError, LoadOptions};
 pub use scan::{Scan, ScanOptions};
 pub use watch::{Removals, Removed, Watch};
 

@@ -483,7 +483,16 @@ impl Shared {
                 let begun = self.answer(id, &Reply::Removals(Removals::new(&[], &[], 0)));
                 [begun, self.answer(id, &Reply::Removals(Removals::new(key, &[evicted], 3)))].concat()
             }
-            Command::Hello { .. } | Command::LeaseGet { .. } | Command::LeaseSet { .. } => {
+            Command::LeaseGet { key, lease_ms } => match entries.get(&at(key)) {
+                Some(stored) => self.answer(id, &Reply::Entry(stored.view())),
+                None => self.answer(id, &Reply::Leased { token: 1, lease_ms: lease_ms.max(1000) }),
+            },
+            Command::LeaseSet { write, token: 1 } => match set(&mut entries, group, &write) {
+                Ok(version) => self.answer(id, &Reply::Stored { version }),
+                Err(status) => self.answer(id, &Reply::Failed(&Failure::new(status, ""))),
+            },
+            Command::LeaseSet { .. } => self.answer(id, &Reply::Failed(&Failure::new(Status::LeaseLost, ""))),
+            Command::Hello { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))
             }
         }
