@@ -83,7 +83,7 @@ enum Known {
 
 impl<H: RemovalHook> Engine<H> {
     /// The next key to load for groups with an origin, until there is none. Poll after every call that takes requests or
-    /// batches; each is answered by [`Engine::loaded`], within [`FLIGHT_MS_MAX`].
+    /// batches; each is answered by [`Engine::loaded`], within [`crate::limits::FLIGHT_MS_MAX`].
     pub fn next_load(&mut self) -> Option<Load> {
         let (flight, of) = self.local.flights.next_order()?;
         self.local.counters.loads += 1;

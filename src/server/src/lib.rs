@@ -25,3 +25,4 @@ pub mod server;
 pub mod shard;
 pub mod sidecar;
 pub mod standing;
+pub mod startup_code;

@@ -29,6 +29,7 @@ use crate::preflight::{self, PreflightError};
 use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 use crate::standing::SharedStanding;
+use crate::startup_code;
 
 /// Name and version, as clients and operators see them.
 const SERVER: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
@@ -122,7 +123,13 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
         if let Some(http) = http {
             serve_http(&config, &crew, sidecar.is_ready(), http)?;
         }
-        let stopped = sidecar.run(cluster, || announce(&config)).await?;
+        let stopped = sidecar.run(cluster, || {
+            if let Err(error) = startup_code::give_back() {
+                crate::log::line(format_args!("the memory of code that only the start needs stays in use: {error}"));
+            }
+            announce(&config);
+        });
+        let stopped = stopped.await?;
         Ok::<_, ServeError>((crew, stopped))
     })?;
     let refused = crew.admission.refused();

@@ -10,6 +10,7 @@ const LINES_MAX: usize = 500;
 pub const UNSAFE_MODULES: &[&str] = &[
     "src/server/src/shard/provided.rs",
     "src/server/src/shard/ring.rs",
+    "src/server/src/startup_code.rs",
     "src/store/src/pages.rs",
     "src/store/src/prefetch.rs",
     "src/store/src/table/equal.rs",

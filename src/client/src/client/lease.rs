@@ -243,11 +243,13 @@ impl Client {
     }
 }
 
+/// Group and key.
+type Name = (Arc<str>, Box<[u8]>);
+
 /// The keys that callers of one client are loading.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
-    /// By group and key.
-    flights: Mutex<HashMap<(Arc<str>, Box<[u8]>), Weak<Flight>>>,
+    flights: Mutex<HashMap<Name, Weak<Flight>>>,
 }
 
 /// One of them: whose turn it is has it locked.
@@ -264,7 +266,7 @@ struct Turn {
 #[derive(Debug)]
 struct Place<'l> {
     loads: &'l Loads,
-    name: (Arc<str>, Box<[u8]>),
+    name: Name,
     flight: Arc<Flight>,
 }
 

@@ -381,7 +381,7 @@ impl Shared {
                 });
                 self.answer(id, &Reply::Entries(&Many(found.collect())))
             }
-            Command::Set(write) => match set(&mut entries, group, &write) {
+            Command::Set(write) | Command::LeaseSet { write, .. } => match set(&mut entries, group, &write) {
                 Ok(version) => self.answer(id, &Reply::Stored { version }),
                 Err(status) => self.answer(id, &Reply::Failed(&Failure::new(status, ""))),
             },
@@ -487,11 +487,6 @@ impl Shared {
                 Some(stored) => self.answer(id, &Reply::Entry(stored.view())),
                 None => self.answer(id, &Reply::Leased { token: 1, lease_ms: lease_ms.max(1000) }),
             },
-            Command::LeaseSet { write, token: 1 } => match set(&mut entries, group, &write) {
-                Ok(version) => self.answer(id, &Reply::Stored { version }),
-                Err(status) => self.answer(id, &Reply::Failed(&Failure::new(status, ""))),
-            },
-            Command::LeaseSet { .. } => self.answer(id, &Reply::Failed(&Failure::new(Status::LeaseLost, ""))),
             Command::Hello { .. } => {
                 self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))
             }
