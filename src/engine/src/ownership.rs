@@ -217,6 +217,7 @@ impl Ownership {
         // By node of the topology before, the wait for it; the last one is for all, and for what was owned by who is gone.
         let mut numbers = vec![0_u16; before.nodes().len() + 1];
         if !membership.follows || is_anew {
+            self.widen_waits(membership, own_id);
             let number = self.begin(membership, own_id, None);
             numbers[before.nodes().len()] = number;
             if let Some(wait) = number.checked_sub(1).and_then(|place| self.waits[usize::from(place)].as_mut()) {
@@ -397,6 +398,15 @@ impl Ownership {
             && let Some(wait) = &mut self.waits[usize::from(number)]
         {
             wait.kept_epoch.get_or_insert(kept_epoch);
+        }
+    }
+
+    /// Epochs were missed. By one of them somebody else may own again what is waited for here, and never have given it up:
+    /// who goes by it has acknowledged ours before. So all have to go by the one of now.
+    fn widen_waits(&mut self, membership: &Membership, own_id: &str) {
+        for wait in self.waits.iter_mut().flatten().filter(|wait| wait.ticket.is_none()) {
+            wait.before = members(membership).filter(|node| node.id != own_id).map(Before::of).collect();
+            (wait.is_everyone, wait.epoch) = (true, membership.topology.epoch());
         }
     }
 
@@ -610,6 +620,20 @@ mod tests {
         shard.good_until(1_700);
         assert_eq!(shard.shut(), 0);
         shard.ownership.validate();
+    }
+
+    #[test]
+    fn who_missed_epochs_waits_for_all_to_go_by_the_newest() {
+        let mut shard = Shard::new("a", membership(1, &["a", "b"]));
+        let count = shard.adopt(Membership { leaving: vec![node("b")], ..membership(5, &["a"]) });
+        assert_eq!(shard.shut(), count);
+        // By an epoch in between, "b" owned it again.
+        let own = shard.adopt(Membership { follows: false, leaving: vec![node("b")], ..membership(9, &["a"]) });
+        assert_eq!((own, shard.shut()), (0, count));
+        shard.acknowledged("b", 8);
+        assert_eq!(shard.shut(), count, "it may own it by that");
+        shard.acknowledged("b", 9);
+        assert_eq!(shard.shut(), 0);
     }
 
     #[test]
