@@ -182,9 +182,10 @@ impl Report {
             }
             Report::AlteredNode { node, weight, drain } => {
                 let weight = weight.as_ref().map(|weight| format!("weight {weight}"));
-                let drain = drain.map(|drain| if drain { "owns nothing from now on" } else { "is drained no more" });
+                let drain =
+                    drain.map(|drain| if drain { "it is to own nothing" } else { "it is not drained any more" });
                 let said: Vec<&str> = weight.as_deref().into_iter().chain(drain).collect();
-                writeln!(out, "node {node}: {}; so it stays, also when it starts again", said.join(", "))
+                writeln!(out, "node {node}: {}; a restart does not change that", said.join(", "))
             }
         }
     }

@@ -33,7 +33,7 @@ fn nodes_are_drained_and_weighed_and_it_is_taken_back() {
     };
     wait(json!([["a", "serving", 1.0], ["b", "serving", 1.0]]));
     let said = cli(&["drain", "b"]).exits(0);
-    assert_eq!(said.text(), "node b: owns nothing from now on; so it stays, also when it starts again\n");
+    assert_eq!(said.text(), "node b: it is to own nothing; a restart does not change that\n");
     wait(json!([["a", "serving", 1.0], ["b", "draining", 1.0]]));
     cli(&["drain", "b", "--undo"]).exits(0);
     let said = cli(&["weight", "b", "0.3", "--json"]).exits(0).json();
