@@ -134,7 +134,7 @@ class LarderClientTest(unittest.TestCase):
 
     def test_what_is_not_offered_or_not_there_leaves_the_connection_usable(self):
         pb = self.pb
-        self.assert_status(pb.NOT_SUPPORTED, lease_get=pb.LeaseGet(key=b"k"))
+        self.assert_status(pb.LEASE_LOST, lease_set=pb.LeaseSet(set=pb.Set(key=b"k"), token=7))
         self.assert_status(pb.NOT_SUPPORTED)
         self.client.group = 0x1234
         self.assert_status(pb.NO_SUCH_GROUP, get=pb.Get(key=b"k"))

@@ -142,9 +142,9 @@ fn wrong_files_are_refused_with_the_line() {
         ("[cluster]\netcd = [\"ftp://10.0.0.1:2379\"]", 2, ["is no address of an etcd server", "write http://"]),
         ("[cluster]\npeers = [\"a\"]", 2, ["cluster.peers = \"a\"", "write [id=]host:port[*weight] for each node"]),
         (
-            "[[group]]\nname = 'a'\nmemory = 1000000\n[group.origin]\nkind = 'http'",
+            "[[group]]\nname = 'a'\nmemory = '1MiB'\n[group.origin]\nurl = 'http://b/c'",
             4,
-            ["origins are not available", "leave"],
+            ["the origin of group \"a\" = \"http://b/c\"", "it has no {key}"],
         ),
         ("[[group]]\nname = 'a'", 2, ["group.name = \"a\"", "it has no memory: write a size"]),
         ("[[group]]\nmemory = 1", 1, ["it has no name", "write name ="]),
