@@ -87,6 +87,16 @@ fn storm(random: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
                 _ => fault(random, nodes, 10),
             },
         ));
+        // What one had goes to another and on to a third before the first has heard of either.
+        if nodes > 2 && random.u8(0..4) == 0 {
+            let other = (latest + random.usize(1..nodes)) % nodes;
+            let (then_ms, back_ms) = (at_ms + random.u64(20..100), at_ms + random.u64(300..1_500));
+            for (node, is_drained, at_ms) in
+                [(latest, true, at_ms), (other, true, then_ms), (latest, false, back_ms), (other, false, back_ms)]
+            {
+                faults.push((at_ms, Fault::Drain { node, is_drained }));
+            }
+        }
         at_ms += random.u64(1..pause_ms_max);
     }
     faults
