@@ -8,7 +8,7 @@ ARGS ?=
 .PHONY: help build run test test-full bench demo demo-cluster
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build larder, larder-cli and loadgen into target/release
 	@tools/scripts/setup build

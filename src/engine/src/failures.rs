@@ -32,7 +32,9 @@ pub(crate) static PEER_OVERLOADED: Failure = Failure {
 };
 pub(crate) static FLIGHTS_FULL: Failure = Failure {
     status: Status::OriginBusy,
-    message: Cow::Borrowed("the shard of the key loads as many keys as it may from origins; try again"),
+    message: Cow::Borrowed(
+        "as many keys of this shard are being loaded or leased as may be; nothing was changed, try again",
+    ),
     retry_after_ms: FLIGHTS_RETRY_AFTER_MS,
 };
 pub(crate) static LEASE_LOST: Failure = Failure::new(
