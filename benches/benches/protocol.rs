@@ -42,7 +42,7 @@ impl Entries for Hits {
 }
 
 fn entry(value: &[u8]) -> Found<'_> {
-    Found { value: Value::Whole(value), flags: 0, version: 1 << 60, ttl_ms: 0 }
+    Found { value: Value::Whole(value), flags: 0, version: 1 << 60, ttl_ms: 0, is_stale: false }
 }
 
 fn get() -> Command<'static> {

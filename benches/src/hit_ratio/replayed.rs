@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use larder_ring::{group_hash, key_hash, shard};
-use larder_server::config::{Config, Loaded, ServeFlags};
+use larder_server::config::{Config, GroupConfig, Loaded, ServeFlags};
 use larder_store::{GroupIndex, Key, NoHook, Store, StoreError, StoreSettings, Write};
 use loadgen::trace::Trace;
 use loadgen::workload::keys::trace_key;
@@ -103,7 +103,7 @@ fn store(config: &Config, number: u16) -> Result<Store> {
         key_hash: hash_of,
     };
     let mut store = Store::new(settings, NoHook);
-    for mut group in config.group_settings() {
+    for mut group in config.groups.iter().map(GroupConfig::settings) {
         group.budget_bytes /= u64::from(config.shards);
         let name = group.name.clone();
         group.hash_seed = group_hash(&name, config.cluster_seed);

@@ -15,8 +15,10 @@ pub struct Entry {
     pub flags: u32,
     /// Its version, never 0: the token for [`SetOptions::if_version`].
     pub version: u64,
-    /// What is left of its life; `None`: it does not expire.
+    /// What is left of its life; `None`: it does not expire, or is stale.
     pub ttl: Option<Duration>,
+    /// Its time is over, and its group shows it for a while longer.
+    pub is_stale: bool,
 }
 
 impl Entry {
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn a_detached_value_is_equal_and_elsewhere() {
         let buffer = Bytes::from(vec![7; 64]);
-        let entry = Entry { value: buffer.slice(8..16), flags: 1, version: 2, ttl: None };
+        let entry = Entry { value: buffer.slice(8..16), flags: 1, version: 2, ttl: None, is_stale: false };
         let detached = entry.detached();
         assert_eq!(detached, entry);
         assert_ne!(detached.value.as_ptr(), entry.value.as_ptr());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use larder_client::{Client, Error, GroupStats, RetryPolicy, ScanOptions, SetOptions, Status};
+use larder_client::{AlteredGroup, Client, Error, GroupStats, RetryPolicy, ScanOptions, SetOptions, Status};
 use larder_protocol::Failure;
 use larder_testkit::Server;
 
@@ -32,6 +32,10 @@ async fn all_keys(client: &Client, options: ScanOptions) -> BTreeSet<Vec<u8>> {
 
 async fn default_group(client: &Client) -> GroupStats {
     client.stats().await.unwrap().remove(0).groups.remove(0)
+}
+
+async fn alter_memory(client: &Client, bytes: u64) -> Result<Vec<AlteredGroup>, Error> {
+    client.alter_group("default", &format!(r#"{{"memory": "{bytes}"}}"#)).await
 }
 
 #[tokio::test]
@@ -140,7 +144,7 @@ async fn a_budget_is_halved_and_doubled_under_load_without_a_failed_request() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for round in 0..2 {
-        let altered = client.alter_memory(memory_bytes / 2).await.unwrap();
+        let altered = alter_memory(&client, memory_bytes / 2).await.unwrap();
         assert_eq!(altered[0].changes[0].memory_bytes_before, memory_bytes);
         let before = done.load(Ordering::Relaxed);
         let took = until_met(&client, memory_bytes / 2).await;
@@ -149,7 +153,7 @@ async fn a_budget_is_halved_and_doubled_under_load_without_a_failed_request() {
             "round {round}: {} MiB were given back in {took:?}, among {meanwhile} requests",
             memory_bytes / 2 / MIB
         );
-        assert!(client.alter_memory(memory_bytes).await.unwrap()[0].changes[0].memory_bytes == memory_bytes);
+        assert!(alter_memory(&client, memory_bytes).await.unwrap()[0].changes[0].memory_bytes == memory_bytes);
         let begun = Instant::now();
         while default_group(&client).await.bytes < memory_bytes / 10 * 8 {
             assert!(begun.elapsed() < 3 * PATIENCE, "what was given back is never used again");
@@ -172,7 +176,7 @@ async fn a_budget_that_was_lowered_is_met_without_a_write() {
         assert!(client.set_many(&entries, SetOptions::new()).await.iter().all(Result::is_ok));
     }
     assert!(default_group(&client).await.bytes > 48 * MIB);
-    client.alter_memory(32 * MIB).await.unwrap();
+    alter_memory(&client, 32 * MIB).await.unwrap();
     println!("32 MiB of one shard were given back in {:?}", until_met(&client, 32 * MIB).await);
 }
 
@@ -184,14 +188,12 @@ async fn what_a_node_cannot_have_is_refused_with_the_reason() {
         Error::Rejected { status, message } => (status, message),
         other => panic!("{other:?}"),
     };
-    let (status, message) = rejected(client.alter_memory(65 * MIB).await.unwrap_err());
+    let (status, message) = rejected(alter_memory(&client, 65 * MIB).await.unwrap_err());
     assert_eq!(status, Status::TooLarge);
-    assert!(message.contains("more than the 64MiB of this node: 65MiB (default) = 65MiB"), "{message}");
-    let (status, message) = rejected(client.alter_memory(1).await.unwrap_err());
-    assert!(status == Status::BadRequest && message.contains("the least is"), "{message}");
-    let (status, message) = rejected(client.alter_memory(MIB).await.unwrap_err());
-    assert!(status == Status::BadRequest && message.contains("lower value_max"), "{message}");
-    let error = client.group("nope").unwrap().alter_memory(MIB).await.unwrap_err();
+    assert!(message.contains("the groups have more than this: 65MiB (default) = 65MiB"), "{message}");
+    let (status, message) = rejected(alter_memory(&client, 1).await.unwrap_err());
+    assert!(status == Status::BadRequest && message.contains("give it at least"), "{message}");
+    let error = client.alter_group("nope", r#"{"memory": "1MiB"}"#).await.unwrap_err();
     assert!(matches!(&error, Error::NoSuchGroup { group, .. } if group == "nope"), "{error:?}");
     assert_eq!(default_group(&client).await.budget_bytes, 64 * MIB);
 }
@@ -206,7 +208,7 @@ async fn another_policy_keeps_the_entries() {
     assert!(client.set_many(&entries, SetOptions::new()).await.iter().all(Result::is_ok));
     let mut before = "two_q".to_owned();
     for policy in ["lru_k", "s3_fifo:small=20%", "tiny_lfu", "lfu", "fifo"] {
-        let altered = client.alter_policy(policy).await.unwrap();
+        let altered = client.alter_group("default", &format!(r#"{{"policy": "{policy}"}}"#)).await.unwrap();
         let change = &altered[0].changes[0];
         assert_eq!((&*change.policy, &change.policy_before), (policy, &before));
         let begun = Instant::now();
@@ -226,9 +228,9 @@ async fn another_policy_keeps_the_entries() {
     assert!(found.iter().zip(&keys).all(|(entry, key)| entry.as_ref().unwrap().as_ref().unwrap().value[..] == *key));
     let group = default_group(&client).await;
     assert_eq!((group.hits, group.since_policy.unwrap().hits, group.sets), (5_000, 5_000, 5_000));
-    let error = client.alter_policy("lru:k=2").await.unwrap_err().to_string();
+    let error = client.alter_group("default", r#"{"policy": "lru:k=2"}"#).await.unwrap_err().to_string();
     assert!(error.contains("policy lru has no parameter \"k\"; write lru alone"), "{error}");
-    let both = client.alter(Some(32 * MIB), Some("best")).await.unwrap_err().to_string();
+    let both = client.alter_group("default", r#"{"memory": "32MiB", "policy": "best"}"#).await.unwrap_err().to_string();
     assert!(both.contains("choose one of fifo"), "{both}");
     assert_eq!(default_group(&client).await.budget_bytes, 64 * MIB, "both or none");
 }

@@ -75,7 +75,8 @@ async fn each_key_goes_to_its_owner_and_a_batch_to_all() {
         found.extend(page.into_iter().map(|key| String::from_utf8(key.into()).unwrap()));
     }
     assert_eq!(found, keys().into_iter().collect(), "a scan goes from node to node");
-    let altered: Vec<String> = client.alter_memory(5).await.unwrap().into_iter().map(|altered| altered.node).collect();
+    let altered: Vec<String> =
+        client.alter_group("scores", "{}").await.unwrap().into_iter().map(|altered| altered.node).collect();
     assert_eq!(altered, ["a", "b"]);
 }
 

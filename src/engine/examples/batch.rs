@@ -87,10 +87,10 @@ fn engine(budget_bytes: u64) -> Result<Engine<NoHook>, Box<dyn Error>> {
         node_id: "a".into(),
         shard: 0,
         server: "example".into(),
-        origins: Vec::new(),
-        groups: vec![GroupSettings { name, budget_bytes, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge }],
+        groups: vec![
+            GroupSettings { name, budget_bytes, policy, ttl_ms: 0, ttl_jitter: 0, hash_seed: 0, charge }.into(),
+        ],
         value_bytes_max: 1 << 20,
-        default_follows: true,
         node_memory_bytes: budget_bytes,
         timeout_ms_default: 1_000,
         started_ms: NOW_MS,

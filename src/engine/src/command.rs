@@ -1,6 +1,6 @@
 //! What kinds of commands there are, as far as routing and time-outs care.
 
-use larder_protocol::{Command, GroupAlteration, Keys, ScanStep, Write, Writes};
+use larder_protocol::{Command, Keys, ScanStep, Write, Writes};
 
 /// What a command is about: who has to execute it.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,6 @@ pub(crate) enum Subject<'a> {
     Node,
     /// The keys of a group from some place on: the shard that has it.
     Scan(ScanStep<'a>),
-    /// The groups of the node: the shard that administers them.
-    Groups(GroupAlteration<'a>),
     /// Whoever is asked.
     Anyone,
 }
@@ -49,10 +47,12 @@ impl<'a> Subject<'a> {
             Command::Invalidate => Subject::Group,
             Command::Stats => Subject::Node,
             Command::Scan(step) => Subject::Scan(step),
-            Command::AlterGroup(alteration) => Subject::Groups(alteration),
-            Command::AlterNode(_) | Command::Ping | Command::Topology | Command::Watch | Command::Hello { .. } => {
-                Subject::Anyone
-            }
+            Command::AlterGroup(_)
+            | Command::AlterNode(_)
+            | Command::Ping
+            | Command::Topology
+            | Command::Watch
+            | Command::Hello { .. } => Subject::Anyone,
         }
     }
 }

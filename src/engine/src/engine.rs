@@ -8,16 +8,14 @@ use alloc::vec::Vec;
 
 use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
 use larder_protocol::{Command, Reply, Request, Span, WriteSpan};
-use larder_ring::{DEFAULT_GROUP, Topology, group_hash, key_hash};
-use larder_store::{GroupSettings, NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
+use larder_ring::{Topology, key_hash};
+use larder_store::{NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
 
-use crate::alter::OnBehalf;
-use crate::budgets::Budgets;
 use crate::command::Subject;
 use crate::failures;
 use crate::flights::Flights;
 use crate::gather::Gather;
-use crate::groups::{Group, Groups, OriginSettings};
+use crate::groups::Groups;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::load::wish;
 use crate::local::{Last, Local, Route};
@@ -28,7 +26,7 @@ use crate::peers::Peers;
 use crate::records;
 use crate::scatter::Scatter;
 use crate::waiting::{Awaited, Late, Waiting};
-use crate::{Counters, EngineError, Ticket};
+use crate::{Counters, EngineError, GroupPlan, Ticket};
 
 /// What an engine is told when it is made.
 #[derive(Clone, Debug)]
@@ -39,14 +37,8 @@ pub struct EngineSettings {
     pub shard: u16,
     /// Name and version of the server, for statistics.
     pub server: String,
-    /// The groups, the same on every shard; one is named "default". Their budgets are those of the node, of which the
-    /// engine gives its store this shard's share, and their hash seeds are set by the engine, which derives them from the
-    /// cluster's.
-    pub groups: Vec<GroupSettings>,
-    /// Names of groups whose missing values come from an origin, see [`Engine::next_load`].
-    pub origins: Vec<(String, OriginSettings)>,
-    /// Whether the default group has what the others leave of the node's memory, also when their budgets change.
-    pub default_follows: bool,
+    /// The groups, the same on every shard; one is named "default".
+    pub groups: Vec<GroupPlan>,
     /// Longest value that is accepted, in bytes.
     pub value_bytes_max: usize,
     /// All memory of the entries of this node, in bytes; see [`StoreSettings::memory_bytes`] for this shard's share.
@@ -101,8 +93,6 @@ pub struct Engine<H: RemovalHook = NoHook> {
     /// Orders that wait to be handed out, and the tickets of all that are not followed.
     pub(crate) cluster_orders: VecDeque<ClusterOrder>,
     pub(crate) cluster_orders_taken: Vec<Ticket>,
-    /// Tickets of requests from other shards.
-    pub(crate) on_behalf: Vec<OnBehalf>,
     /// What was gathered and answered at once last; its reply may still be looked at.
     answered_now: Option<Box<Gather>>,
     timeout_ms_default: u32,
@@ -115,7 +105,7 @@ impl<H: RemovalHook> Engine<H> {
     /// If the node is not in the topology or has no such shard, or the groups cannot be: see [`EngineError`].
     pub fn new(settings: EngineSettings, topology: Arc<Topology>, hook: H) -> Result<Self, EngineError> {
         let EngineSettings { node_id, shard, server, groups, timeout_ms_default, started_ms, .. } = settings;
-        let EngineSettings { value_bytes_max, node_memory_bytes, default_follows, standing, origins, .. } = settings;
+        let EngineSettings { value_bytes_max, node_memory_bytes, standing, .. } = settings;
         let Some(node) = topology.index_of(&node_id) else {
             return Err(EngineError::UnknownNode { node_id, epoch: topology.epoch() });
         };
@@ -123,29 +113,18 @@ impl<H: RemovalHook> Engine<H> {
         if shard >= shards {
             return Err(EngineError::UnknownShard { node_id, shard, shards });
         }
-        let mut budgets = Budgets::new(node_memory_bytes, shards, value_bytes_max);
         let limits = RequestLimits { value_bytes_max, ..RequestLimits::default() };
         let version_shard = u8::try_from(shard).expect("the topology gives a node at most 256 shards");
         let store = StoreSettings {
             shard: version_shard,
             value_bytes_max,
-            memory_bytes: budgets.share(node_memory_bytes),
+            memory_bytes: node_memory_bytes / u64::from(shards),
             key_hash: |group_hash, key| key_hash(key, group_hash),
         };
-        let mut store = Store::new(store, hook);
-        let mut named = Vec::with_capacity(groups.len());
-        for group in groups {
-            let (name, hash) = (group.name.clone(), group_hash(&group.name, topology.cluster_seed()));
-            budgets.push(&name, group.budget_bytes, default_follows && name == DEFAULT_GROUP);
-            let budget_bytes = budgets.share(group.budget_bytes);
-            let origin = origins.iter().find(|(of, _)| *of == name).map(|(_, origin)| *origin);
-            let index = store.create_group(GroupSettings { hash_seed: hash, budget_bytes, ..group })?;
-            named.push((name, Group { index, hash, origin }));
-        }
         let mut local = Local {
-            store,
-            groups: Groups::new(named.into_iter())?,
-            budgets,
+            store: Store::new(store, hook),
+            groups: Groups::default(),
+            has_dropped: false,
             flights: Flights::new(),
             topology: Arc::clone(&topology),
             joining: Vec::new(),
@@ -167,6 +146,7 @@ impl<H: RemovalHook> Engine<H> {
         let mut peers = Peers::new(key_hash(local.node_id.as_bytes(), u64::from(shard)));
         peers.set_members(&topology, &[], Some(node));
         local.set_topology(topology);
+        local.set_groups(&groups)?;
         Ok(Self {
             local,
             mesh: Mesh::new(shards),
@@ -181,7 +161,6 @@ impl<H: RemovalHook> Engine<H> {
             exchange_ms: 0,
             cluster_orders: VecDeque::new(),
             cluster_orders_taken: Vec::new(),
-            on_behalf: Vec::new(),
             answered_now: None,
             timeout_ms_default,
         })
@@ -240,7 +219,6 @@ impl<H: RemovalHook> Engine<H> {
                 Some(shard) if shard != self.local.shard => self.pass_on(shard, request, 0, now_ms),
                 _ => Submission::Done(self.local.execute(request, now_ms)),
             },
-            Subject::Groups(alteration) => self.submit_alteration(&alteration, request, now_ms),
             Subject::Group if !self.local.ownership.is_fixed() => self.submit_invalidation(request, now_ms),
             Subject::Group if self.local.topology.nodes().len() > 1 => self.ask_all(request, now_ms),
             Subject::Group | Subject::Node if self.local.shards > 1 => self.ask_all(request, now_ms),
@@ -254,6 +232,7 @@ impl<H: RemovalHook> Engine<H> {
         match &request.command {
             Command::Ping => Submission::Done(self.pong(now_ms)),
             Command::AlterNode(alteration) => self.submit_node_alteration(alteration, request, now_ms),
+            Command::AlterGroup(alteration) => self.submit_group_alteration(alteration, request, now_ms),
             _ => Submission::Done(self.local.execute(request, now_ms)),
         }
     }
@@ -299,10 +278,10 @@ impl<H: RemovalHook> Engine<H> {
                 (awaited, None) => match awaited {
                     // Its keys that are still waiting say themselves that they are late.
                     Awaited::Keys(_) => self.answer(ticket, awaited, &mut answer),
-                    Awaited::Alteration { .. } => self.answer_alteration(ticket, &Reply::Failed(late), &mut answer),
-                    Awaited::Reply | Awaited::Stats { .. } | Awaited::Invalidation { .. } => {
-                        answer(ticket, &Reply::Failed(late));
-                    }
+                    Awaited::Reply
+                    | Awaited::Stats { .. }
+                    | Awaited::Invalidation { .. }
+                    | Awaited::Alteration { .. } => answer(ticket, &Reply::Failed(late)),
                 },
             }
         }
@@ -320,12 +299,13 @@ impl<H: RemovalHook> Engine<H> {
     /// Background work, in at most `steps` steps, and about as many more while a group's budget was lowered and is not
     /// met; says whether there is more to do.
     pub fn background(&mut self, now_ms: u64, steps: usize) -> Backlog {
+        self.local.change_policies();
         let reclaimed = self.local.store.reclaim(now_ms, steps);
         let is_old_left = self.local.clear_old(now_ms, steps);
-        self.local.change_policies();
+        self.local.free_dropped();
         match reclaimed {
             Reclaimed { shrinking: true, .. } => Backlog::Urgent,
-            Reclaimed { more, .. } if more || is_old_left => Backlog::Some,
+            Reclaimed { more, .. } if more || is_old_left || !self.local.policies.is_empty() => Backlog::Some,
             Reclaimed { .. } => Backlog::None,
         }
     }
@@ -426,9 +406,7 @@ impl<H: RemovalHook> Engine<H> {
         self.local.store.validate();
         self.local.topology.validate();
         self.local.ownership.validate();
-        self.local.budgets.validate();
         self.local.flights.validate();
-        self.validate_on_behalf();
         self.mesh.validate();
         self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
         // By ticket, because parts outlive tickets that are cancelled or too late.

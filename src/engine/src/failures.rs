@@ -41,6 +41,7 @@ pub(crate) static LEASE_LOST: Failure = Failure::new(
     Status::LeaseLost,
     "the lease has ended, or the key was written or invalidated since, or has another owner; nothing was changed",
 );
+pub(crate) static GROUP_DROPPED: Failure = Failure::new(Status::NoSuchGroup, "the group was dropped meanwhile");
 pub(crate) static UNREACHABLE: Failure = Failure {
     status: Status::Unavailable,
     message: Cow::Borrowed(

@@ -229,6 +229,13 @@ impl Flights {
         of.into_iter().for_each(|id| self.ground(id));
     }
 
+    /// Whether any of them, void or not, is of a group.
+    pub(crate) fn name(&self, group: u16) -> bool {
+        let flying = self.flights.iter().map(|(_, flight)| flight).chain(&self.ended);
+        let mut flying = flying;
+        flying.any(|flight| flight.group.index.0 == group)
+    }
+
     /// Any key may belong to somebody else now.
     pub(crate) fn changed_all(&mut self) {
         self.absent.clear();

@@ -31,7 +31,7 @@ enum Slot {
     /// Not found, or not done.
     Failed(Status),
     /// Found; the value is at `start` of [`Gather::values`].
-    Found { start: u32, len: u32, flags: u32, version: u64, ttl_ms: u64 },
+    Found { start: u32, len: u32, flags: u32, version: u64, ttl_ms: u64, is_stale: bool },
     /// Stored under this version, or deleted (0).
     Changed { version: u64 },
 }
@@ -91,8 +91,8 @@ impl Gather {
     fn found(&mut self, position: usize, found: Found<'_>) {
         let (start, len) = (self.values.len() as u32, found.value.len() as u32);
         found.value.append_to(&mut self.values);
-        let Found { flags, version, ttl_ms, .. } = found;
-        self.slots[position] = Slot::Found { start, len, flags, version, ttl_ms };
+        let Found { flags, version, ttl_ms, is_stale, .. } = found;
+        self.slots[position] = Slot::Found { start, len, flags, version, ttl_ms, is_stale };
     }
 
     /// The status of a key whose shard did not answer in time.
@@ -108,9 +108,9 @@ impl Entries for Gather {
 
     fn entry(&self, index: usize) -> Result<Found<'_>, Status> {
         match self.slots[index] {
-            Slot::Found { start, len, flags, version, ttl_ms } => {
+            Slot::Found { start, len, flags, version, ttl_ms, is_stale } => {
                 let value = Value::Whole(&self.values[start as usize..][..len as usize]);
-                Ok(Found { value, flags, version, ttl_ms })
+                Ok(Found { value, flags, version, ttl_ms, is_stale })
             }
             Slot::Failed(status) => Err(status),
             Slot::Waiting { idempotent } => Err(Self::late(idempotent)),
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn entry(value: &[u8]) -> Found<'_> {
-        Found { value: Value::Whole(value), flags: 3, version: 9, ttl_ms: 0 }
+        Found { value: Value::Whole(value), flags: 3, version: 9, ttl_ms: 0, is_stale: false }
     }
 
     #[test]

@@ -7,8 +7,6 @@ use hashbrown::HashTable;
 use larder_ring::DEFAULT_GROUP;
 use larder_store::GroupIndex;
 
-use crate::EngineError;
-
 /// A group as requests need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -28,45 +26,67 @@ pub struct OriginSettings {
 }
 
 /// Every group, its name and hash.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Groups {
-    default: Group,
+    default: Option<Group>,
     by_hash: HashTable<Group>,
-    names: Vec<(String, u64)>,
+    names: Vec<Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    name: String,
+    hash: u64,
+    /// See [`crate::GroupPlan::identity`].
+    identity: u64,
 }
 
 impl Groups {
-    /// Refuses hashes that are taken or reserved, and to do without the default group.
-    pub(crate) fn new(groups: impl Iterator<Item = (String, Group)>) -> Result<Groups, EngineError> {
-        let mut default = None;
-        let mut by_hash = HashTable::new();
-        let mut names: Vec<(String, u64)> = Vec::new();
-        for (name, group) in groups {
-            let hash = group.hash;
-            if hash == 0 {
-                return Err(EngineError::GroupHashZero { name });
-            }
-            if let Some((first, _)) = names.iter().find(|(_, taken)| *taken == hash) {
-                return Err(EngineError::GroupHashTaken { first: first.clone(), second: name, hash });
-            }
-            if name == DEFAULT_GROUP {
-                default = Some(group);
-            }
-            by_hash.insert_unique(hash, group, |group: &Group| group.hash);
-            names.push((name, hash));
-        }
-        Ok(Groups { default: default.ok_or(EngineError::NoDefaultGroup)?, by_hash, names })
-    }
-
     /// The group that a request means.
     #[inline]
     pub(crate) fn group(&self, wire: u64) -> Option<Group> {
-        if wire == 0 { Some(self.default) } else { self.by_hash.find(wire, |group| group.hash == wire).copied() }
+        if wire == 0 { self.default } else { self.by_hash.find(wire, |group| group.hash == wire).copied() }
     }
 
-    /// Name and hash of each group, in the order of their settings.
+    /// The group with this name, and its identity.
+    pub(crate) fn named(&self, name: &str) -> Option<(Group, u64)> {
+        let known = self.names.iter().find(|known| known.name == name)?;
+        Some((self.group(known.hash)?, known.identity))
+    }
+
+    /// Whether this is a group still, although others may have been dropped and created meanwhile; as it is now.
+    pub(crate) fn again(&self, group: Group) -> Option<Group> {
+        self.group(group.hash).filter(|now| now.index == group.index)
+    }
+
+    /// Adds a group whose hash is nobody else's and not 0, or replaces the one with its name.
+    pub(crate) fn insert(&mut self, name: &str, group: Group, identity: u64) {
+        match self.by_hash.find_mut(group.hash, |known| known.hash == group.hash) {
+            Some(known) => *known = group,
+            None => {
+                self.by_hash.insert_unique(group.hash, group, |group| group.hash);
+                self.names.push(Name { name: name.into(), hash: group.hash, identity });
+            }
+        }
+        if name == DEFAULT_GROUP {
+            self.default = Some(group);
+        }
+    }
+
+    /// Removes the group with this name, which is there.
+    pub(crate) fn remove(&mut self, name: &str) -> Group {
+        let at = self.names.iter().position(|known| known.name == name).expect("it is there");
+        let Name { hash, .. } = self.names.remove(at);
+        if name == DEFAULT_GROUP {
+            self.default = None;
+        }
+        let found = self.by_hash.find_entry(hash, |group| group.hash == hash);
+        found.expect("every name has its group").remove().0
+    }
+
+    /// Name and hash of each group, in the order in which they came.
     pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
-        self.names.iter().map(|(name, hash)| (name.as_str(), *hash))
+        self.names.iter().map(|known| (known.name.as_str(), known.hash))
     }
 }
 
@@ -74,32 +94,26 @@ impl Groups {
 mod tests {
     use super::*;
 
-    fn groups(hashes: &[(&str, u64)]) -> Result<Groups, EngineError> {
-        Groups::new(hashes.iter().zip(0..).map(|(&(name, hash), index)| (name.into(), group(index, hash))))
-    }
-
     fn group(index: u16, hash: u64) -> Group {
         Group { index: GroupIndex(index), hash, origin: None }
     }
 
     #[test]
     fn zero_is_the_default_group() {
-        let groups = groups(&[("scores", 9), ("default", 7)]).unwrap();
+        let mut groups = Groups::default();
+        assert_eq!(groups.group(0), None);
+        groups.insert("scores", group(0, 9), 1);
+        groups.insert("default", group(1, 7), 2);
         assert_eq!(groups.group(0), Some(group(1, 7)));
         assert_eq!(groups.group(7), groups.group(0));
-        assert_eq!(groups.group(9), Some(group(0, 9)));
-        assert_eq!(groups.group(8), None);
+        assert_eq!((groups.group(9), groups.named("scores")), (Some(group(0, 9)), Some((group(0, 9), 1))));
+        assert_eq!((groups.group(8), groups.named("sores")), (None, None));
         assert_eq!(groups.names().collect::<Vec<_>>(), [("scores", 9), ("default", 7)]);
-    }
-
-    #[test]
-    fn ambiguous_hashes_are_refused() {
-        let taken = groups(&[("default", 7), ("scores", 7)]).unwrap_err();
-        assert!(matches!(&taken, EngineError::GroupHashTaken { hash: 7, .. }), "{taken:?}");
-        for name in ["default", "scores"] {
-            assert!(taken.to_string().contains(name), "{taken}");
-        }
-        assert!(matches!(groups(&[("default", 0)]), Err(EngineError::GroupHashZero { .. })));
-        assert!(matches!(groups(&[("scores", 1)]), Err(EngineError::NoDefaultGroup)));
+        groups.insert("default", group(2, 7), 2);
+        assert_eq!(groups.group(0), Some(group(2, 7)));
+        assert_eq!(groups.names().len(), 2);
+        assert_eq!(groups.again(group(1, 7)), None, "another one has the name");
+        assert_eq!(groups.remove("scores"), group(0, 9));
+        assert_eq!((groups.group(9), groups.named("scores"), groups.names().len()), (None, None, 1));
     }
 }

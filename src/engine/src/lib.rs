@@ -37,9 +37,7 @@
 //!         node_id: "a".into(),
 //!         shard: shard.into(),
 //!         server: "example".into(),
-//!         groups: vec![group],
-//!         origins: Vec::new(),
-//!         default_follows: true,
+//!         groups: vec![group.into()],
 //!         value_bytes_max: 1 << 16,
 //!         node_memory_bytes: 2 << 20,
 //!         timeout_ms_default: 1_000,
@@ -72,9 +70,7 @@
 extern crate alloc;
 
 mod absent;
-mod alter;
 mod batches;
-mod budgets;
 mod command;
 mod deadlines;
 mod engine;
@@ -97,6 +93,7 @@ pub mod planted;
 mod receive;
 mod records;
 mod refuse;
+mod regroup;
 mod scan;
 mod scatter;
 mod slab;
@@ -113,6 +110,7 @@ pub use mesh::{Lane, Outgoing};
 pub use orders::{ClusterOrder, ClusterOrderKind, ClusterOrderOutcome};
 pub use ownership::Standing;
 pub use peers::{LinkId, LinkOutput, LinkTarget};
+pub use regroup::{GroupPlan, GroupPlans};
 pub use stats::Counters;
 pub use waiting::Ticket;
 pub use watchers::{WatcherId, Watchers};

@@ -74,9 +74,6 @@ pub const SCAN_COUNT_DEFAULT: u32 = 100;
 pub const SCAN_COUNT_MAX: u32 = 1_000;
 /// A step of a scan stops when the keys that it has looked at have this many bytes.
 pub const SCAN_KEY_BYTES: usize = 256 << 10;
-/// Most changes of groups that other shards have asked the administrator for and that not all shards have applied; more
-/// are refused with OVERLOADED.
-pub const ALTERATIONS_MAX: usize = 64;
 /// Most watchers of one shard; more are refused with OVERLOADED. Each has its buffer reserved: 352 KiB of addresses, of
 /// which memory is taken for what waits at most.
 pub const WATCHERS_MAX: usize = 16;
@@ -142,7 +139,6 @@ const _: () = assert!(2 * EXCHANGE_PING_MS < EXCHANGE_MS, "an exchange that take
 const _: () = assert!(WATCHERS_MAX == 16, "who is refused is told this number, and so does the protocol");
 const _: () = assert!(PEERS_BYTES_MAX >= LINK_BYTES_MAX && WAITING_MAX >= LINK_CREDITS);
 const _: () = assert!(LINK_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other node");
-const _: () = assert!(ALTERATIONS_MAX < LANE_CREDITS, "the administrator can ask for all of them");
 const _: () = assert!(LANE_CREDITS >= PIPELINE_MAX, "one connection may pipeline to its limit for one other shard");
 const _: () = assert!(WAITING_MAX >= LANE_CREDITS, "a lane's credits can be used up");
 const _: () = assert!(LANE_BATCHES_RESERVED >= 1 && LANE_BATCHES_RESERVED < LANE_BATCHES_MAX / 2);

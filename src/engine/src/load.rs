@@ -104,7 +104,7 @@ impl<H: RemovalHook> Engine<H> {
         let key = Key { group: group.index, hash: flight.hash, bytes: &flight.key };
         match *loaded {
             Loaded::Value { value, ttl_ms, is_kept } => {
-                let mut found = Found { value: Value::Whole(value), flags: 0, version: 0, ttl_ms: 0 };
+                let mut found = Found { value: Value::Whole(value), flags: 0, version: 0, ttl_ms: 0, is_stale: false };
                 // Who cannot prove that the key is its own may have lost it, and got it back, meanwhile.
                 let is_newest = !flight.is_void || planted::has(Bug::StaleFill);
                 if is_kept && is_newest && self.local.may_answer(key, now_ms) {
@@ -172,8 +172,9 @@ impl<H: RemovalHook> Engine<H> {
                 continue;
             }
             let wish = if let Passenger::Alone(_, wish) = passenger { wish } else { Wish::Get };
-            let known = match self.local.route(key.0) {
-                Route::Here => self.known(wish, group, key, now_ms),
+            let known = match (self.local.route(key.0), self.local.groups.again(group)) {
+                (_, None) => Known::Refused(&failures::GROUP_DROPPED),
+                (Route::Here, Some(group)) => self.known(wish, group, key, now_ms),
                 _ => Known::Refused(&failures::UNPROVEN),
             };
             if let Known::Flight(flight) = known {

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
+use larder_protocol::native::generated::{ScanResult, StatsResult};
 use larder_protocol::{
     Command, Condition, Entries, Expiry, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value,
     Write,
@@ -16,7 +16,6 @@ use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, 
 
 use crate::Counters;
 use crate::absent::Named;
-use crate::budgets::Budgets;
 use crate::command::{Many, Subject};
 use crate::failures;
 use crate::flights::Flights;
@@ -48,7 +47,8 @@ pub(crate) struct Placed {
 pub(crate) struct Local<H: RemovalHook> {
     pub(crate) store: Store<H>,
     pub(crate) groups: Groups,
-    pub(crate) budgets: Budgets,
+    /// Numbers of dropped groups are taken still.
+    pub(crate) has_dropped: bool,
     pub(crate) flights: Flights,
     pub(crate) topology: Arc<Topology>,
     /// Nodes that are not in it.
@@ -85,7 +85,6 @@ pub(crate) struct Last {
     pub(crate) failure: Failure,
     stats: StatsResult,
     pub(crate) scan: ScanResult,
-    pub(crate) altered: AlteredGroup,
 }
 
 impl Default for Last {
@@ -97,7 +96,6 @@ impl Default for Last {
             failure: Failure::new(Status::Ok, ""),
             stats: StatsResult::default(),
             scan: ScanResult::default(),
-            altered: AlteredGroup::default(),
         }
     }
 }
@@ -162,7 +160,6 @@ impl<H: RemovalHook> Local<H> {
                 Reply::Stats(&self.last.stats)
             }
             (Subject::Scan(step), Some(group)) => self.scan(group, &step, now_ms),
-            (Subject::Groups(_), _) => self.refuse_forwarded_alteration(),
             (Subject::Anyone, _) => self.execute_anywhere(&request.command),
         }
     }
@@ -367,7 +364,7 @@ impl<H: RemovalHook> Local<H> {
             0 => 0,
             at_ms => at_ms.saturating_sub(now_ms).max(1),
         };
-        Found { value, flags: entry.flags, version: entry.version, ttl_ms }
+        Found { value, flags: entry.flags, version: entry.version, ttl_ms, is_stale: false }
     }
 
     /// Makes every entry of the group absent here; how often that was done.
@@ -394,6 +391,10 @@ impl<H: RemovalHook> Local<H> {
             Command::AlterNode(_) => self.fail(
                 Status::NotSupported,
                 format_args!("what operators say about nodes is kept in etcd, and this node has none: see --etcd"),
+            ),
+            Command::AlterGroup(_) => self.fail(
+                Status::WrongOwner,
+                format_args!("the groups of a node are no shard's: ask for this without `forwarded`"),
             ),
             Command::Watch => self.fail(
                 Status::NotSupported,

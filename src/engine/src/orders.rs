@@ -2,9 +2,11 @@
 //! does it, and the engine answers.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::string::String;
 
-use larder_protocol::{NodeAlteration, Reply, Request, Status};
+use larder_protocol::native::generated::AlteredGroup;
+use larder_protocol::{GroupAction, GroupAlteration, NodeAlteration, Reply, Request, Status};
 use larder_ring::weight_points;
 use larder_store::RemovalHook;
 
@@ -38,10 +40,19 @@ pub enum ClusterOrderKind {
         /// Its name.
         group: String,
     },
+    /// Groups are to be named, or one is to be created, changed or dropped.
+    Group {
+        /// Its name.
+        group: String,
+        /// What.
+        action: GroupAction,
+        /// What it is to have, as JSON.
+        settings: String,
+    },
 }
 
 /// What became of an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ClusterOrderOutcome {
     /// It is kept.
     Done,
@@ -51,6 +62,20 @@ pub enum ClusterOrderOutcome {
         generation: u64,
         /// Whoever goes by this epoch or a later one has none of its entries from before.
         epoch: u64,
+    },
+    /// It is done as far as this node goes.
+    Altered {
+        /// What.
+        altered: AlteredGroup,
+        /// It is done when all members go by this epoch or a later one; `None`: when this node has done it.
+        epoch: Option<u64>,
+    },
+    /// It is not to be done.
+    Refused {
+        /// How that is called.
+        status: Status,
+        /// Why, and what can be.
+        why: String,
     },
     /// Nobody has heard of such a node.
     UnknownNode,
@@ -98,6 +123,18 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
+    /// Takes what is to become of groups.
+    pub(crate) fn submit_group_alteration(
+        &mut self,
+        alteration: &GroupAlteration<'_>,
+        request: &Request<'_>,
+        now_ms: u64,
+    ) -> Submission<'_> {
+        let GroupAlteration { name, action, settings } = *alteration;
+        let (group, settings) = (name.to_owned(), settings.to_owned());
+        self.order(ClusterOrderKind::Group { group, action, settings }, request, now_ms)
+    }
+
     fn order(&mut self, what: ClusterOrderKind, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
         let waiting = &self.waiting;
         self.cluster_orders_taken.retain(|ticket| waiting.missing(*ticket).is_some());
@@ -128,8 +165,17 @@ impl<H: RemovalHook> Engine<H> {
         if self.waiting.missing(ticket).is_none() {
             return;
         }
-        if let &ClusterOrderOutcome::Invalidated { generation, epoch } = outcome {
-            self.waiting.await_instead(ticket, Awaited::Invalidation { generation, missing: 1 });
+        let acknowledged = match *outcome {
+            ClusterOrderOutcome::Invalidated { generation, epoch } => {
+                Some((epoch, Awaited::Invalidation { generation, missing: 1 }))
+            }
+            ClusterOrderOutcome::Altered { ref altered, epoch: Some(epoch) } => {
+                Some((epoch, Awaited::Alteration { altered: Box::new(altered.clone()), missing: 1 }))
+            }
+            _ => None,
+        };
+        if let Some((epoch, awaited)) = acknowledged {
+            self.waiting.await_instead(ticket, awaited);
             self.local.ownership.await_all(epoch, &self.local.topology, &self.local.node_id, ticket);
             // Who has to acknowledge is asked now, and whoever does is heard then.
             self.ping_ms = 0;
@@ -140,6 +186,8 @@ impl<H: RemovalHook> Engine<H> {
         }
         let reply = match outcome {
             ClusterOrderOutcome::Done | ClusterOrderOutcome::Invalidated { .. } => Reply::Done,
+            ClusterOrderOutcome::Altered { altered, .. } => Reply::Altered(altered),
+            ClusterOrderOutcome::Refused { status, why } => self.local.fail(*status, format_args!("{why}")),
             ClusterOrderOutcome::UnknownNode => self.local.fail(
                 Status::BadRequest,
                 format_args!("no node of this cluster has that id; the topology names those that there are"),

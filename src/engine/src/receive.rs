@@ -125,9 +125,6 @@ impl<H: RemovalHook> Engine<H> {
             return;
         }
         self.local.counters.cross_core += 1;
-        if let Command::AlterGroup(alteration) = &request.command {
-            return self.alter_for(from, alteration, request, now_ms);
-        }
         if let Command::LeaseGet { key, .. } = request.command
             && let Some(group) = self.local.groups.group(request.group)
             && let Some(wish) = wish(group, &request.command)
@@ -224,10 +221,7 @@ impl<H: RemovalHook> Engine<H> {
                 Body::Invalidated { .. } => *missing -= 1,
                 _ => return Err(mismatch("it confirms no invalidation")),
             },
-            Awaited::Alteration { altered, missing } => match &response.body {
-                Body::Altered(other) if other.changes == altered.changes => *missing -= 1,
-                _ => return Err(mismatch("it confirms another alteration, or none")),
-            },
+            Awaited::Alteration { .. } => return Err(mismatch("no shard is asked to alter a group")),
         }
         if awaited.missing() == 0
             && let Some(complete) = self.waiting.take(ticket)
@@ -237,7 +231,7 @@ impl<H: RemovalHook> Engine<H> {
         Ok(())
     }
 
-    /// Gives what was awaited to who waited for it: a caller, or a shard that an alteration was begun for.
+    /// Gives what was awaited to who waited for it.
     pub(crate) fn answer(&mut self, ticket: Ticket, complete: Awaited, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
         match complete {
             Awaited::Reply => unreachable!("the reply of one shard is handed on as it comes"),
@@ -247,7 +241,7 @@ impl<H: RemovalHook> Engine<H> {
             }
             Awaited::Stats { total, .. } => answer(ticket, &Reply::Stats(&total)),
             Awaited::Invalidation { generation, .. } => answer(ticket, &Reply::Invalidated { generation }),
-            Awaited::Alteration { altered, .. } => self.answer_alteration(ticket, &Reply::Altered(&altered), answer),
+            Awaited::Alteration { altered, .. } => answer(ticket, &Reply::Altered(&altered)),
         }
     }
 }
@@ -263,7 +257,6 @@ pub(crate) fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure)
         (Status::Ok, &Body::Number { value, version }) => Some(Reply::Number { value, version }),
         (Status::Ok, &Body::Leased { token, lease_ms }) => Some(Reply::Leased { token, lease_ms }),
         (Status::Ok, Body::Scan(scan)) => Some(Reply::Scan(scan)),
-        (Status::Ok, Body::Altered(altered)) => Some(Reply::Altered(altered)),
         (Status::Ok | Status::NotFound, _) => None,
         (status, _) => Some(Reply::Failed(match failures::ready_made(status, response.message) {
             Some(ready) => ready,

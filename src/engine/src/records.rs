@@ -26,6 +26,8 @@ use crate::error::BatchError;
 
 const WORD_BYTES: usize = 8;
 const KIND_SHIFT: u32 = 32;
+/// In the word with the flags of an entry, whether it is stale.
+const STALE_SHIFT: u32 = 32;
 const EXPIRY_SHIFT: u32 = 40;
 /// Words of a get, and of the others.
 const GET_WORDS: usize = 4;
@@ -117,9 +119,10 @@ pub(crate) fn put_reply(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_
         Reply::Stored { version } => {
             put_words(out, [head(Kind::Stored, STORED_WORDS * WORD_BYTES), id, version]);
         }
-        Reply::Entry(Found { ref value, flags, version, ttl_ms }) => {
+        Reply::Entry(Found { ref value, flags, version, ttl_ms, is_stale }) => {
             let head = head(Kind::Entry, ENTRY_WORDS * WORD_BYTES + value.len());
-            put_words(out, [head, id, version, ttl_ms, u64::from(flags)]);
+            let marked = u64::from(flags) | u64::from(is_stale) << STALE_SHIFT;
+            put_words(out, [head, id, version, ttl_ms, marked]);
             value.append_to(out);
         }
         ref other => put_frame(out, |out| encode_response(out, id, epoch, other)),
@@ -200,8 +203,9 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn replied(self) -> Result<Replied<'a>, BatchError> {
         if self.kind() == Kind::Entry as u8 {
-            let ([id, version, ttl_ms, flags], value) = self.words()?;
-            let found = Found { value: Value::Whole(value), flags: flags as u32, version, ttl_ms };
+            let ([id, version, ttl_ms, marked], value) = self.words()?;
+            let is_stale = marked >> STALE_SHIFT != 0;
+            let found = Found { value: Value::Whole(value), flags: marked as u32, version, ttl_ms, is_stale };
             Ok(Replied::OfKey { id, reply: Reply::Entry(found) })
         } else if self.kind() == Kind::Miss as u8 {
             let ([id], _) = self.words()?;
@@ -309,7 +313,9 @@ mod tests {
 
     #[test]
     fn replies_come_out_as_they_went_in() {
-        let entry = |value| Reply::Entry(Found { value: Value::Whole(value), flags: 5, version: u64::MAX, ttl_ms: 1 });
+        let entry = |value| {
+            Reply::Entry(Found { value: Value::Whole(value), flags: 5, version: u64::MAX, ttl_ms: 1, is_stale: true })
+        };
         let replies = [Reply::Miss, Reply::Stored { version: 4 }, entry(b"value"), entry(b"")];
         let mut batch = Vec::new();
         for reply in &replies {

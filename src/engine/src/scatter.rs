@@ -335,14 +335,9 @@ impl<H: RemovalHook> Engine<H> {
             self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request, 0);
         }
         let missing = others.count();
-        let reply = match request.command {
-            Command::AlterGroup(alteration) => self.local.alter(&alteration),
-            _ => self.local.execute(&request, now_ms),
-        };
-        let awaited = match reply {
+        let awaited = match self.local.execute(&request, now_ms) {
             Reply::Stats(stats) => Awaited::Stats { total: Box::new(stats.clone()), missing },
             Reply::Invalidated { generation } => Awaited::Invalidation { generation, missing },
-            Reply::Altered(altered) => Awaited::Alteration { altered: Box::new(altered.clone()), missing },
             other => unreachable!("our part of a request to all shards is answered {other:?}"),
         };
         self.waiting.await_instead(ticket, awaited);

@@ -61,7 +61,7 @@ pub(crate) enum Awaited {
     Stats { total: Box<StatsResult>, missing: usize },
     /// That some shards have invalidated the group.
     Invalidation { generation: u64, missing: usize },
-    /// That some shards have applied an alteration.
+    /// That others have heard of what became of groups.
     Alteration { altered: Box<AlteredGroup>, missing: usize },
 }
 

@@ -104,6 +104,10 @@ impl RemovalHook for Watchers {
         let of_group = self.watchers.iter_mut().filter(|watcher| watcher.group == removal.group);
         of_group.for_each(|watcher| watcher.note(&removal));
     }
+
+    fn each_watched(&self, watched: &mut dyn FnMut(GroupIndex)) {
+        self.watchers.iter().for_each(|watcher| watched(watcher.group));
+    }
 }
 
 impl Watchers {

@@ -23,7 +23,8 @@ fn engines() -> [Engine<Log>; 2] {
     [0, 1].map(|shard| {
         let mut settings = settings(&world, shard);
         let groups = settings.groups.into_iter();
-        settings.groups = groups.map(|group| GroupSettings { policy: PolicyKind::TwoQ.into(), ..group }).collect();
+        settings.groups =
+            groups.map(|plan| GroupSettings { policy: PolicyKind::TwoQ.into(), ..plan.settings }.into()).collect();
         Engine::new(settings, alone(2), Log::default()).unwrap()
     })
 }

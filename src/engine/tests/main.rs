@@ -2,9 +2,9 @@
 
 mod ahead;
 mod allocations;
-mod alter;
 mod deadlines;
 mod forwarding;
+mod groups;
 mod harness;
 mod history;
 mod lanes;

@@ -140,7 +140,10 @@ fn settings_that_cannot_be_are_named() {
         }),
         EngineError::NoDefaultGroup
     ));
-    assert!(matches!(new(0, |settings| settings.groups[1].name = "default".into()), EngineError::Group(_)));
+    assert!(matches!(
+        new(0, |settings| settings.groups[1].settings.name = "default".into()),
+        EngineError::GroupHashTaken { .. }
+    ));
     let mut engine = Engine::new(settings(&world, 0), alone(2), NoHook).unwrap();
     let other = engine.set_topology(alone(3)).unwrap_err();
     assert!(matches!(other, EngineError::OtherShards { claimed: 3, shards: 2, .. }), "{other}");

@@ -17,8 +17,8 @@ mod source;
 mod view;
 
 pub use error::MembershipError;
-pub use etcd::{Agent, EtcdSettings, EtcdTls, Invalidated, Order, Refusal, Update};
-pub use larder_ring::{Membership, Topology};
-pub use record::{GroupRecord, NodeRecord, OverrideRecord, State};
+pub use etcd::{Agent, EtcdSettings, EtcdTls, GroupChange, Invalidated, Order, Refusal, Update};
+pub use larder_ring::{KeptGroup, Membership, Topology};
+pub use record::{GroupRecord, NodeRecord, OverrideRecord, State, merge_settings};
 pub use source::{Local, Source};
 pub use view::{Backwards, Found, Keys, View};

@@ -67,11 +67,16 @@ pub struct OverrideRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupRecord {
     /// How often it was invalidated.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u64,
-    /// What others have written, which stays as it is.
+    /// Its settings, whose meaning is not known here. None: there is a group only where a node is configured with it.
     #[serde(flatten)]
-    pub further: serde_json::Map<String, serde_json::Value>,
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde asks")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl GroupRecord {
@@ -83,6 +88,32 @@ impl GroupRecord {
     /// As it lies in etcd.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a record has nothing that JSON has not")
+    }
+
+    /// Its settings as JSON.
+    pub fn settings_json(&self) -> String {
+        serde_json::to_string(&self.settings).expect("settings have nothing that JSON has not")
+    }
+}
+
+/// Changes a JSON object by another as RFC 7396 says: what is null goes, objects are merged, and anything else is taken as it
+/// is.
+pub fn merge_settings(
+    settings: &mut serde_json::Map<String, serde_json::Value>,
+    patch: serde_json::Map<String, serde_json::Value>,
+) {
+    use serde_json::Value;
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(settings.remove(&key)),
+            Value::Object(patch) => {
+                let before = settings.remove(&key);
+                let mut inner = if let Some(Value::Object(inner)) = before { inner } else { serde_json::Map::new() };
+                merge_settings(&mut inner, patch);
+                settings.insert(key, Value::Object(inner));
+            }
+            value => drop(settings.insert(key, value)),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use larder_ring::{Membership, Node, Topology};
+use larder_ring::{KeptGroup, Membership, Node, Topology};
 
 use crate::record::{GroupRecord, NodeRecord, OverrideRecord, State};
 
@@ -47,7 +47,7 @@ pub struct View {
     cluster_seed: u64,
     members: BTreeMap<String, Member>,
     overrides: BTreeMap<String, OverrideRecord>,
-    groups: BTreeMap<String, GroupRecord>,
+    groups: BTreeMap<String, Group>,
     revision: u64,
     /// What was given last.
     given: Option<(Arc<Topology>, Vec<Node>)>,
@@ -72,6 +72,12 @@ pub struct View {
     /// By key, what is wrong with a record.
     rejected: BTreeMap<String, String>,
     reports: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    record: GroupRecord,
+    created: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -258,9 +264,11 @@ impl View {
         self.missed.retain(|id| !self.members.contains_key(id));
         let may_be_late = now_ms < self.shut_until_ms && (self.is_late || !self.missed.is_empty());
         let shut_until_ms = if may_be_late { self.shut_until_ms } else { 0 };
-        let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.generation)).collect();
+        let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.record.generation)).collect();
         let (follows, registration, generations) = (self.follows, self.registration, Arc::new(generations));
-        let membership = Membership { topology, joining, leaving, follows, registration, shut_until_ms, generations };
+        let groups = Some(Arc::new(self.kept_groups()));
+        let membership =
+            Membership { topology, joining, leaving, follows, registration, shut_until_ms, generations, groups };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
     }
@@ -284,6 +292,15 @@ impl View {
     /// The registration under an id.
     pub fn record(&self, id: &str) -> Option<&NodeRecord> {
         self.members.get(id).map(|member| &member.record)
+    }
+
+    /// The groups that have settings.
+    fn kept_groups(&self) -> BTreeMap<String, KeptGroup> {
+        let kept = self.groups.iter().filter(|(_, group)| !group.record.settings.is_empty());
+        let kept = kept.map(|(name, Group { record, created })| {
+            (name.clone(), KeptGroup { identity: (*created).max(1), settings: record.settings_json() })
+        });
+        kept.collect()
     }
 
     /// What was said about a node.
@@ -310,7 +327,8 @@ impl View {
         } else if let Some(id) = key.strip_prefix(&overrides) {
             put(&mut self.overrides, id, value.map(|value| OverrideRecord::parse(&value)))
         } else if let Some(name) = key.strip_prefix(&groups) {
-            put(&mut self.groups, name, value.map(|value| GroupRecord::parse(&value)))
+            let read = value.map(|value| GroupRecord::parse(&value));
+            put(&mut self.groups, name, read.map(|read| read.map(|record| Group { record, created })))
         } else {
             return;
         };

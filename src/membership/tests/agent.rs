@@ -19,6 +19,7 @@ struct Running {
 
 fn settings(etcd: &Etcd) -> EtcdSettings {
     EtcdSettings {
+        groups: Vec::new(),
         endpoints: etcd.endpoints().split(',').map(str::to_owned).collect(),
         user: None,
         tls: None,

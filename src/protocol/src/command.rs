@@ -190,15 +190,29 @@ pub struct ScanStep<'a> {
     pub pattern: &'a [u8],
 }
 
-/// What is to become of a group. What is not set stays.
+/// What is to become of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupAlteration<'a> {
     /// Its name, at most [`crate::limits::GROUP_NAME_BYTES_MAX`] bytes.
     pub name: &'a str,
-    /// Its memory on this node, in bytes.
-    pub memory_bytes: Option<u64>,
-    /// Its policy with parameters, as text, at most [`crate::limits::POLICY_BYTES_MAX`] bytes.
-    pub policy: Option<&'a str>,
+    /// What.
+    pub action: GroupAction,
+    /// For some actions, settings as a JSON object of at most [`crate::limits::GROUP_SETTINGS_BYTES_MAX`] bytes.
+    pub settings: &'a str,
+}
+
+/// What can be done about groups; the numbers are those of the native protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GroupAction {
+    /// They are named, and none is changed.
+    #[default]
+    List = 0,
+    /// There is one more.
+    Create = 1,
+    /// Some of its settings are others.
+    Alter = 2,
+    /// It is no more.
+    Drop = 3,
 }
 
 /// One entry to store.

@@ -22,8 +22,8 @@ mod size;
 
 pub use ahead::Ahead;
 pub use command::{
-    Command, Condition, Expiry, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Span, Write, WriteSpan,
-    Writes,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Span, Write,
+    WriteSpan, Writes,
 };
 pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
 pub use reply::{Entries, Entry, Failure, Found, Members, Outcomes, Pieces, Reply, Status, Value};

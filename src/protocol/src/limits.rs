@@ -24,8 +24,8 @@ pub const GROUP_NAME_BYTES_MAX: usize = 255;
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 /// Longest weight of a node as text, in bytes.
 pub const WEIGHT_BYTES_MAX: usize = 255;
-/// Longest text of a policy with its parameters, in bytes.
-pub const POLICY_BYTES_MAX: usize = 255;
+/// Longest settings of a group as JSON, in bytes.
+pub const GROUP_SETTINGS_BYTES_MAX: usize = 16 << 10;
 /// Longest name that a client may give itself in Hello, in bytes; also the bound of its credentials.
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest Hello result, statistics or topology, in bytes. A decoder allocates at most some 64 times as much for one.

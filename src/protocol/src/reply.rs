@@ -90,8 +90,10 @@ pub struct Entry<'a> {
     pub flags: u32,
     /// Its version, never 0.
     pub version: u64,
-    /// What is left of its life in ms, at least 1; 0: it does not expire.
+    /// What is left of its life in ms, at least 1; 0: it does not expire, or is stale.
     pub ttl_ms: u64,
+    /// Its time is over, and its group shows it for a while longer.
+    pub is_stale: bool,
 }
 
 /// An entry as a server finds it; its fields are those of [`Entry`].
@@ -103,13 +105,15 @@ pub struct Found<'a> {
     pub flags: u32,
     /// Its version, never 0.
     pub version: u64,
-    /// What is left of its life in ms, at least 1; 0: it does not expire.
+    /// What is left of its life in ms, at least 1; 0: it does not expire, or is stale.
     pub ttl_ms: u64,
+    /// Its time is over, and its group shows it for a while longer.
+    pub is_stale: bool,
 }
 
 impl<'a> From<Entry<'a>> for Found<'a> {
-    fn from(Entry { value, flags, version, ttl_ms }: Entry<'a>) -> Self {
-        Self { value: Value::Whole(value), flags, version, ttl_ms }
+    fn from(Entry { value, flags, version, ttl_ms, is_stale }: Entry<'a>) -> Self {
+        Self { value: Value::Whole(value), flags, version, ttl_ms, is_stale }
     }
 }
 

@@ -102,9 +102,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             count,
             pattern
         })),
-        (any::<String>(), option::of(number()), option::of(any::<String>())).prop_map(
-            |(name, memory_bytes, policy)| Operation::AlterGroup(pb::AlterGroup { name, memory_bytes, policy })
-        ),
+        (any::<String>(), -1..5, any::<String>())
+            .prop_map(|(name, action, settings)| Operation::AlterGroup(pb::AlterGroup { name, action, settings })),
         (any::<String>(), option::of(any::<String>()), option::of(any::<bool>()))
             .prop_map(|(node, weight, drain)| Operation::AlterNode(pb::AlterNode { node, weight, drain })),
         Just(Operation::Ping(pb::Ping {})),
@@ -136,13 +135,9 @@ fn status() -> impl Strategy<Value = i32> {
 }
 
 fn entry() -> impl Strategy<Value = pb::Entry> {
-    (bytes(), number32(), number(), number(), status()).prop_map(|(value, flags, version, ttl_ms, status)| pb::Entry {
-        value,
-        flags,
-        version,
-        ttl_ms,
-        status,
-    })
+    (bytes(), number32(), number(), number(), status(), any::<bool>()).prop_map(
+        |(value, flags, version, ttl_ms, status, stale)| pb::Entry { value, flags, version, ttl_ms, status, stale },
+    )
 }
 
 fn topology() -> impl Strategy<Value = pb::TopologyResult> {
@@ -262,7 +257,8 @@ fn altered_group() -> impl Strategy<Value = pb::AlteredGroup> {
             policy_before,
         },
     );
-    (any::<String>(), vec(change, 0..3)).prop_map(|(node, changes)| pb::AlteredGroup { node, changes })
+    (any::<String>(), vec(change, 0..3), any::<bool>(), any::<String>())
+        .prop_map(|(node, changes, is_kept, groups)| pb::AlteredGroup { node, changes, is_kept, groups })
 }
 
 fn removals() -> impl Strategy<Value = pb::Removals> {

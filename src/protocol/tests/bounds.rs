@@ -9,8 +9,8 @@ use larder_protocol::limits::{
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
-    Command, Condition, Entry, Expiry, Failure, GroupAlteration, Keys, NodeAlteration, RemovalReason, Removals,
-    RemovedSpan, Reply, Request, ScanStep, Span, Status, WriteSpan, Writes,
+    Command, Condition, Entry, Expiry, Failure, GroupAction, GroupAlteration, Keys, NodeAlteration, RemovalReason,
+    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, WriteSpan, Writes,
 };
 use prost::Message;
 
@@ -36,7 +36,7 @@ fn lengths(values: Vec<Result<Entry<'_>, Status>>) -> Vec<Result<usize, Status>>
 }
 
 fn entry(value: &[u8]) -> Result<Entry<'_>, Status> {
-    Ok(Entry { value, flags: u32::MAX, version: u64::MAX, ttl_ms: u64::MAX })
+    Ok(Entry { value, flags: u32::MAX, version: u64::MAX, ttl_ms: u64::MAX, is_stale: true })
 }
 
 #[test]
@@ -207,8 +207,8 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),
-        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(u64::MAX), policy: Some("") }),
-        Command::AlterGroup(GroupAlteration { name: "", memory_bytes: Some(0), policy: None }),
+        Command::AlterGroup(GroupAlteration { name: "", action: GroupAction::Drop, settings: "" }),
+        Command::AlterGroup(GroupAlteration { name: "", action: GroupAction::List, settings: "{}" }),
         Command::AlterNode(NodeAlteration { node: "", weight: Some(""), drain: Some(false) }),
         Command::Ping,
         Command::Watch,

@@ -1,7 +1,8 @@
 //! The judge of every comparison: what the hand-written codec must say about bytes, worked out from what prost says.
 
 use larder_protocol::limits::{
-    CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, PATTERN_BYTES_MAX, POLICY_BYTES_MAX, WEIGHT_BYTES_MAX,
+    CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_SETTINGS_BYTES_MAX, NODE_NAME_BYTES_MAX, PATTERN_BYTES_MAX,
+    WEIGHT_BYTES_MAX,
 };
 use larder_protocol::native::generated as pb;
 use larder_protocol::native::{
@@ -138,9 +139,10 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
         Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
         Operation::AlterGroup(alter) if alter.name.len() > GROUP_NAME_BYTES_MAX => return Err(Status::TooLarge),
-        Operation::AlterGroup(pb::AlterGroup { policy: Some(policy), .. }) if policy.len() > POLICY_BYTES_MAX => {
+        Operation::AlterGroup(alter) if alter.settings.len() > GROUP_SETTINGS_BYTES_MAX => {
             return Err(Status::TooLarge);
         }
+        Operation::AlterGroup(alter) if !(0..=3).contains(&alter.action) => return Err(Status::NotSupported),
         Operation::AlterNode(alter) if alter.node.len() > NODE_NAME_BYTES_MAX => return Err(Status::TooLarge),
         Operation::AlterNode(pb::AlterNode { weight: Some(weight), .. }) if weight.len() > WEIGHT_BYTES_MAX => {
             return Err(Status::TooLarge);
@@ -212,9 +214,9 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         Command::Scan(ScanStep { cursor, count, pattern }) => {
             Operation::Scan(pb::Scan { cursor: cursor.to_vec(), count, pattern: pattern.to_vec() })
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
-            let policy = policy.map(ToOwned::to_owned);
-            Operation::AlterGroup(pb::AlterGroup { name: name.to_owned(), memory_bytes, policy })
+        Command::AlterGroup(GroupAlteration { name, action, settings }) => {
+            let (name, settings) = (name.to_owned(), settings.to_owned());
+            Operation::AlterGroup(pb::AlterGroup { name, action: action as i32, settings })
         }
         Command::Stats => Operation::Stats(pb::StatsQuery {}),
         Command::Topology => Operation::Topology(pb::TopologyQuery {}),
@@ -312,8 +314,8 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
 
 fn entry_as_prost(entry: Result<Entry<'_>, Status>) -> pb::Entry {
     match entry {
-        Ok(Entry { value, flags, version, ttl_ms }) => {
-            pb::Entry { value: value.to_vec(), flags, version, ttl_ms, status: 0 }
+        Ok(Entry { value, flags, version, ttl_ms, is_stale: stale }) => {
+            pb::Entry { value: value.to_vec(), flags, version, ttl_ms, status: 0, stale }
         }
         Err(status) => pb::Entry { status: status as i32, ..pb::Entry::default() },
     }

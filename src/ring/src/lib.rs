@@ -34,7 +34,7 @@ mod weight;
 pub use error::TopologyError;
 pub use hash::{DEFAULT_GROUP, Slot, group_hash, key_hash, shard, slot};
 pub use limits::{SHARDS_MAX, SLOTS};
-pub use membership::Membership;
+pub use membership::{KeptGroup, Membership};
 pub use node::Node;
 pub use static_list::{StaticListError, StaticNode, parse_static_list};
 pub use topology::{NodeIndex, Place, Topology};

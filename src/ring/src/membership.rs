@@ -29,12 +29,24 @@ pub struct Membership {
     pub shut_until_ms: u64,
     /// How often each group was invalidated, by its name; those that never were may be left out.
     pub generations: Arc<BTreeMap<String, u64>>,
+    /// The groups of the cluster, by name, if somebody keeps them.
+    pub groups: Option<Arc<BTreeMap<String, KeptGroup>>>,
+}
+
+/// A group as it is kept for all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptGroup {
+    /// Tells it from a group that had its name before. Not 0.
+    pub identity: u64,
+    /// Its settings, as whoever keeps them writes them; what they mean is not known here.
+    pub settings: String,
 }
 
 impl Membership {
     /// One that never changes, or the first of all.
     pub fn first(topology: Arc<Topology>) -> Self {
         let (joining, leaving, generations) = (Vec::new(), Vec::new(), Arc::default());
-        Self { topology, joining, leaving, follows: false, registration: 0, shut_until_ms: 0, generations }
+        let (follows, registration, shut_until_ms, groups) = (false, 0, 0, None);
+        Self { topology, joining, leaving, follows, registration, shut_until_ms, generations, groups }
     }
 }

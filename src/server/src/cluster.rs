@@ -1,22 +1,21 @@
 //! A node of a cluster that has its members in etcd: between the agent that follows etcd, and the shards.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
-use larder_engine::{ClusterOrder, ClusterOrderKind, ClusterOrderOutcome};
-use larder_membership::{Invalidated, MembershipError, Order, Refusal, Update};
+use larder_engine::ClusterOrder;
+use larder_membership::{MembershipError, Order, Update};
 use larder_ring::Topology;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
 use crate::dialer::give;
-use crate::limits::{
-    DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS, REQUEST_TIMEOUT_MS_MAX, STAND_IN_POLL_MS,
-};
+use crate::keeper::{Keeper, lock};
+use crate::limits::{DRAIN_GRACE_MS, DRAIN_TIMEOUT_MS, LEAVE_TIMEOUT_MS, PROGRESS_POLL_MS, STAND_IN_POLL_MS};
 use crate::shard::{Control, ControlLane};
 use crate::standing::{Progress, SharedStanding};
 
@@ -29,11 +28,11 @@ pub enum Asked {
     Order(u16, ClusterOrder),
 }
 
-/// How a shard says what it wants; without effect where the members of the ring are fixed.
+/// How a shard says what it wants.
 #[derive(Clone, Debug)]
 pub struct Asking {
     shard: u16,
-    sender: Option<mpsc::Sender<Asked>>,
+    sender: mpsc::Sender<Asked>,
 }
 
 /// The shards as the cluster has to do with them, and what it tells them.
@@ -56,46 +55,38 @@ pub struct Cluster {
 }
 
 impl Asking {
-    /// Nobody listens.
-    pub fn nobody() -> Self {
-        Self { shard: 0, sender: None }
-    }
-
     /// As shard `shard`.
     pub fn new(shard: u16, sender: mpsc::Sender<Asked>) -> Self {
-        Self { shard, sender: Some(sender) }
+        Self { shard, sender }
     }
 
     /// Another node has named this epoch. Lost if too much is asked: it is named again.
     pub fn reach(&self, epoch: u64) {
-        if let Some(sender) = &self.sender {
-            // See above.
-            let _ = sender.try_send(Asked::Epoch(epoch));
-        }
+        // See above.
+        let _ = self.sender.try_send(Asked::Epoch(epoch));
     }
 
     /// Somebody wants something done for the whole cluster; false if too much is asked.
     pub fn order(&self, order: ClusterOrder) -> bool {
-        self.sender.as_ref().is_some_and(|sender| sender.try_send(Asked::Order(self.shard, order)).is_ok())
+        self.sender.try_send(Asked::Order(self.shard, order)).is_ok()
     }
 }
 
 impl Cluster {
-    /// A cluster whose agent runs. What the agent hears and what shards ask is passed on by a task of its own, which ends
-    /// with the runtime; `topology` is told of rings.
+    /// A cluster whose agent runs. What the agent hears is passed on by a task of its own, which ends with the runtime; the
+    /// keeper is told of groups, and `topology` of rings.
     pub fn new(
         shards: Shards,
         agent: JoinHandle<Result<(), MembershipError>>,
         orders: mpsc::Sender<Order>,
         updates: mpsc::Receiver<Update>,
-        asked: mpsc::Receiver<Asked>,
+        keeper: Arc<Mutex<Keeper>>,
         topology: watch::Sender<Arc<Topology>>,
         clock: Clock,
     ) -> Self {
         let (lanes, standing) = (shards.lanes.clone(), Arc::clone(&shards.standing));
         tokio::spawn(put_off(Arc::clone(&standing), clock));
-        tokio::spawn(pass_on_updates(lanes, standing, updates, topology));
-        tokio::spawn(pass_on_orders(shards.clone(), asked, orders.clone()));
+        tokio::spawn(pass_on_updates(lanes, standing, updates, keeper, topology));
         Self { shards, orders, agent }
     }
 
@@ -157,11 +148,22 @@ async fn pass_on_updates(
     lanes: Vec<Arc<ControlLane>>,
     standing: Arc<SharedStanding>,
     mut updates: mpsc::Receiver<Update>,
+    keeper: Arc<Mutex<Keeper>>,
     topology: watch::Sender<Arc<Topology>>,
 ) {
     while let Some(update) = updates.recv().await {
         match update {
             Update::Membership(membership) => {
+                if let Some(groups) = &membership.groups {
+                    // Before the epoch at which they are so.
+                    let (plans, reports) = lock(&keeper).follow(groups);
+                    reports.iter().for_each(|report| crate::log::line(format_args!("{report}")));
+                    if let Some(plans) = plans {
+                        for lane in &lanes {
+                            give(lane, Control::Groups(plans.clone())).await;
+                        }
+                    }
+                }
                 topology.send_replace(Arc::clone(&membership.topology));
                 let membership = Arc::new(membership);
                 for lane in &lanes {
@@ -172,66 +174,5 @@ async fn pass_on_updates(
             Update::Outage(is_outage) => standing.set_outage(is_outage),
             Update::Report(report) => crate::log::line(format_args!("{report}")),
         }
-    }
-}
-
-async fn pass_on_orders(shards: Shards, mut asked: mpsc::Receiver<Asked>, orders: mpsc::Sender<Order>) {
-    let Shards { lanes, progress, .. } = shards;
-    let progress: Arc<[_]> = progress.into();
-    while let Some(asked) = asked.recv().await {
-        let (shard, ClusterOrder { ticket, what }) = match asked {
-            Asked::Epoch(epoch) => {
-                // An agent that has ended needs none.
-                let _ = orders.send(Order::Reach(epoch)).await;
-                continue;
-            }
-            Asked::Order(shard, order) => (shard, order),
-        };
-        let lane = Arc::clone(&lanes[usize::from(shard)]);
-        // Without an agent, nobody answers.
-        match what {
-            ClusterOrderKind::Node { node, points, drain } => {
-                let (done, answer) = oneshot::channel();
-                let _ = orders.send(Order::Override { node, points, drain, done }).await;
-                tokio::spawn(async move {
-                    let outcome = answer.await.map(|done| done.map(|()| ClusterOrderOutcome::Done));
-                    give(&lane, Control::ClusterOrderDone { ticket, outcome: outcome_of(outcome) }).await;
-                });
-            }
-            ClusterOrderKind::Invalidate { group } => {
-                let (done, answer) = oneshot::channel();
-                let _ = orders.send(Order::Invalidate { group, done }).await;
-                let progress = Arc::clone(&progress);
-                tokio::spawn(async move {
-                    let outcome = match answer.await {
-                        Ok(Ok(Invalidated { generation, epoch })) => {
-                            wait_for_shards(&progress, epoch).await;
-                            Ok(Ok(ClusterOrderOutcome::Invalidated { generation, epoch }))
-                        }
-                        Ok(Err(refusal)) => Ok(Err(refusal)),
-                        Err(gone) => Err(gone),
-                    };
-                    give(&lane, Control::ClusterOrderDone { ticket, outcome: outcome_of(outcome) }).await;
-                });
-            }
-        }
-    }
-}
-
-/// What the engine is told of an order.
-fn outcome_of(outcome: Result<Result<ClusterOrderOutcome, Refusal>, oneshot::error::RecvError>) -> ClusterOrderOutcome {
-    match outcome {
-        Ok(Ok(done)) => done,
-        Ok(Err(Refusal::UnknownNode)) => ClusterOrderOutcome::UnknownNode,
-        Ok(Err(Refusal::Unanswered(why))) => ClusterOrderOutcome::Unavailable(why),
-        Err(_) => ClusterOrderOutcome::Unavailable("this node is leaving".into()),
-    }
-}
-
-/// Waits until all shards of this node go by an epoch, or for as long as nobody waits for that any more.
-async fn wait_for_shards(progress: &[Arc<CachePadded<Progress>>], epoch: u64) {
-    let until = Instant::now() + Duration::from_millis(REQUEST_TIMEOUT_MS_MAX);
-    while Instant::now() < until && progress.iter().any(|shard| shard.epoch.load(Ordering::Acquire) < epoch) {
-        sleep(Duration::from_millis(PROGRESS_POLL_MS)).await;
     }
 }

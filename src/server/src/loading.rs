@@ -1,18 +1,18 @@
 //! Between shards that want keys loaded and the origins of their groups, which the sidecar asks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use crossbeam::utils::CachePadded;
 use larder_engine::{FlightId, Load, Loaded};
-use larder_origin::{Answer, Origin};
+use larder_origin::Answer;
 use larder_protocol::{Failure, Status};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::dialer::give;
+use crate::keeper::{Origins, lock};
 use crate::limits::{LOADS_MAX, LOADS_RETRY_AFTER_MS};
 use crate::shard::{Control, ControlLane};
 
@@ -53,8 +53,7 @@ pub enum Landed {
 /// Asks origins. The sidecar's side.
 #[derive(Debug)]
 pub struct Loader {
-    /// By the hash of the group's name.
-    origins: HashMap<u64, Arc<Origin>>,
+    origins: Origins,
     wanted: mpsc::Receiver<Wanted>,
     shards: Vec<Arc<ControlLane>>,
     count: Arc<CachePadded<AtomicUsize>>,
@@ -108,12 +107,8 @@ impl From<Answer> for Landed {
 }
 
 impl Loader {
-    /// A loader for these shards, and how each of them has keys loaded. `origins` are by the hash of their group's name.
-    pub fn new(
-        origins: HashMap<u64, Arc<Origin>>,
-        shards: Vec<Arc<ControlLane>>,
-        clock: Clock,
-    ) -> (Self, Vec<Loading>) {
+    /// A loader for these shards, and how each of them has keys loaded.
+    pub fn new(origins: Origins, shards: Vec<Arc<ControlLane>>, clock: Clock) -> (Self, Vec<Loading>) {
         let (sender, wanted) = mpsc::channel(LOADS_MAX);
         let count = Arc::<CachePadded<AtomicUsize>>::default();
         let loading = |shard| Loading { shard, sender: sender.clone(), count: Arc::clone(&count) };
@@ -124,11 +119,15 @@ impl Loader {
     /// Loads until nobody can want anything any more. Each load is a task of its own.
     pub async fn run(mut self) {
         while let Some(Wanted { shard, load }) = self.wanted.recv().await {
-            let origin = Arc::clone(self.origins.get(&load.group).expect("shards know of the groups that have one"));
+            let origin = lock(&self.origins).get(&load.group).map(|known| Arc::clone(&known.origin));
             let (lane, count) = (Arc::clone(&self.shards[usize::from(shard)]), Arc::clone(&self.count));
             let now_ms = self.clock.now_ms();
             tokio::spawn(async move {
-                let landed = origin.load(&load.key, now_ms).await.into();
+                let landed = match origin {
+                    Some(origin) => origin.load(&load.key, now_ms).await.into(),
+                    // The shard has not heard yet.
+                    None => Landed::Failed(Failure::new(Status::OriginFailed, "the group has no origin any more")),
+                };
                 give(&lane, Control::Landed { flight: load.flight, landed }).await;
                 count.fetch_sub(1, Ordering::Relaxed);
             });

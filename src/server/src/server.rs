@@ -1,29 +1,29 @@
 //! A server from its configuration to its end.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_engine::{Engine, EngineError, EngineSettings, Standing, Watchers};
+use larder_engine::{Engine, EngineError, EngineSettings, GroupPlans, Standing, Watchers};
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
-use larder_origin::{Origin, OriginSettings};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
-use crate::config::{Config, Cores, EtcdConfig, GroupConfig, Size};
+use crate::config::{Config, Cores, EtcdConfig, Size};
 use crate::dialer::{Dialer, Known};
 use crate::http::{self, Http, Inside};
+use crate::keeper::Keeper;
 use crate::limits::{ASKED_MAX, HTTP_BODY_TIMEOUT_MS, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
 use crate::listen::{ListenError, Listeners, listen};
 use crate::loading::Loader;
 use crate::mesh::{Port, mesh};
+use crate::orders::pass_on_orders;
 use crate::pages;
 use crate::preflight::{self, PreflightError};
 use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
@@ -191,7 +191,9 @@ fn start(
     };
     let standing = Arc::new(standing);
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
-    let (loader, loading) = Loader::new(origins(config), controls.clone(), clock);
+    let keeper = Keeper::new(config);
+    let groups = keeper.plans().groups;
+    let (loader, loading) = Loader::new(keeper.origins(), controls.clone(), clock);
     let mut loading = loading.into_iter();
     let (mut plans, mut heartbeats, mut pages, mut progress) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {
@@ -200,7 +202,7 @@ fn start(
         heartbeats.push(Arc::clone(&heartbeat));
         let progress_of_shard = Arc::default();
         progress.push(Arc::clone(&progress_of_shard));
-        let reactor = reactor(config, port, topology.clone(), clock.now_ms(), standing.read())?;
+        let reactor = reactor(config, port, &groups, topology.clone(), (clock.now_ms(), standing.read()))?;
         pages.push(reactor.pages_ahead());
         plans.push(Plan {
             reactor,
@@ -212,7 +214,7 @@ fn start(
             reporter: Reporter::new(shard, sender.clone()),
             dials,
             loading: loading.next().expect("one for each shard"),
-            asking: if etcd.is_some() { Asking::new(shard, asking.clone()) } else { Asking::nobody() },
+            asking: Asking::new(shard, asking.clone()),
             standing: Arc::clone(&standing),
             progress: progress_of_shard,
             turns: heartbeat,
@@ -232,25 +234,16 @@ fn start(
     // They end with the runtime.
     tokio::spawn(loader.run());
     tokio::spawn(dialer.run());
+    let (shards, keeper) = (Shards { lanes: controls.clone(), progress, standing }, Arc::new(Mutex::new(keeper)));
+    let agent_orders = etcd.is_some().then(|| orders.clone());
+    tokio::spawn(pass_on_orders(shards.clone(), asked, agent_orders, Arc::clone(&keeper)));
     let cluster = etcd.map(|settings| {
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         let agent = Agent::new(settings, &local, ordered, sender, move || clock.now_ms());
-        let shards = Shards { lanes: controls.clone(), progress, standing };
-        Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, asked, rings, clock)
+        Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, keeper, rings, clock)
     });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
     Ok((Crew { executors, admission, handover }, sidecar, cluster))
-}
-
-/// The origins of groups, by the hash of the group's name.
-fn origins(config: &Config) -> HashMap<u64, Arc<Origin>> {
-    let origin = |group: &GroupConfig| {
-        let settings = &group.origin.as_ref()?.settings;
-        let settings = OriginSettings { value_bytes_max: config.value_bytes_max as usize, ..settings.clone() };
-        let origin = Origin::new(&settings).expect("it was checked with the configuration");
-        Some((larder_ring::group_hash(&group.name, config.cluster_seed), Arc::new(origin)))
-    };
-    config.groups.iter().filter_map(origin).collect()
 }
 
 /// How etcd is spoken to, with the files read.
@@ -280,24 +273,23 @@ fn etcd_settings(config: &Config, etcd: &EtcdConfig) -> Result<EtcdSettings, Ser
         http: config.http.map_or_else(String::new, |address| address.to_string()),
         zone: String::new(),
         version: SERVER.to_owned(),
+        groups: config.definitions.clone().into_iter().collect(),
     })
 }
 
 fn reactor(
     config: &Config,
     port: Port,
+    groups: &GroupPlans,
     topology: Arc<Topology>,
-    started_ms: u64,
-    standing: Standing,
+    (started_ms, standing): (u64, Standing),
 ) -> Result<Reactor, EngineError> {
     let shard = port.shard();
     let settings = EngineSettings {
         node_id: config.node_id.clone(),
         shard,
         server: SERVER.to_owned(),
-        origins: config.origins(),
-        groups: config.group_settings(),
-        default_follows: config.default_follows,
+        groups: groups.to_vec(),
         value_bytes_max: config.value_bytes_max as usize,
         node_memory_bytes: config.memory_bytes,
         timeout_ms_default: config.request_timeout_ms,

@@ -24,6 +24,8 @@ pub struct Progress {
     pub settled_epoch: AtomicU64,
     /// The greatest epoch by which its node is not in the ring.
     pub left_epoch: AtomicU64,
+    /// The version of the groups that it has.
+    pub groups_version: AtomicU64,
 }
 
 impl SharedStanding {

@@ -9,7 +9,7 @@ use larder_testkit::{Etcd, Proxy, Server};
 use crate::support::{self, Client, get, scaled, set};
 
 /// How long the nodes may take to notice what has happened: ten times what they do.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn start(etcd: &Etcd, id: &str, further: &[&str]) -> Server {
     start_at(&etcd.endpoints(), id, further)

@@ -7,6 +7,7 @@ mod descriptors;
 mod drain;
 mod etcd;
 mod expiry;
+mod groups;
 mod hostile;
 mod http;
 mod lifecycle;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder_protocol::native::generated::{HelloResult, Removals, StatsResult, TopologyResult};
+use larder_protocol::native::generated::{AlteredGroup, HelloResult, Removals, StatsResult, TopologyResult};
 use larder_protocol::native::{self, Body};
 use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, Status, Write as Entry};
 pub(crate) use larder_testkit::Server;
@@ -57,6 +57,7 @@ pub(crate) enum Result {
     Stats(Box<StatsResult>),
     Topology(Box<TopologyResult>),
     Removals(Box<Removals>),
+    Altered(Box<AlteredGroup>),
     Other,
 }
 
@@ -103,6 +104,17 @@ impl Client {
         let id = self.encode(&mut bytes, command);
         self.send_bytes(&bytes);
         id
+    }
+
+    /// Sends a command about a group, by its hash, and waits for its answer.
+    pub(crate) fn call_in(&mut self, group: u64, command: Command<'_>) -> Answer {
+        let (mut bytes, id) = (Vec::new(), self.next_id);
+        self.next_id += 1;
+        native::encode_request(&mut bytes, &Request { id, group, ..request(command) });
+        self.send_bytes(&bytes);
+        let answer = self.answer();
+        assert_eq!(answer.id, id, "{answer:?}");
+        answer
     }
 
     /// Sends a command and waits for its answer.
@@ -195,6 +207,7 @@ impl Answer {
             Body::Stats(stats) => Result::Stats(stats),
             Body::Topology(topology) => Result::Topology(topology),
             Body::Removals(removals) => Result::Removals(removals),
+            Body::Altered(altered) => Result::Altered(altered),
             _ => Result::Other,
         };
         Self {

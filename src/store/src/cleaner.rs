@@ -140,7 +140,8 @@ impl<H: RemovalHook> Store<H> {
         candidates.filter(|&index| self.has_victim(index, need)).reduce(|closest, index| {
             let (other, group) = (&self.groups[closest], &self.groups[index]);
             let share = |bytes: u64, of: u64| u128::from(bytes) * u128::from(of);
-            let is_closer = share(group.counters.bytes, other.budget) > share(other.counters.bytes, group.budget);
+            let is_closer = share(group.counters.bytes, other.budget_under_pressure())
+                > share(other.counters.bytes, group.budget_under_pressure());
             if is_closer { index } else { closest }
         })
     }

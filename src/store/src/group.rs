@@ -14,9 +14,21 @@ use crate::policy::{Policy, Replacement, Switch};
 use crate::region::{Ref, Region};
 use crate::{Charge, Expiry, GroupCounters, GroupError, GroupSettings, PolicySettings, Reason, list};
 
+/// What a number of a group stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// A group.
+    Used,
+    /// One that was dropped; entries of it may be left.
+    Dropped,
+    /// Nothing: another group can have the number.
+    Free,
+}
+
 /// A group.
 #[derive(Debug)]
 pub(crate) struct Group {
+    pub(crate) life: Life,
     pub(crate) settings: GroupSettings,
     pub(crate) policy: Policy,
     /// The tags of the policy, of the new one if there are two.
@@ -43,14 +55,13 @@ impl Group {
         if name.is_empty() || name.len() > GROUP_NAME_BYTES_MAX {
             return Err(GroupError::NameLength { name: name.clone() });
         }
-        if jitter > TTL_JITTER_MAX {
-            return Err(GroupError::JitterTooLarge { name: name.clone(), jitter });
-        }
+        check_jitter(name, jitter)?;
         check_budget(name, budget, charge)?;
         let policy = Policy::new(settings.policy, Side::Left, charge, region);
         let counters = GroupCounters::default();
         let header = settings.policy.kind().header();
         Ok(Self {
+            life: Life::Used,
             settings,
             policy,
             side: Side::Left,
@@ -79,9 +90,21 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a smaller budget is not met yet.
+    /// Sets how long entries live whose writer does not say.
+    pub(crate) fn set_ttl(&mut self, ttl_ms: u64, jitter: u8) -> Result<(), GroupError> {
+        check_jitter(&self.settings.name, jitter)?;
+        (self.settings.ttl_ms, self.settings.ttl_jitter) = (ttl_ms, jitter);
+        Ok(())
+    }
+
+    /// Whether a smaller budget is not met yet. A dropped group has none to meet.
     pub(crate) fn is_shrinking(&self) -> bool {
-        self.budget > self.settings.budget_bytes
+        self.life == Life::Used && self.budget > self.settings.budget_bytes
+    }
+
+    /// What the group is held against when entries are to go for want of memory: those of a dropped one go first.
+    pub(crate) fn budget_under_pressure(&self) -> u64 {
+        if self.life == Life::Used { self.budget } else { 0 }
     }
 
     /// Takes a step towards a smaller budget; whether there was one to take. It takes what nobody uses, in larger steps,
@@ -97,9 +120,11 @@ impl Group {
 
     /// Takes a step of this size towards a smaller budget; whether there was one to take.
     pub(crate) fn shrink_by(&mut self, step: u64) -> bool {
-        let was_shrinking = self.is_shrinking();
+        if !self.is_shrinking() {
+            return false;
+        }
         self.budget = self.budget.saturating_sub(step).max(self.settings.budget_bytes);
-        was_shrinking
+        true
     }
 
     /// Gives the group another policy, which takes over its entries in steps, see [`Group::take_over`].
@@ -194,6 +219,13 @@ impl Group {
             Expiry::Keep => kept.unwrap_or_else(default),
         }
     }
+}
+
+fn check_jitter(name: &str, jitter: u8) -> Result<(), GroupError> {
+    if jitter > TTL_JITTER_MAX {
+        return Err(GroupError::JitterTooLarge { name: name.into(), jitter });
+    }
+    Ok(())
 }
 
 fn check_budget(name: &str, budget: u64, charge: Charge) -> Result<(), GroupError> {

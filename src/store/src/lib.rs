@@ -53,6 +53,7 @@ mod entry;
 mod error;
 mod ghosts;
 mod group;
+mod groups;
 mod history;
 mod index;
 pub mod limits;

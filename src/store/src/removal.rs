@@ -16,6 +16,9 @@ pub trait RemovalHook {
 
     /// An entry left.
     fn removed(&mut self, removal: Removal<'_>);
+
+    /// Names groups of which entries that leave are told of to somebody: another group is not to get their number.
+    fn each_watched(&self, _watched: &mut dyn FnMut(GroupIndex)) {}
 }
 
 /// Nobody listens.

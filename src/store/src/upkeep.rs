@@ -1,79 +1,19 @@
-//! Groups, and the work on all entries of one or of all.
+//! The work on all entries of a group or of all, and what there is to be told of them.
 
 use alloc::vec;
 use core::ops::ControlFlow;
 
 use crate::block::{self, Head, Shape};
-use crate::group::Group;
-use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, GROUPS_MAX, HOME_ENTRIES_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::group::Life;
+use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, HOME_ENTRIES_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
 use crate::memory::Found;
 use crate::policy::Replacement;
 use crate::region::{Region, Use};
 use crate::sweep::Step;
-use crate::{
-    Charge, Entry, GroupCounters, GroupError, GroupIndex, GroupSettings, MemoryCounters, PolicySettings, Reason,
-    Reclaimed, RemovalHook, Store,
-};
+use crate::{Entry, GroupCounters, GroupIndex, GroupSettings, MemoryCounters, Reason, Reclaimed, RemovalHook, Store};
 
 impl<H: RemovalHook> Store<H> {
-    /// Adds a group without entries.
-    ///
-    /// # Errors
-    /// If its name is taken or has no right length, its budget is too small or with those of the others above the
-    /// memory, its jitter is too large, or there are [`GROUPS_MAX`] groups.
-    pub fn create_group(&mut self, settings: GroupSettings) -> Result<GroupIndex, GroupError> {
-        let group = Group::new(settings, &self.memory.region)?;
-        let name = || group.settings.name.clone();
-        if self.groups.iter().any(|other| other.settings.name == group.settings.name) {
-            return Err(GroupError::DuplicateName { name: name() });
-        }
-        if self.groups.len() == GROUPS_MAX {
-            return Err(GroupError::TooManyGroups { name: name() });
-        }
-        self.check_budgets(None, &group.settings.name, group.budget_bytes())?;
-        self.memory.hashes.seeds.push(group.settings.hash_seed);
-        self.groups.push(group);
-        Ok(GroupIndex((self.groups.len() - 1) as u16))
-    }
-
-    /// Changes the budget of a group. A larger one is there at once. A smaller one is approached in bounded steps: each
-    /// entry that is stored makes room for twice its charge, and [`Store::reclaim`] goes on where nothing is stored.
-    ///
-    /// # Errors
-    /// If the budget is too small, or with those of the others above the memory; then nothing changes.
-    pub fn set_budget(&mut self, group: GroupIndex, budget: u64) -> Result<(), GroupError> {
-        self.end_run();
-        let index = usize::from(group.0);
-        let in_bytes = match self.groups[index].settings.charge {
-            Charge::Bytes => budget,
-            Charge::Objects => 0,
-        };
-        self.check_budgets(Some(index), &self.groups[index].settings.name, in_bytes)?;
-        self.groups[index].set_budget(budget)
-    }
-
-    /// Gives a group another policy and keeps its entries. They go over in bounded steps: each entry that is stored takes
-    /// [`crate::limits::SWITCH_ENTRIES`] with it, and [`Store::reclaim`] goes on where nothing is stored. Meanwhile
-    /// the former policy's entries are the ones that are evicted; what it remembered beside them is forgotten at once.
-    ///
-    /// # Errors
-    /// [`GroupError::Switching`] if the last change is not done yet.
-    pub fn set_policy(&mut self, group: GroupIndex, policy: PolicySettings) -> Result<(), GroupError> {
-        self.end_run();
-        self.groups[usize::from(group.0)].set_policy(policy, &mut self.memory.region)
-    }
-
-    /// Whether a budget in bytes and those of all groups but one are within the memory.
-    fn check_budgets(&self, but: Option<usize>, name: &str, budget: u64) -> Result<(), GroupError> {
-        let others = self.groups.iter().enumerate().filter(|&(index, _)| Some(index) != but);
-        let room = self.settings.memory_bytes - others.map(|(_, group)| group.budget_bytes()).sum::<u64>();
-        match budget > room {
-            true => Err(GroupError::BudgetTooLarge { name: name.into(), budget, room }),
-            false => Ok(()),
-        }
-    }
-
     /// What an entry with a key and a value of these lengths is charged with under [`crate::Charge::Bytes`]. Unless key or
     /// value are long it is 16 more in a group with a number from 127 on or with a time of expiry that is decades ahead, and
     /// with policy `lfu` or `lru_k` it is 16 more in any case.
@@ -195,9 +135,10 @@ impl<H: RemovalHook> Store<H> {
         &self.groups[usize::from(group.0)].settings
     }
 
-    /// The groups in the order in which they were created.
-    pub fn groups(&self) -> impl ExactSizeIterator<Item = (GroupIndex, &GroupSettings)> {
-        self.groups.iter().enumerate().map(|(index, group)| (GroupIndex(index as u16), &group.settings))
+    /// The groups that were created and not dropped, by their numbers.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupIndex, &GroupSettings)> {
+        let groups = self.groups.iter().enumerate().filter(|(_, group)| group.life == Life::Used);
+        groups.map(|(index, group)| (GroupIndex(index as u16), &group.settings))
     }
 
     /// Makes every entry of a group absent, in constant time, and returns how often that was done to this group. What
@@ -323,6 +264,8 @@ impl<H: RemovalHook> Store<H> {
             let listed = group.policy.validate(region, group.budget);
             assert_eq!(counted, listed, "the policy of group {name:?} has other entries");
             assert!(group.has_room(0), "group {name:?} is above its budget");
+            let is_vacant = group.counters.entries == 0 && group.ghost_bytes() == 0;
+            assert!(group.life != Life::Free || is_vacant, "a number is free and has entries or ghosts");
             assert!(group.budget >= group.settings.budget_bytes, "group {name:?} has less than its budget");
         }
     }

@@ -4,6 +4,7 @@ mod allocations;
 mod arena;
 mod bounds;
 mod contract;
+mod dropping;
 mod expiry;
 mod model;
 mod operation;

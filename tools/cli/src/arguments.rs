@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::duration::parse_duration;
-use crate::size::parse_size;
+use crate::size::parse_memory;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,7 +24,7 @@ Examples:
   larder-cli --json mget user:17 user:18 | jq '.entries[] | select(.found) | .value'
   larder-cli incr hits 5 --initial 0
   larder-cli scan --pattern 'user:*'
-  larder-cli group alter scores --memory 64MiB
+  larder-cli group create scores --memory 64MiB --ttl 10m --origin 'http://10.0.0.9:9000/students/{key}'
   larder-cli watch scores
 
 Output:
@@ -135,7 +135,7 @@ pub(crate) enum Command {
         #[arg(value_name = "GROUP")]
         name: String,
     },
-    /// Show groups, or change one while the servers run
+    /// Show groups, or create, change or drop one while the servers run
     #[command(subcommand)]
     Group(GroupCommand),
     /// Show the counters of the servers
@@ -163,28 +163,74 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupCommand {
-    /// Show every group: its policy, its memory budget, the bytes that it uses, its entries
+    /// Show every group: its policy, its memory, the bytes that it uses, its entries, and other settings that it was given
     List,
-    /// Change a group on every node until the node ends; what is to last belongs into the configuration too
+    /// Create a group on all nodes: where etcd keeps the members of the cluster, it lasts; else until each node ends
+    Create {
+        /// The group
+        name: String,
+        #[command(flatten)]
+        settings: GroupSettings,
+    },
+    /// Change settings of a group on all nodes; those that are not named stay, and "default" takes one back
     Alter {
         /// The group
         name: String,
         #[command(flatten)]
-        change: GroupChange,
+        settings: GroupSettings,
+    },
+    /// Drop a group with all its entries, on all nodes
+    Drop {
+        /// The group
+        name: String,
     },
 }
 
+/// As in a [[group]] of larder.toml, where they are explained.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
-pub(crate) struct GroupChange {
-    /// Its memory on each node, over all shards, such as 64MiB. More is there at once, less is reached within seconds, and
-    /// no request fails. The group "default" gives or takes the difference, unless the configuration gives it a budget of
-    /// its own
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) memory: Option<u64>,
+pub(crate) struct GroupSettings {
+    /// Its memory on each node, over all shards, such as 64MiB, or a share of the node's such as 25%. More is there at once,
+    /// less is reached within seconds, and no request fails. The group "default" gives or takes the difference, unless it
+    /// was given a budget of its own
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    pub(crate) memory: Option<String>,
     /// Its eviction policy, such as lru, or two_q:in=30% with parameters. Its entries stay, and go over in steps
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<String>,
+    /// How long entries live whose writer does not say, such as 10m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ttl: Option<String>,
+    /// By up to how much that is made longer or shorter for each entry, such as 10%
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) ttl_jitter: Option<String>,
+    /// For how long after its time an entry is still shown, as stale, while it is loaded anew
+    #[arg(long, value_name = "TIME")]
+    pub(crate) stale_while_revalidate: Option<String>,
+    /// For how long after its time an entry is still shown, as stale, if it cannot be loaded anew
+    #[arg(long, value_name = "TIME")]
+    pub(crate) stale_if_error: Option<String>,
+    /// Where missing keys are loaded from, such as http://10.0.0.9:9000/students/{key}
+    #[arg(long, value_name = "URL")]
+    pub(crate) origin: Option<String>,
+    /// How long the origin may take
+    #[arg(long, value_name = "TIME")]
+    pub(crate) origin_timeout: Option<String>,
+    /// How many requests the origin is sent at the same time
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_concurrent: Option<String>,
+    /// How many more wait for that
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) queue: Option<String>,
+    /// How long a key that the origin does not have is not asked for again
+    #[arg(long, value_name = "TIME")]
+    pub(crate) negative_ttl: Option<String>,
+    /// How much before their time hot keys are loaded anew: a factor such as 1, or off
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) early_refresh: Option<String>,
+    /// A header for the origin; may be given several times
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -269,6 +315,9 @@ mod tests {
         assert!(parse("group alter scores").is_err());
         assert!(parse("group alter scores --memory 64M").is_err());
         assert!(parse("group alter --memory 64MiB").is_err());
+        assert!(parse("group create scores").is_err());
+        assert!(parse("group create scores --memory 12.5% --header a --header b").is_ok());
+        assert!(parse("group drop").is_err());
     }
 
     #[test]

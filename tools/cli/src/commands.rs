@@ -6,7 +6,8 @@ use larder_client::{
     Client, Condition, DeleteOutcome, Expiry, IncrementOptions, ScanOptions, SetOptions, expires_after,
 };
 
-use crate::arguments::{Command, GroupChange, GroupCommand, SetArguments, TouchExpiry, WriteOptions};
+use crate::arguments::{Command, GroupCommand, SetArguments, TouchExpiry, WriteOptions};
+use crate::groups::settings_json;
 use crate::input::{bytes, value};
 use crate::report::{Report, Unusable};
 use crate::scan;
@@ -25,7 +26,9 @@ pub(crate) enum Prepared {
     Scan(ScanOptions),
     Watch(String),
     Groups,
-    AlterGroup { name: String, memory_bytes: Option<u64>, policy: Option<String> },
+    CreateGroup { name: String, settings: String },
+    AlterGroup { name: String, settings: String },
+    DropGroup(String),
     Stats,
     Topology,
     Invalidate,
@@ -60,9 +63,13 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
         }
         Command::Watch { name } => Prepared::Watch(name),
         Command::Group(GroupCommand::List) => Prepared::Groups,
-        Command::Group(GroupCommand::Alter { name, change: GroupChange { memory, policy } }) => {
-            Prepared::AlterGroup { name, memory_bytes: memory, policy }
+        Command::Group(GroupCommand::Create { name, settings }) => {
+            Prepared::CreateGroup { name, settings: settings_json(settings) }
         }
+        Command::Group(GroupCommand::Alter { name, settings }) => {
+            Prepared::AlterGroup { name, settings: settings_json(settings) }
+        }
+        Command::Group(GroupCommand::Drop { name }) => Prepared::DropGroup(name),
         Command::Stats => Prepared::Stats,
         Command::Topology => Prepared::Topology,
         Command::Invalidate => Prepared::Invalidate,
@@ -120,10 +127,10 @@ pub(crate) async fn run(client: &Client, command: Prepared, json: bool) -> anyho
             watch::print(client, &name, json).await?;
             Report::Written
         }
-        Prepared::Groups => Report::Groups(client.stats().await?),
-        Prepared::AlterGroup { name, memory_bytes, policy } => {
-            Report::Altered(client.group(&name)?.alter(memory_bytes, policy.as_deref()).await?)
-        }
+        Prepared::Groups => Report::Groups(client.stats().await?, client.groups().await?),
+        Prepared::CreateGroup { name, settings } => Report::Altered(client.create_group(&name, &settings).await?),
+        Prepared::AlterGroup { name, settings } => Report::Altered(client.alter_group(&name, &settings).await?),
+        Prepared::DropGroup(name) => Report::Altered(client.drop_group(&name).await?),
         Prepared::Stats => Report::Stats(client.stats().await?),
         Prepared::Topology => Report::Topology(client.members().await?),
         Prepared::Invalidate => {

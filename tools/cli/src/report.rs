@@ -88,7 +88,7 @@ pub(crate) enum Report {
     Keys(Vec<Bytes>),
     /// It was written while it came.
     Written,
-    Groups(Vec<Stats>),
+    Groups(Vec<Stats>, Vec<AlteredGroup>),
     Altered(Vec<AlteredGroup>),
     Stats(Vec<Stats>),
     Topology(Members),
@@ -118,7 +118,7 @@ impl Report {
             Report::Number { number, .. } => met(number.is_some()),
             Report::Keys(_)
             | Report::Written
-            | Report::Groups(_)
+            | Report::Groups(..)
             | Report::Altered(_)
             | Report::Stats(_)
             | Report::Topology(_)
@@ -173,7 +173,7 @@ impl Report {
             }),
             Report::Keys(keys) => keys.iter().try_for_each(|key| writeln!(out, "{}", escaped(key))),
             Report::Written => Ok(()),
-            Report::Groups(nodes) => groups::print_list(out, nodes),
+            Report::Groups(nodes, settings) => groups::print_list(out, nodes, settings),
             Report::Altered(nodes) => groups::print_altered(out, nodes),
             Report::Stats(nodes) => stats::print_stats(out, nodes),
             Report::Topology(members) => stats::print_topology(out, members),
@@ -211,7 +211,7 @@ impl Report {
             }
             Report::Keys(keys) => json!({ "keys": keys.iter().map(|key| key_json(key)).collect::<Vec<_>>() }),
             Report::Written => Value::Null,
-            Report::Groups(nodes) => groups::list_json(nodes),
+            Report::Groups(nodes, settings) => groups::list_json(nodes, settings),
             Report::Altered(nodes) => groups::altered_json(nodes),
             Report::Stats(nodes) => json!({ "nodes": nodes.iter().map(stats::stats_json).collect::<Vec<_>>() }),
             Report::Topology(members) => stats::topology_json(members),
@@ -290,6 +290,7 @@ fn entry_json(key: &OsString, entry: Option<&Entry>) -> Value {
         ("flags", entry.flags.into()),
         ("version", entry.version.to_string().into()),
         ("ttl_ms", ttl_ms.into()),
+        ("stale", entry.is_stale.into()),
     ];
     let value = object.iter().map(|(name, value)| (name.as_str(), value.clone()));
     keyed(key, value.chain(fields))
@@ -340,11 +341,12 @@ mod tests {
             flags: 3,
             version: u64::MAX,
             ttl: Some(std::time::Duration::from_secs(1)),
+            is_stale: false,
         };
         let json = Report::Value { key: "k".into(), entry: Some(entry) }.to_json();
         let expected = json!({
             "key": "k", "key_encoding": "utf-8", "found": true, "value": "/w==", "value_encoding": "base64",
-            "flags": 3, "version": "18446744073709551615", "ttl_ms": 1000,
+            "flags": 3, "version": "18446744073709551615", "ttl_ms": 1000, "stale": false,
         });
         assert_eq!(json, expected);
         let json = Report::Value { key: "k".into(), entry: None }.to_json();

@@ -28,6 +28,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("{text:?} is too large; {expected}"))
 }
 
+/// What a group is given: a size as it stands, a share of the memory, or "default"; whoever keeps groups reads it.
+pub(crate) fn parse_memory(text: &str) -> Result<String, String> {
+    if !text.ends_with('%') && text != "default" {
+        parse_size(text)?;
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,7 +41,7 @@ fn groups_are_listed_and_altered_while_the_node_runs() {
     cli(&["--group", "scores", "set", "k", "v"]).exits(0);
     let listed = cli(&["group", "list"]).exits(0);
     let rows: Vec<Vec<&str>> = listed.text().lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[1], ["group", "policy", "budget", "bytes", "entries"]);
+    assert_eq!(rows[1], ["group", "policy", "budget", "bytes", "entries", "settings"]);
     assert_eq!(rows[2][..3], ["default", "two_q", "50331648"]);
     assert_eq!(rows[3][..3], ["scores", "lru", "16777216"]);
     assert_eq!(rows[3][4], "1");

@@ -154,7 +154,7 @@ impl Entries for Values {
 }
 
 fn entry(value: &[u8]) -> Found<'_> {
-    Found { value: Value::Whole(value), flags: 0, version: 1, ttl_ms: 0 }
+    Found { value: Value::Whole(value), flags: 0, version: 1, ttl_ms: 0, is_stale: false }
 }
 
 impl Connection {

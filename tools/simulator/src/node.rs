@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use larder_engine::{Engine, EngineSettings, OriginSettings, Standing, Ticket};
+use larder_engine::{Engine, EngineSettings, GroupPlan, OriginSettings, Standing, Ticket};
 use larder_membership::{Keys, NodeRecord, State};
 use larder_ring::{Node as Member, Topology};
 use larder_store::{Charge, GroupSettings, NoHook, PolicyKind};
@@ -152,13 +152,11 @@ impl Process {
                 node_id: node.id.clone(),
                 shard,
                 server: "larder/simulated".into(),
-                origins: has_origin
-                    .then(|| ("default".into(), OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS }))
-                    .into_iter()
-                    .collect(),
-                groups: vec![group],
+                groups: vec![GroupPlan {
+                    origin: has_origin.then_some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS }),
+                    ..group.into()
+                }],
                 value_bytes_max: 1 << 10,
-                default_follows: false,
                 node_memory_bytes: SHARD_BYTES * u64::from(node.shards),
                 timeout_ms_default: 1_000,
                 started_ms,

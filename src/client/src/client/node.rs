@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use larder_protocol::native::generated::{AlteredGroup, StatsResult};
-use larder_protocol::{Command, GroupAlteration, NodeAlteration, Status};
+use larder_protocol::{Command, GroupAction, GroupAlteration, NodeAlteration, Status};
 use larder_ring::Topology;
 
 use crate::call::{Target, unexpected};
@@ -44,41 +44,63 @@ impl Client {
         Ok(all)
     }
 
-    /// Gives the group of this client so much memory on every node of the topology, in bytes, and returns what was
-    /// changed on each when all its shards have it. It lasts until the node ends, which then has its configuration again.
-    /// More is there at once; less is approached in steps, in which no request fails. Tried again after a lost or late
-    /// answer; then what it was before may be what the first attempt made it.
+    /// The groups of every node, or, where etcd keeps them for all, of one: [`AlteredGroup::groups`] has them as JSON.
     ///
     /// # Errors
-    /// The first of any node, and then those before it have been changed: [`Error::NoSuchGroup`], or [`Error::Rejected`]
-    /// if the node cannot have it so, with the reason.
-    pub async fn alter_memory(&self, memory_bytes: u64) -> Result<Vec<AlteredGroup>, Error> {
-        self.alter(Some(memory_bytes), None).await
+    /// The first of any node.
+    pub async fn groups(&self) -> Result<Vec<AlteredGroup>, Error> {
+        self.on_groups(GroupAlteration { name: "", action: GroupAction::List, settings: "" }).await
     }
 
-    /// Gives the group of this client another eviction policy on every node of the topology, such as `lru` or
-    /// `two_q:in=30%`: with a colon, parameters that are not to be the usual ones. Its entries stay, and go over to it in
-    /// steps. Otherwise as [`Client::alter_memory`].
+    /// Creates a group, on all nodes. `settings` is a JSON object with the keys of a `[[group]]` in `larder.toml` but its
+    /// name, such as `{"memory": "64MiB", "policy": "two_q", "ttl": "10m"}`. It is there when this returns. Where the
+    /// members of the cluster are kept in etcd, it lasts; else each node has it until it ends. Tried again after a lost or
+    /// late answer.
     ///
     /// # Errors
-    /// As [`Client::alter_memory`].
-    pub async fn alter_policy(&self, policy: &str) -> Result<Vec<AlteredGroup>, Error> {
-        self.alter(None, Some(policy)).await
+    /// The first of any node, and then those before it have the group: [`Error::Rejected`] if there is another group of this
+    /// name, or it cannot be so, with the reason.
+    pub async fn create_group(&self, name: &str, settings: &str) -> Result<Vec<AlteredGroup>, Error> {
+        self.on_groups(GroupAlteration { name, action: GroupAction::Create, settings }).await
     }
 
-    /// Both [`Client::alter_memory`] and [`Client::alter_policy`], or none of them on a node that refuses one.
+    /// Changes the settings of a group that are named, on all nodes, see [`Client::create_group`]; one that is null is as if
+    /// it had never been set. More memory is there at once; less is approached in steps, and so is another policy, and no
+    /// request fails meanwhile.
     ///
     /// # Errors
-    /// As [`Client::alter_memory`].
-    pub async fn alter(&self, memory_bytes: Option<u64>, policy: Option<&str>) -> Result<Vec<AlteredGroup>, Error> {
+    /// As there, and [`Error::NoSuchGroup`].
+    pub async fn alter_group(&self, name: &str, settings: &str) -> Result<Vec<AlteredGroup>, Error> {
+        self.on_groups(GroupAlteration { name, action: GroupAction::Alter, settings }).await
+    }
+
+    /// Drops a group with its entries, on all nodes, see [`Client::create_group`].
+    ///
+    /// # Errors
+    /// As [`Client::alter_group`]; also for the group "default", which stays.
+    pub async fn drop_group(&self, name: &str) -> Result<Vec<AlteredGroup>, Error> {
+        self.on_groups(GroupAlteration { name, action: GroupAction::Drop, settings: "" }).await
+    }
+
+    /// Asks one node, and the others too unless it keeps groups for all.
+    async fn on_groups(&self, alteration: GroupAlteration<'_>) -> Result<Vec<AlteredGroup>, Error> {
+        // So that what is said of the group names it.
+        let named = if alteration.name.is_empty() { self.clone() } else { self.group(alteration.name)? };
         let topology = self.topology();
-        let name = self.group_name();
-        let command = Command::AlterGroup(GroupAlteration { name, memory_bytes, policy });
         let mut all = Vec::with_capacity(topology.nodes().len());
         for node in topology.nodes() {
-            let answer = self.call(Target::Node(&node.id), command).await?;
+            let answer = named.call(Target::Node(&node.id), Command::AlterGroup(alteration)).await?;
             match answer.payload {
-                Payload::Altered(altered) if answer.status == Status::Ok => all.push(*altered),
+                Payload::None if answer.status == Status::Exists => {
+                    return Err(Error::Rejected { status: answer.status, message: answer.message });
+                }
+                Payload::Altered(altered) if answer.status == Status::Ok => {
+                    let is_kept = altered.is_kept;
+                    all.push(*altered);
+                    if is_kept {
+                        break;
+                    }
+                }
                 payload => return Err(unexpected("alter_group", answer.status, &payload)),
             }
         }

@@ -97,5 +97,6 @@ fn owned(chunk: &Bytes, entry: &larder_protocol::Entry<'_>) -> Entry {
         flags: entry.flags,
         version: entry.version,
         ttl: (entry.ttl_ms != 0).then(|| Duration::from_millis(entry.ttl_ms)),
+        is_stale: entry.is_stale,
     }
 }

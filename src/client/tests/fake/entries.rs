@@ -51,7 +51,7 @@ fn describe<'a>(command: &Command<'a>) -> (&'static str, &'a [u8], usize) {
 
 impl Stored {
     fn view(&self) -> Found<'_> {
-        Found { value: Value::Whole(&self.value), flags: self.flags, version: self.version, ttl_ms: self.ttl_ms }
+        Found { value: Value::Whole(&self.value), flags: self.flags, version: self.version, ttl_ms: self.ttl_ms, is_stale: false }
     }
 }
 

@@ -466,13 +466,10 @@ impl Shared {
                 let mut keys: Vec<_> = entries.keys().filter(|(of, _)| *of == group).map(|(_, key)| key).collect();
                 self.answer(id, &Reply::Scan(&page(&mut keys, &step)))
             }
-            Command::AlterGroup(GroupAlteration { name, memory_bytes, .. }) => {
-                let changes = vec![pb::GroupChange {
-                    name: name.into(),
-                    memory_bytes: memory_bytes.unwrap_or_default(),
-                    ..Default::default()
-                }];
-                self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes }))
+            Command::AlterGroup(GroupAlteration { name, settings: given, .. }) => {
+                let changes = vec![pb::GroupChange { name: name.into(), ..Default::default() }];
+                let (is_kept, groups) = (false, given.into());
+                self.answer(id, &Reply::Altered(&pb::AlteredGroup { node: settings.node, changes, is_kept, groups }))
             }
             Command::AlterNode(_) => self.answer(id, &Reply::Done),
             Command::Ping => self.answer(id, &Reply::Pong { acknowledged: 1, version: 1, clock_ms: 1 }),

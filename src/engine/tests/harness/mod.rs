@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{
-    Engine, EngineSettings, Lane, Load, Loaded, OriginSettings, Outgoing, Standing, Submission, Ticket,
+    Engine, EngineSettings, GroupPlan, Lane, Load, Loaded, OriginSettings, Outgoing, Standing, Submission, Ticket,
 };
 use larder_protocol::{Command, Request};
 use larder_ring::{Node, Topology, group_hash, key_hash, shard};
@@ -58,7 +58,6 @@ pub(crate) struct WorldSettings {
     /// Of each of the two groups, on each shard.
     pub(crate) budget_bytes: u64,
     pub(crate) value_bytes_max: usize,
-    pub(crate) default_follows: bool,
     /// Of the group "scores".
     pub(crate) origin: Option<OriginSettings>,
 }
@@ -71,7 +70,6 @@ impl Default for WorldSettings {
             timeout_ms_default: 1_000_000,
             budget_bytes: 32 << 20,
             value_bytes_max: 8 << 20,
-            default_follows: false,
             origin: None,
         }
     }
@@ -85,28 +83,32 @@ pub(crate) fn alone(shards: u16) -> Arc<Topology> {
 
 /// Settings of one shard with the groups "default" and "scores".
 pub(crate) fn settings(world: &WorldSettings, shard: u16) -> EngineSettings {
-    let group = |name: &str| GroupSettings {
+    let group = |name: &str| plan(name, world.budget_bytes * u64::from(world.shards));
+    EngineSettings {
+        node_id: NODE.into(),
+        shard,
+        server: "larder/test".into(),
+        groups: vec![group("default"), GroupPlan { origin: world.origin, ..group("scores") }],
+        value_bytes_max: world.value_bytes_max,
+        node_memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN) * u64::from(world.shards),
+        timeout_ms_default: world.timeout_ms_default,
+        started_ms: START_MS,
+        standing: Standing::FIXED,
+    }
+}
+
+/// A group with so much memory on the node.
+pub(crate) fn plan(name: &str, budget_bytes: u64) -> GroupPlan {
+    let settings = GroupSettings {
         name: name.into(),
-        budget_bytes: world.budget_bytes * u64::from(world.shards),
+        budget_bytes,
         policy: PolicyKind::Lru.into(),
         ttl_ms: 0,
         ttl_jitter: 0,
         hash_seed: 0,
         charge: Charge::Bytes,
     };
-    EngineSettings {
-        node_id: NODE.into(),
-        shard,
-        server: "larder/test".into(),
-        groups: vec![group("default"), group("scores")],
-        origins: world.origin.map(|origin| ("scores".into(), origin)).into_iter().collect(),
-        value_bytes_max: world.value_bytes_max,
-        default_follows: world.default_follows,
-        node_memory_bytes: (2 * world.budget_bytes).max(MEMORY_BYTES_MIN) * u64::from(world.shards),
-        timeout_ms_default: world.timeout_ms_default,
-        started_ms: START_MS,
-        standing: Standing::FIXED,
-    }
+    settings.into()
 }
 
 impl World {

@@ -3,6 +3,7 @@
 //! One task does all of it, in sessions with one etcd server each. A session ends when the server does not answer in time;
 //! the next one is with the next server of the list. What was known stays: the ring does not change because etcd is gone.
 
+mod groups;
 mod register;
 mod session;
 
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::record::{NodeRecord, OverrideRecord, State, weight_of};
 use crate::view::{Keys, View};
 use crate::{Local, MembershipError};
+pub use groups::GroupChange;
 use session::Ended;
 
 /// How etcd is reached, and what this node says there.
@@ -41,6 +43,8 @@ pub struct EtcdSettings {
     pub zone: String,
     /// Name and version of the program.
     pub version: String,
+    /// Names and settings of the groups that this node is configured with: written where nobody has written them before.
+    pub groups: Vec<(String, serde_json::Map<String, serde_json::Value>)>,
 }
 
 /// Files in PEM, read.
@@ -106,6 +110,15 @@ pub enum Order {
         /// What became of it.
         done: oneshot::Sender<Result<Invalidated, Refusal>>,
     },
+    /// A group is to be created, changed or dropped, on all nodes.
+    Group {
+        /// Its name.
+        group: String,
+        /// What.
+        change: GroupChange,
+        /// Whoever goes by this epoch, or a later one, has it so.
+        done: oneshot::Sender<Result<u64, Refusal>>,
+    },
 }
 
 /// A group was invalidated.
@@ -122,6 +135,10 @@ pub struct Invalidated {
 pub enum Refusal {
     /// Nobody has heard of such a node.
     UnknownNode,
+    /// There is no such group.
+    UnknownGroup,
+    /// There is such a group, and it is another one.
+    Exists,
     /// etcd does not answer.
     Unanswered(String),
 }
@@ -263,6 +280,9 @@ impl<C: Fn() -> u64> Agent<C> {
             Order::Invalidate { done, .. } => {
                 let why = "etcd does not answer, and how often a group was invalidated is kept there";
                 let _ = done.send(Err(Refusal::Unanswered(why.into())));
+            }
+            Order::Group { done, .. } => {
+                let _ = done.send(Err(Refusal::Unanswered("etcd does not answer, and groups are kept there".into())));
             }
         }
     }

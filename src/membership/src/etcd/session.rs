@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use etcd_client::{
-    Client, Compare, CompareOp, EventType, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn,
-    TxnOp, WatchOptions, WatchResponse,
+    Client, EventType, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, WatchOptions, WatchResponse,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{Agent, Invalidated, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
+use super::{Agent, Order, RENEWALS_PER_TTL, Refusal, Update, changed};
 use crate::MembershipError;
-use crate::record::{GroupRecord, OverrideRecord, State};
+use crate::record::{OverrideRecord, State};
 use crate::view::Found;
 
 /// Why a session is over.
@@ -26,9 +25,6 @@ pub(super) enum Ended {
     /// The server answers, and everything is to be begun anew.
     Anew,
 }
-
-/// How often the generation of a group is written at most, if others write it at the same time.
-const RAISES_MAX: usize = 16;
 
 /// The next renewal that is not answered yet.
 struct Renewal {
@@ -50,6 +46,7 @@ impl<C: Fn() -> u64> Agent<C> {
         self.check_etcd(&mut client).await?;
         self.check_seed(&mut client).await?;
         let renewing = self.renew_or_register(&mut client).await?;
+        self.create_groups(&mut client).await?;
         self.read_all(&mut client).await?;
         if std::mem::replace(&mut self.is_out, false) {
             self.tell(Update::Outage(false)).await;
@@ -180,6 +177,13 @@ impl<C: Fn() -> u64> Agent<C> {
                         let written = self.raise_generation(&mut client, &group).await;
                         tell(done, written)?;
                     }
+                    Some(Order::Group { group, change, done }) => {
+                        match self.change_group(&mut client, &group, &change).await {
+                            // Whoever asked may be gone.
+                            Ok(changed) => drop(done.send(changed)),
+                            Err(ended) => tell(done, Err(ended))?,
+                        }
+                    }
                     Some(order) => {
                         self.note(order);
                         self.give().await;
@@ -254,28 +258,6 @@ impl<C: Fn() -> u64> Agent<C> {
         } else {
             self.answer(client.put(key, after.to_json(), None)).await.map(|_| ())
         }
-    }
-
-    /// Writes that a group was invalidated once more.
-    async fn raise_generation(&self, client: &mut Client, group: &str) -> Result<Invalidated, Ended> {
-        let key = self.keys.group(group);
-        for _ in 0..RAISES_MAX {
-            let read = self.answer(client.get(key.clone(), None)).await?;
-            let kv = read.kvs().first();
-            // What cannot be read is not believed, and is mended by being written.
-            let mut record = kv.and_then(|kv| GroupRecord::parse(kv.value()).ok()).unwrap_or_default();
-            record.generation += 1;
-            let known = kv.map_or(0, KeyValue::mod_revision);
-            let put = Txn::new()
-                .when([Compare::mod_revision(key.clone(), CompareOp::Equal, known)])
-                .and_then([TxnOp::put(key.clone(), record.to_json(), None)]);
-            let answer = self.answer(client.txn(put)).await?;
-            if answer.succeeded() {
-                let epoch = answer.header().map_or(0, |header| header.revision()) as u64;
-                return Ok(Invalidated { generation: record.generation, epoch });
-            }
-        }
-        Err(Ended::Unanswered(format!("{key} is written by others all the time")))
     }
 
     /// Takes the registration back.

@@ -76,8 +76,8 @@ pub(super) mod scan {
 /// Fields of `AlterGroup`.
 pub(super) mod alter_group {
     pub(in crate::native) const NAME: u32 = 1;
-    pub(in crate::native) const MEMORY_BYTES: u32 = 2;
-    pub(in crate::native) const POLICY: u32 = 3;
+    pub(in crate::native) const ACTION: u32 = 2;
+    pub(in crate::native) const SETTINGS: u32 = 3;
 }
 
 /// Fields of `AlterNode`.
@@ -137,6 +137,7 @@ pub(super) mod entry {
     pub(in crate::native) const VERSION: u32 = 3;
     pub(in crate::native) const TTL_MS: u32 = 4;
     pub(in crate::native) const STATUS: u32 = 5;
+    pub(in crate::native) const STALE: u32 = 6;
 }
 
 /// Fields of `Stored`, `Outcome`, `Number`, `Invalidated` and `Pong`.

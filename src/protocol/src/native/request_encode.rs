@@ -74,10 +74,10 @@ fn body(command: &Command<'_>) -> (u32, usize) {
                 + size::bytes(scan::PATTERN, pattern.len());
             (operation::SCAN, len)
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
+        Command::AlterGroup(GroupAlteration { name, action, settings }) => {
             let len = size::bytes(alter_group::NAME, name.len())
-                + memory_bytes.map_or(0, |bytes| size::present(alter_group::MEMORY_BYTES, bytes))
-                + policy.map_or(0, |policy| size::message(alter_group::POLICY, policy.len()));
+                + size::uint(alter_group::ACTION, action as u64)
+                + size::bytes(alter_group::SETTINGS, settings.len());
             (operation::ALTER_GROUP, len)
         }
         Command::AlterNode(NodeAlteration { node, weight, drain }) => {
@@ -165,14 +165,10 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
             writer.uint(scan::COUNT, u64::from(count));
             writer.bytes(scan::PATTERN, pattern);
         }
-        Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }) => {
+        Command::AlterGroup(GroupAlteration { name, action, settings }) => {
             writer.bytes(alter_group::NAME, name.as_bytes());
-            if let Some(bytes) = memory_bytes {
-                writer.present(alter_group::MEMORY_BYTES, bytes);
-            }
-            if let Some(policy) = policy {
-                writer.element(alter_group::POLICY, policy.as_bytes());
-            }
+            writer.uint(alter_group::ACTION, action as u64);
+            writer.bytes(alter_group::SETTINGS, settings.as_bytes());
         }
         Command::AlterNode(NodeAlteration { node, weight, drain }) => {
             writer.bytes(alter_node::NODE, node.as_bytes());

@@ -3,10 +3,12 @@
 use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set, scan};
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
-use crate::command::{Command, Condition, Expiry, GroupAlteration, NodeAlteration, ScanStep, Span, WriteSpan};
+use crate::command::{
+    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, ScanStep, Span, WriteSpan,
+};
 use crate::limits::{
-    CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, NODE_NAME_BYTES_MAX, PATTERN_BYTES_MAX,
-    POLICY_BYTES_MAX, WEIGHT_BYTES_MAX,
+    CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_SETTINGS_BYTES_MAX, NODE_NAME_BYTES_MAX,
+    PATTERN_BYTES_MAX, WEIGHT_BYTES_MAX,
 };
 
 /// The fields that operations on one key, and the elements of a set_many, share.
@@ -41,8 +43,8 @@ pub(super) struct Scan<'a> {
 #[derive(Default)]
 pub(super) struct AlterGroup<'a> {
     name: &'a str,
-    memory_bytes: Option<u64>,
-    policy: Option<&'a str>,
+    action: u32,
+    settings: &'a str,
 }
 
 /// The fields of `AlterNode`.
@@ -204,8 +206,8 @@ impl<'a> AlterGroup<'a> {
         while let Some((number, wire)) = body.field()? {
             match number {
                 alter_group::NAME => self.name = body.text(wire, "the name of the group is not UTF-8")?,
-                alter_group::MEMORY_BYTES => self.memory_bytes = Some(body.uint64(wire)?),
-                alter_group::POLICY => self.policy = Some(body.text(wire, "the policy is not UTF-8")?),
+                alter_group::ACTION => self.action = body.uint32(wire)?,
+                alter_group::SETTINGS => self.settings = body.text(wire, "the settings are not UTF-8")?,
                 _ => body.skip(number, wire)?,
             }
         }
@@ -213,14 +215,21 @@ impl<'a> AlterGroup<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Command<'a>, Fault> {
-        let AlterGroup { name, memory_bytes, policy } = self;
+        let AlterGroup { name, action, settings } = self;
         if name.len() > GROUP_NAME_BYTES_MAX {
             return Err(Fault::too_large("the name of the group is longer than 255 bytes"));
         }
-        if policy.is_some_and(|policy| policy.len() > POLICY_BYTES_MAX) {
-            return Err(Fault::too_large("the policy is longer than 255 bytes"));
+        if settings.len() > GROUP_SETTINGS_BYTES_MAX {
+            return Err(Fault::too_large("the settings are longer than 16 KiB"));
         }
-        Ok(Command::AlterGroup(GroupAlteration { name, memory_bytes, policy }))
+        let action = match action {
+            0 => GroupAction::List,
+            1 => GroupAction::Create,
+            2 => GroupAction::Alter,
+            3 => GroupAction::Drop,
+            _ => return Err(Fault::not_supported("the action on a group is none that this version knows")),
+        };
+        Ok(Command::AlterGroup(GroupAlteration { name, action, settings }))
     }
 }
 

@@ -86,6 +86,7 @@ fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Found<'_>) -> bool {
     tail.uint(entry::FLAGS, u64::from(found.flags));
     tail.fixed64(entry::VERSION, found.version);
     tail.uint(entry::TTL_MS, found.ttl_ms);
+    tail.uint(entry::STALE, u64::from(found.is_stale));
     let mut head = Piece::default();
     head.skip(FRAME_PREFIX_BYTES);
     head.uint(response::ID, id);
@@ -183,6 +184,7 @@ fn entry_bytes(found: Result<Found<'_>, Status>) -> usize {
                 + size::uint(entry::FLAGS, u64::from(found.flags))
                 + size::fixed64(entry::VERSION, found.version)
                 + size::uint(entry::TTL_MS, found.ttl_ms)
+                + size::uint(entry::STALE, u64::from(found.is_stale))
         }
         Err(status) => size::uint(entry::STATUS, status as u64),
     }
@@ -195,6 +197,7 @@ fn put_entry(writer: &mut Writer<'_>, found: Result<Found<'_>, Status>) {
             writer.uint(entry::FLAGS, u64::from(found.flags));
             writer.fixed64(entry::VERSION, found.version);
             writer.uint(entry::TTL_MS, found.ttl_ms);
+            writer.uint(entry::STALE, u64::from(found.is_stale));
         }
         Err(status) => writer.uint(entry::STATUS, status as u64),
     }

@@ -144,6 +144,7 @@ pub(super) struct EntryDraft<'a> {
     flags: u32,
     version: u64,
     ttl_ms: u64,
+    is_stale: bool,
     status: u32,
 }
 
@@ -157,6 +158,7 @@ impl<'a> EntryDraft<'a> {
                 entry::VERSION => self.version = body.fixed64(wire)?,
                 entry::TTL_MS => self.ttl_ms = body.uint64(wire)?,
                 entry::STATUS => self.status = body.uint32(wire)?,
+                entry::STALE => self.is_stale = body.bool(wire)?,
                 _ => body.skip(number, wire)?,
             }
         }
@@ -165,9 +167,9 @@ impl<'a> EntryDraft<'a> {
 
     /// The entry, or why there is none.
     pub(super) fn finish(self) -> Result<Result<Entry<'a>, Status>, Fault> {
-        let EntryDraft { value, flags, version, ttl_ms, status } = self;
+        let EntryDraft { value, flags, version, ttl_ms, is_stale, status } = self;
         Ok(match known_status(status)? {
-            Status::Ok => Ok(Entry { value, flags, version, ttl_ms }),
+            Status::Ok => Ok(Entry { value, flags, version, ttl_ms, is_stale }),
             status => Err(status),
         })
     }

@@ -15,8 +15,10 @@ use super::nearest::nearest;
 use super::setting::Setting;
 use crate::limits::{CONFIG_FILE_BYTES_MAX, GROUPS_MAX};
 
-const GROUP_KEYS: [&str; 6] = ["name", "memory", "policy", "ttl", "ttl_jitter", "origin"];
-const ORIGIN_KEYS: [&str; 6] = ["url", "timeout", "max_concurrent", "queue", "negative_ttl", "headers"];
+pub(super) const GROUP_KEYS: [&str; 8] =
+    ["name", "memory", "policy", "ttl", "ttl_jitter", "stale_while_revalidate", "stale_if_error", "origin"];
+pub(super) const ORIGIN_KEYS: [&str; 7] =
+    ["url", "timeout", "max_concurrent", "queue", "negative_ttl", "early_refresh", "headers"];
 /// Keys that hold further keys.
 const TABLES: [&str; 4] = ["listen", "cluster", "limits", "group"];
 
@@ -35,6 +37,8 @@ pub(super) struct GivenGroup {
     pub(super) policy: Option<Text>,
     pub(super) ttl: Option<Text>,
     pub(super) ttl_jitter: Option<Text>,
+    pub(super) stale_while_revalidate: Option<Text>,
+    pub(super) stale_if_error: Option<Text>,
     pub(super) origin: Option<GivenOrigin>,
 }
 
@@ -47,6 +51,7 @@ pub(super) struct GivenOrigin {
     pub(super) max_concurrent: Option<Text>,
     pub(super) queue: Option<Text>,
     pub(super) negative_ttl: Option<Text>,
+    pub(super) early_refresh: Option<Text>,
     pub(super) headers: Vec<Text>,
 }
 
@@ -145,7 +150,16 @@ impl Place<'_> {
         })?;
         let (memory, policy) = (text("memory")?, text("policy")?);
         let origin = table.get("origin").map(|value| self.read_origin(value)).transpose()?;
-        Ok(GivenGroup { name, memory, policy, ttl: text("ttl")?, ttl_jitter: text("ttl_jitter")?, origin })
+        Ok(GivenGroup {
+            name,
+            memory,
+            policy,
+            ttl: text("ttl")?,
+            ttl_jitter: text("ttl_jitter")?,
+            stale_while_revalidate: text("stale_while_revalidate")?,
+            stale_if_error: text("stale_if_error")?,
+            origin,
+        })
     }
 
     fn read_origin(&self, value: &Spanned<DeValue<'_>>) -> Result<GivenOrigin, ConfigError> {
@@ -175,6 +189,7 @@ impl Place<'_> {
             max_concurrent: text("max_concurrent")?,
             queue: text("queue")?,
             negative_ttl: text("negative_ttl")?,
+            early_refresh: text("early_refresh")?,
             headers,
         })
     }

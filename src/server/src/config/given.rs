@@ -31,6 +31,8 @@ pub enum Source {
     },
     /// Nowhere: it is the default, which is described.
     Default(&'static str),
+    /// By somebody while the server runs: where or how is described.
+    Running(&'static str),
 }
 
 /// A text that somebody wrote somewhere.
@@ -125,6 +127,7 @@ impl fmt::Display for Source {
             Source::Environment(name) => write!(formatter, "the environment variable {name}"),
             Source::File { path, line } => write!(formatter, "{}:{line}", path.display()),
             Source::Default(description) => write!(formatter, "the default, {description}"),
+            Source::Running(description) => formatter.write_str(description),
         }
     }
 }

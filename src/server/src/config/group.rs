@@ -42,6 +42,8 @@ struct Asked {
     policy: PolicySettings,
     ttl_ms: u64,
     ttl_jitter: u8,
+    stale_while_revalidate_ms: u64,
+    stale_if_error_ms: u64,
     origin: Option<OriginConfig>,
     sources: GroupSources,
 }
@@ -91,6 +93,12 @@ fn ask(group: &GivenGroup, room: &Room<'_>) -> Result<Asked, ConfigError> {
         None => defaults.ttl_jitter,
         Some(text) => ttl_jitter(&text.text, ttl_ms).map_err(|fault| refused(key("ttl_jitter"), text, fault))?,
     };
+    let window = |part: &str, text: &Option<Text>| match text {
+        None => Ok(0),
+        Some(text) => ttl(&text.text).map_err(|fault| refused(key(part), text, fault)),
+    };
+    let stale_while_revalidate_ms = window("stale_while_revalidate", &group.stale_while_revalidate)?;
+    let stale_if_error_ms = window("stale_if_error", &group.stale_if_error)?;
     let origin = group.origin.as_ref().map(|given| super::origin::resolve(given, name)).transpose()?;
     let source = |text: &Option<Text>, default: Source| text.as_ref().map_or(default, |text| text.source.clone());
     let sources = GroupSources {
@@ -99,9 +107,21 @@ fn ask(group: &GivenGroup, room: &Room<'_>) -> Result<Asked, ConfigError> {
         policy: source(&group.policy, defaults.sources.policy),
         ttl: source(&group.ttl, defaults.sources.ttl),
         ttl_jitter: source(&group.ttl_jitter, defaults.sources.ttl_jitter),
+        stale_while_revalidate: source(&group.stale_while_revalidate, defaults.sources.stale_while_revalidate),
+        stale_if_error: source(&group.stale_if_error, defaults.sources.stale_if_error),
         origin: group.origin.as_ref().map(|given| given.source.clone()),
     };
-    Ok(Asked { name: name.clone(), budget, policy, ttl_ms, ttl_jitter, origin, sources })
+    Ok(Asked {
+        name: name.clone(),
+        budget,
+        policy,
+        ttl_ms,
+        ttl_jitter,
+        stale_while_revalidate_ms,
+        stale_if_error_ms,
+        origin,
+        sources,
+    })
 }
 
 fn default_group() -> Asked {
@@ -111,10 +131,81 @@ fn default_group() -> Asked {
         policy: Source::Default(PolicyKind::TwoQ.name()),
         ttl: Source::Default("off"),
         ttl_jitter: Source::Default("off"),
+        stale_while_revalidate: Source::Default("off"),
+        stale_if_error: Source::Default("off"),
         origin: None,
     };
     let (name, policy) = (DEFAULT_GROUP.to_owned(), PolicySettings::default());
-    Asked { name, budget: None, policy, ttl_ms: 0, ttl_jitter: 0, origin: None, sources }
+    Asked {
+        name,
+        budget: None,
+        policy,
+        ttl_ms: 0,
+        ttl_jitter: 0,
+        stale_while_revalidate_ms: 0,
+        stale_if_error_ms: 0,
+        origin: None,
+        sources,
+    }
+}
+
+/// The same for groups that are to be, whatever they have been given: those that cannot be are left out, and if the others
+/// have more than there is, each has proportionally less. What is not as it was given is reported.
+pub(super) fn resolve_as_fits(given: &[GivenGroup], room: &Room<'_>) -> (Groups, Vec<String>) {
+    let mut reports = Vec::new();
+    let mut asked = Vec::with_capacity(given.len() + 1);
+    for group in given {
+        match check_name(&group.name).and_then(|()| ask(group, room)) {
+            Ok(group) => asked.push(group),
+            Err(error) => reports.push(format!("group {:?} cannot be as it is kept: {error}", group.name.text)),
+        }
+    }
+    match asked.iter().position(|group| group.name == DEFAULT_GROUP) {
+        Some(index) => asked[..=index].rotate_right(1),
+        None => asked.insert(0, default_group()),
+    }
+    let budget_min = budget_min(room);
+    let mut left_out = Vec::new();
+    while asked.len() as u64 * budget_min > room.memory_bytes {
+        left_out.push(asked.pop().expect("the default group has room alone").name);
+    }
+    if !left_out.is_empty() {
+        reports.push(format!(
+            "there is no memory for the groups {left_out:?} on this node; it has {}",
+            Size(room.memory_bytes)
+        ));
+    }
+    let sum: u128 = asked.iter().filter_map(|group| group.budget.as_ref()).map(|(bytes, _)| u128::from(*bytes)).sum();
+    let follows = asked.iter().any(|group| group.budget.is_none());
+    let available = room.memory_bytes - if follows { budget_min } else { 0 };
+    if sum > u128::from(available) {
+        reports.push(format!(
+            "the groups have more than the {} of this node, so each has proportionally less here: {}",
+            Size(room.memory_bytes),
+            spelled_out(&asked, sum)
+        ));
+        // What is above the minimum is scaled, so that nobody comes below it.
+        let count = asked.iter().filter(|group| group.budget.is_some()).count() as u64;
+        let spare = u128::from(available - count * budget_min);
+        for (bytes, _) in asked.iter_mut().filter_map(|group| group.budget.as_mut()) {
+            *bytes = budget_min + (u128::from(*bytes) * spare / sum) as u64;
+        }
+    }
+    for (bytes, _) in asked.iter_mut().filter_map(|group| group.budget.as_mut()) {
+        *bytes = (*bytes).max(budget_min);
+    }
+    match divide(asked, room) {
+        Ok(groups) => (groups, reports),
+        Err(error) => {
+            reports.push(format!("none but the default group can be here: {error}"));
+            (divide(vec![default_group()], room).expect("the default group has room alone"), reports)
+        }
+    }
+}
+
+/// What a group has at least.
+fn budget_min(room: &Room<'_>) -> u64 {
+    larder_store::segment_bytes(room.memory_bytes / u64::from(room.shards)) * u64::from(room.shards)
 }
 
 /// Gives every group its budget.
@@ -153,7 +244,17 @@ fn divide(asked: Vec<Asked>, room: &Room<'_>) -> Result<Groups, ConfigError> {
             None => std::mem::take(&mut groups.unused_bytes),
         };
         let Asked { name, policy, ttl_ms, ttl_jitter, origin, sources, .. } = group;
-        groups.configs.push(GroupConfig { name, budget_bytes, policy, ttl_ms, ttl_jitter, origin });
+        let Asked { stale_while_revalidate_ms, stale_if_error_ms, .. } = group;
+        groups.configs.push(GroupConfig {
+            name,
+            budget_bytes,
+            policy,
+            ttl_ms,
+            ttl_jitter,
+            stale_while_revalidate_ms,
+            stale_if_error_ms,
+            origin,
+        });
         groups.sources.push(sources);
     }
     Ok(groups)
@@ -264,6 +365,8 @@ mod tests {
                 policy: None,
                 ttl: None,
                 ttl_jitter: None,
+                stale_while_revalidate: None,
+                stale_if_error: None,
                 origin: None,
             })
             .collect();

@@ -7,6 +7,7 @@
 //!
 //! The one table of settings, with their names in all three places, is [`Setting::TABLE`].
 
+mod definition;
 mod error;
 mod etcd;
 mod file;
@@ -20,12 +21,14 @@ mod resolve;
 mod setting;
 mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use larder_store::{Charge, GroupSettings};
 
+pub use definition::{Definition, GroupRoom, parse as parse_definition};
 pub use error::{ConfigError, Warning};
 pub use etcd::EtcdConfig;
 pub use flags::{Arguments, Command, ServeFlags};
@@ -67,8 +70,10 @@ pub struct Config {
     /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most
     /// [`Config::memory_bytes`].
     pub groups: Vec<GroupConfig>,
-    /// Whether the default group has what the others leave, also when their budgets change while the server runs.
+    /// Whether the default group has what the others leave.
     pub default_follows: bool,
+    /// The groups that were given, by name, with the settings that were given.
+    pub definitions: BTreeMap<String, Definition>,
     /// Whether an address that others can reach may be served without TLS and credentials.
     pub insecure: bool,
     /// How long a stopping server may take to answer what it has received.
@@ -101,6 +106,10 @@ pub struct GroupConfig {
     /// By up to how many percent that time is made longer or shorter for each entry: 0 to
     /// [`larder_store::limits::TTL_JITTER_MAX`], and 0 without a time.
     pub ttl_jitter: u8,
+    /// For how long after its time an entry is shown while it is loaded anew, in ms; 0: not at all.
+    pub stale_while_revalidate_ms: u64,
+    /// For how long after its time an entry is shown if it cannot be loaded anew, in ms; 0: not at all.
+    pub stale_if_error_ms: u64,
     /// Where what is missing comes from.
     pub origin: Option<OriginConfig>,
 }
@@ -112,35 +121,29 @@ pub struct OriginConfig {
     pub settings: larder_origin::OriginSettings,
     /// How long a key that it does not have is not asked for again, in ms; 0: it is asked every time.
     pub negative_ttl_ms: u64,
+    /// How much earlier than they expire hot keys are loaded anew, in percent of the factor β; 0: not at all.
+    pub early_refresh_percent: u32,
+}
+
+impl GroupConfig {
+    /// As a store is told, with the budget on the whole node.
+    pub fn settings(&self) -> GroupSettings {
+        GroupSettings {
+            name: self.name.clone(),
+            budget_bytes: self.budget_bytes,
+            policy: self.policy,
+            ttl_ms: self.ttl_ms,
+            ttl_jitter: self.ttl_jitter,
+            hash_seed: 0,
+            charge: Charge::Bytes,
+        }
+    }
 }
 
 impl Config {
     /// `host:port` under which others reach this node.
     pub fn address(&self) -> String {
         self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
-    }
-
-    /// The groups as engines are told of them: with their budgets on the whole node.
-    pub fn group_settings(&self) -> Vec<GroupSettings> {
-        let settings = |group: &GroupConfig| GroupSettings {
-            name: group.name.clone(),
-            budget_bytes: group.budget_bytes,
-            policy: group.policy,
-            ttl_ms: group.ttl_ms,
-            ttl_jitter: group.ttl_jitter,
-            hash_seed: 0,
-            charge: Charge::Bytes,
-        };
-        self.groups.iter().map(settings).collect()
-    }
-
-    /// What engines know of the origins of groups.
-    pub fn origins(&self) -> Vec<(String, larder_engine::OriginSettings)> {
-        let known = |group: &GroupConfig| {
-            let negative_ttl_ms = group.origin.as_ref()?.negative_ttl_ms;
-            Some((group.name.clone(), larder_engine::OriginSettings { negative_ttl_ms }))
-        };
-        self.groups.iter().filter_map(known).collect()
     }
 
     /// The core that a shard's executor is pinned to.
@@ -187,6 +190,8 @@ struct GroupSources {
     policy: Source,
     ttl: Source,
     ttl_jitter: Source,
+    stale_while_revalidate: Source,
+    stale_if_error: Source,
     /// Of the table; `None`: there is no origin.
     origin: Option<Source>,
 }

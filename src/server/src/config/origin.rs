@@ -39,6 +39,10 @@ pub(super) fn resolve(given: &GivenOrigin, group: &str) -> Result<OriginConfig, 
         None => NEGATIVE_TTL_MS_DEFAULT,
         Some(text) => ttl(&text.text).map_err(|fault| refused(key("negative_ttl"), text, fault))?,
     };
+    let early_refresh_percent = match &given.early_refresh {
+        None => 0,
+        Some(text) => early_refresh(&text.text).map_err(|fault| refused(key("early_refresh"), text, fault))?,
+    };
     let settings = OriginSettings {
         group: group.to_owned(),
         url: url.text.clone(),
@@ -57,7 +61,25 @@ pub(super) fn resolve(given: &GivenOrigin, group: &str) -> Result<OriginConfig, 
             fault: Fault::new(error.to_string(), "see --help"),
         });
     }
-    Ok(OriginConfig { settings, negative_ttl_ms })
+    Ok(OriginConfig { settings, negative_ttl_ms, early_refresh_percent })
+}
+
+/// A factor such as 1 or 0.5, in percent; 0: off.
+fn early_refresh(text: &str) -> Result<u32, Fault> {
+    if text == "off" {
+        return Ok(0);
+    }
+    let remedy = "write a factor from 0.1 to 10 such as 1, or off; the greater, the earlier";
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 2 || whole.len() > 2 {
+        return Err(Fault::new("it is no factor with up to two digits behind the point", remedy));
+    }
+    let number = |text: &str| text.parse::<u32>().expect("two digits are a number");
+    match number(whole) * 100 + number(&format!("{fraction:0<2}")) {
+        percent @ 10..=1000 => Ok(percent),
+        _ => Err(Fault::new("it is out of range", remedy)),
+    }
 }
 
 #[cfg(test)]
@@ -77,13 +99,15 @@ mod tests {
             max_concurrent: None,
             queue: None,
             negative_ttl: None,
+            early_refresh: None,
             headers: Vec::new(),
         }
     }
 
     #[test]
     fn defaults_and_what_is_given() {
-        let OriginConfig { settings, negative_ttl_ms } = resolve(&given(), "g").unwrap();
+        let OriginConfig { settings, negative_ttl_ms, early_refresh_percent } = resolve(&given(), "g").unwrap();
+        assert_eq!(early_refresh_percent, 0);
         assert_eq!((settings.timeout, settings.concurrent_max), (Duration::from_secs(1), CONCURRENT_DEFAULT));
         assert_eq!((settings.queue_max, negative_ttl_ms), (QUEUE_DEFAULT, NEGATIVE_TTL_MS_DEFAULT));
         let all = GivenOrigin {
@@ -91,10 +115,12 @@ mod tests {
             max_concurrent: text("8"),
             queue: text("0"),
             negative_ttl: text("off"),
+            early_refresh: text("1.5"),
             headers: vec![text("X: a, b").unwrap()],
             ..given()
         };
-        let OriginConfig { settings, negative_ttl_ms } = resolve(&all, "g").unwrap();
+        let OriginConfig { settings, negative_ttl_ms, early_refresh_percent } = resolve(&all, "g").unwrap();
+        assert_eq!(early_refresh_percent, 150);
         assert_eq!((settings.timeout, settings.concurrent_max), (Duration::from_millis(250), 8));
         assert_eq!((settings.queue_max, negative_ttl_ms, &*settings.headers[0]), (0, 0, "X: a, b"));
     }
@@ -109,6 +135,8 @@ mod tests {
             (GivenOrigin { timeout: text("fast"), ..given() }, "timeout of the origin of group \"g\" = \"fast\""),
             (GivenOrigin { max_concurrent: text("many"), ..given() }, "it is no whole number: write one such as 64"),
             (GivenOrigin { max_concurrent: text("0"), ..given() }, "max_concurrent is 0"),
+            (GivenOrigin { early_refresh: text("11"), ..given() }, "it is out of range: write a factor from 0.1 to 10"),
+            (GivenOrigin { early_refresh: text("on"), ..given() }, "it is no factor"),
             (GivenOrigin { negative_ttl: text("0s"), ..given() }, "negative_ttl of the origin of group \"g\""),
             (GivenOrigin { headers: vec![text("secret").unwrap()], ..given() }, "header 1 of 1: it has no colon"),
         ] {

@@ -43,10 +43,12 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
         let memory = if follows { "# memory" } else { "memory" };
         line(out, memory, &quoted(&Size(group.budget_bytes).to_string()), &sources.memory)?;
         line(out, "policy", &quoted(&group.policy.to_string()), &sources.policy)?;
-        let ttl = if group.ttl_ms == 0 { "off".to_owned() } else { Milliseconds(group.ttl_ms).to_string() };
-        line(out, "ttl", &quoted(&ttl), &sources.ttl)?;
+        line(out, "ttl", &quoted(&ms_or_off(group.ttl_ms)), &sources.ttl)?;
         let jitter = if group.ttl_jitter == 0 { "off".to_owned() } else { format!("{}%", group.ttl_jitter) };
         line(out, "ttl_jitter", &quoted(&jitter), &sources.ttl_jitter)?;
+        let stale = quoted(&ms_or_off(group.stale_while_revalidate_ms));
+        line(out, "stale_while_revalidate", &stale, &sources.stale_while_revalidate)?;
+        line(out, "stale_if_error", &quoted(&ms_or_off(group.stale_if_error_ms)), &sources.stale_if_error)?;
         if let (Some(origin), Some(source)) = (&group.origin, &sources.origin) {
             print_origin(out, origin, source)?;
         }
@@ -55,20 +57,27 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
 }
 
 fn print_origin(out: &mut String, origin: &OriginConfig, source: &Source) -> fmt::Result {
-    let OriginConfig { settings, negative_ttl_ms } = origin;
+    let OriginConfig { settings, negative_ttl_ms, early_refresh_percent } = origin;
     writeln!(out, "\n[group.origin]")?;
     line(out, "url", &quoted(&settings.url), source)?;
     let timeout = Milliseconds(settings.timeout.as_millis() as u64).to_string();
     line(out, "timeout", &quoted(&timeout), source)?;
     line(out, "max_concurrent", &settings.concurrent_max.to_string(), source)?;
     line(out, "queue", &settings.queue_max.to_string(), source)?;
-    let negative_ttl =
-        if *negative_ttl_ms == 0 { "off".to_owned() } else { Milliseconds(*negative_ttl_ms).to_string() };
-    line(out, "negative_ttl", &quoted(&negative_ttl), source)?;
+    line(out, "negative_ttl", &quoted(&ms_or_off(*negative_ttl_ms)), source)?;
+    let early_refresh = match early_refresh_percent {
+        0 => "off".to_owned(),
+        percent => format!("{}.{:02}", percent / 100, percent % 100),
+    };
+    line(out, "early_refresh", &quoted(&early_refresh), source)?;
     if !settings.headers.is_empty() {
         writeln!(out, "# headers = {} that are not shown, since they may be secret", settings.headers.len())?;
     }
     Ok(())
+}
+
+fn ms_or_off(ms: u64) -> String {
+    if ms == 0 { "off".to_owned() } else { Milliseconds(ms).to_string() }
 }
 
 /// A setting's value in TOML; none for what is not set.
@@ -138,7 +147,7 @@ fn line(out: &mut String, name: &str, value: &str, source: &Source) -> fmt::Resu
     let source = match source {
         Source::Default(description) if value.trim_matches('"') == *description => "default".to_owned(),
         Source::Default(description) => format!("default: {description}"),
-        Source::Flag(_) | Source::Environment(_) | Source::File { .. } => source.to_string(),
+        Source::Flag(_) | Source::Environment(_) | Source::File { .. } | Source::Running(_) => source.to_string(),
     };
     // A path may have line ends, which would end the comment.
     let source: String = source.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
@@ -195,7 +204,7 @@ mod tests {
         );
         maybe("[[group]]\nname = \"größe \\\\ \\\" # %\"\nmemory = \"3.125%\"".to_owned());
         maybe(
-            "[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"\nttl_jitter = \"7%\""
+            "[[group]]\nname = \"'\"\nmemory = \"99MB\"\npolicy = \"lru\"\nttl = \"1234567ms\"\nttl_jitter = \"7%\"\nstale_if_error = \"7s\""
                 .to_owned(),
         );
         text
@@ -213,10 +222,13 @@ mod tests {
             cores.dedup();
             let file = random_file(&mut random, &cores);
             std::fs::write(&path, &file).unwrap();
-            let first = load(&path, &cores);
+            let mut first = load(&path, &cores);
             let printed = first.to_toml();
             std::fs::write(&path, &printed).unwrap();
-            let second = load(&path, &cores);
+            let mut second = load(&path, &cores);
+            // As they were written, and every default is printed.
+            first.config.definitions.clear();
+            second.config.definitions.clear();
             assert_eq!(first.config, second.config, "seed {seed}, round {round}:\n{file}\n{printed}");
             for setting in Setting::all().filter(|setting| value(&second.config, *setting).is_some()) {
                 assert!(matches!(second.source(setting), Source::File { .. }), "{setting:?}:\n{printed}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use larder_protocol::limits::{VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
 use larder_ring::{Node, SHARDS_MAX, StaticListError, StaticNode, parse_static_list, weight_points};
 
+use super::definition;
 use super::error::{ConfigError, Fault, Warning};
 use super::etcd;
 use super::given::{Given, Source, Text};
@@ -78,6 +79,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         advertise,
         groups,
         default_follows,
+        definitions: given.groups.iter().map(definition::of_given).collect(),
         insecure,
         stop_timeout: Duration::from_millis(stop_timeout_ms),
         request_timeout_ms: u32::try_from(request_timeout_ms).expect("its maximum has 32 bits"),

@@ -64,9 +64,9 @@ fn group_of(path: &str, end: &str) -> Result<String, Failure> {
 /// A version is a text, since numbers of JSON are not exact everywhere.
 fn entry_json(key: &Value, entry: Result<Entry<'_>, Status>) -> Value {
     match entry {
-        Ok(Entry { value, flags, version, ttl_ms }) => json!({
+        Ok(Entry { value, flags, version, ttl_ms, is_stale }) => json!({
             "key": key, "found": true, "value": STANDARD.encode(value), "flags": flags,
-            "version": version.to_string(), "ttl_ms": (ttl_ms > 0).then_some(ttl_ms),
+            "version": version.to_string(), "ttl_ms": (ttl_ms > 0).then_some(ttl_ms), "stale": is_stale,
         }),
         Err(Status::NotFound) => json!({ "key": key, "found": false }),
         Err(status) => json!({ "key": key, "found": false, "error": Failure::of(status, "", 0).code() }),

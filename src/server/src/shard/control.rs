@@ -10,6 +10,7 @@ use larder_engine::{ClusterOrderOutcome, FlightId, LinkId, Ticket};
 use larder_ring::{Membership, Topology};
 use tokio::sync::mpsc;
 
+use crate::keeper::Plans;
 use crate::limits::CONTROLS_MAX;
 use crate::loading::Landed;
 use crate::mesh::Door;
@@ -28,6 +29,8 @@ pub enum Control {
     Topology(Arc<Topology>),
     /// Go by this membership from now on.
     Membership(Arc<Membership>),
+    /// Have these groups from now on.
+    Groups(Plans),
     /// What became of an order for the cluster.
     ClusterOrderDone {
         /// Of the engine.

@@ -23,6 +23,7 @@ use super::sockets::{Patience, Sockets};
 use crate::clock::Clock;
 use crate::cluster::Asking;
 use crate::dialer::Dials;
+use crate::keeper::Plans;
 use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
     HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
@@ -281,6 +282,12 @@ impl Shard {
                     if let Err(error) = self.sockets.reactor.set_membership(&membership, now_ms) {
                         crate::log::line(format_args!("the ring stays as it is: {error}"));
                     }
+                }
+                Control::Groups(Plans { version, groups }) => {
+                    if let Err(error) = self.sockets.reactor.set_groups(&groups) {
+                        crate::log::line(format_args!("not all groups are as they should be: {error}"));
+                    }
+                    self.progress.groups_version.store(version, Ordering::Release);
                 }
                 Control::ClusterOrderDone { ticket, outcome } => {
                     self.sockets.reactor.cluster_order_done(ticket, &outcome);

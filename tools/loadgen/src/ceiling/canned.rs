@@ -58,7 +58,7 @@ impl Canned {
         };
         let request =
             native::decode_request(frame.message, &mut self.scratch).map_err(|error| error.reason.to_string())?;
-        let entry = Found { value: Value::Whole(&self.value), flags: 0, version: 1, ttl_ms: 0 };
+        let entry = Found { value: Value::Whole(&self.value), flags: 0, version: 1, ttl_ms: 0, is_stale: false };
         let mut reply = |reply: &Reply<'_>| native::encode_response(out, request.id, 1, reply);
         match request.command {
             Command::Hello { .. } => native::encode_hello(out, request.id, 1, &hello()),

@@ -302,27 +302,22 @@ pub struct Scan {
     #[prost(bytes = "vec", tag = "3")]
     pub pattern: ::prost::alloc::vec::Vec<u8>,
 }
-/// Changes a group until the node ends: it then begins again with its configuration. What is not set stays. The group of
-/// the request's envelope does not count. Answer: `altered_group` when all shards of the node have it, or NO_SUCH_GROUP.
-/// Sent again it does no harm.
+/// Creates, changes or drops a group. Where the members of the cluster are kept in etcd, groups are too: they are the same on
+/// all nodes, and it is answered when every member goes by it. Elsewhere it is about this node alone, until it ends: it then
+/// begins again with its configuration. The group of the request's envelope does not count. Answer: `altered_group`, or
+/// NO_SUCH_GROUP; BAD_REQUEST, or TOO_LARGE if the groups would have more than the memory of the node, with what cannot be:
+/// then nothing was changed. Sent again it does no harm.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AlterGroup {
     /// At most 255 bytes.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The memory of the group on this node, over all its shards, in bytes. More is there at once; less is approached in
-    /// steps, without a request being refused. If the group "default" has what the other groups leave, what is given or
-    /// taken here is taken from it or given to it, until it is changed itself. BAD_REQUEST if a group would have too
-    /// little for a shard, or for the longest value that the node takes; TOO_LARGE if the groups would have more than
-    /// the memory of the node.
-    #[prost(uint64, optional, tag = "2")]
-    pub memory_bytes: ::core::option::Option<u64>,
-    /// The eviction policy, and behind a colon those of its parameters that are not to be the usual ones, such as "lru" or
-    /// "two_q:in=30%,out=60%". At most 255 bytes. New entries belong to it at once, those that are there are taken over in
-    /// steps (`GroupStats.switching`); while a shard is at that, a further change waits on it for its end. BAD_REQUEST, with
-    /// what can be written, if there is no such policy or parameter.
-    #[prost(string, optional, tag = "3")]
-    pub policy: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(enumeration = "GroupAction", tag = "2")]
+    pub action: i32,
+    /// For CREATE and ALTER: a JSON object of at most 16 KiB with the keys of a \[[group]\] in larder.toml but `name`, and texts
+    /// or numbers as there, such as {"memory": "64MiB", "policy": "two_q", "ttl": "10m", "origin": {"url": "<http://…/{key}"}}.>
+    #[prost(string, tag = "3")]
+    pub settings: ::prost::alloc::string::String,
 }
 /// The entries that leave a group on the shard that serves this connection, as they leave. Answer: `removals`, again and
 /// again, with the id of this request, until the connection ends: to end a watch is to close its connection. The first
@@ -398,6 +393,9 @@ pub struct Entry {
     /// In `Entries` only: NOT_FOUND, or why this key could not be looked up. The other fields are then unset.
     #[prost(enumeration = "Status", tag = "5")]
     pub status: i32,
+    /// Its time is over, and the group shows it for a while longer (`stale_while_revalidate`, `stale_if_error`); ttl_ms is 0.
+    #[prost(bool, tag = "6")]
+    pub stale: bool,
 }
 /// Values that do not fit in one frame together: an entry that does not fit any more has the status TOO_LARGE and is
 /// to be asked for alone, where it always fits. Smaller ones behind it may still be there.
@@ -496,15 +494,23 @@ pub struct AlteredGroup {
     /// The id of the node.
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
-    /// The group that was named, and behind it the group "default" if it followed.
+    /// The group that was named, if anything about its memory or policy has changed, and behind it the group "default" if it
+    /// followed.
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<GroupChange>,
+    /// Whether groups are kept in etcd; else what was done is of this node alone, and lasts until it ends.
+    #[prost(bool, tag = "3")]
+    pub is_kept: bool,
+    /// The groups, for LIST all and else the one that was named: a JSON array of objects with `name`, the settings of
+    /// `AlterGroup` that were given, and `memory_bytes`, what the group has on this node.
+    #[prost(string, tag = "4")]
+    pub groups: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupChange {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Over all shards of the node, in bytes.
+    /// Over all shards of the node, in bytes; 0: there is no such group any more, or was none before.
     #[prost(uint64, tag = "2")]
     pub memory_bytes: u64,
     #[prost(uint64, tag = "3")]
@@ -859,6 +865,45 @@ impl Condition {
             "ABSENT" => Some(Self::Absent),
             "PRESENT" => Some(Self::Present),
             "VERSION" => Some(Self::Version),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GroupAction {
+    /// Changes nothing: the answer names the groups. `name` is empty.
+    List = 0,
+    /// There must be none of this name, or one with just these settings. It is there when this is answered.
+    Create = 1,
+    /// What is not named stays; what is null is as if it had never been set. More memory is there at once; less is approached in
+    /// steps, without a request being refused. If "default" has what the other groups leave, what is given or taken is taken
+    /// from it or given to it. A new policy has new entries at once and takes over the others in steps
+    /// (`GroupStats.switching`).
+    Alter = 2,
+    /// Its entries are gone, and so are they from a group of the same name that is created later. "default" stays.
+    Drop = 3,
+}
+impl GroupAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::List => "LIST",
+            Self::Create => "CREATE",
+            Self::Alter => "ALTER",
+            Self::Drop => "DROP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIST" => Some(Self::List),
+            "CREATE" => Some(Self::Create),
+            "ALTER" => Some(Self::Alter),
+            "DROP" => Some(Self::Drop),
             _ => None,
         }
     }
