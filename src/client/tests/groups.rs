@@ -229,7 +229,7 @@ async fn another_policy_keeps_the_entries() {
     let group = default_group(&client).await;
     assert_eq!((group.hits, group.since_policy.unwrap().hits, group.sets), (5_000, 5_000, 5_000));
     let error = client.alter_group("default", r#"{"policy": "lru:k=2"}"#).await.unwrap_err().to_string();
-    assert!(error.contains("policy lru has no parameter \"k\"; write lru alone"), "{error}");
+    assert!(error.contains("policy lru has no parameter \"k\": write lru alone"), "{error}");
     let both = client.alter_group("default", r#"{"memory": "32MiB", "policy": "best"}"#).await.unwrap_err().to_string();
     assert!(both.contains("choose one of fifo"), "{both}");
     assert_eq!(default_group(&client).await.budget_bytes, 64 * MIB, "both or none");

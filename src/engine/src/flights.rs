@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 
 use crate::Ticket;
 use crate::absent::{Absent, Named};
+use crate::etags::Etags;
 use crate::groups::Group;
 use crate::limits::{FLIGHT_MS_MAX, FLIGHTS_MAX};
 use crate::slab::{Slab, SlabKey};
@@ -76,6 +77,11 @@ pub(crate) struct Flights {
     /// Leases that have ended, whose passengers are to ask again.
     ended: Vec<Flight>,
     pub(crate) absent: Absent,
+    pub(crate) etags: Etags,
+    /// How long loads of a group have taken lately, in ms: by its number.
+    took_ms: Vec<u32>,
+    /// For what is to be by chance.
+    random: u64,
 }
 
 impl Passenger {
@@ -101,13 +107,40 @@ impl Flights {
             leases: BTreeSet::new(),
             ended: Vec::new(),
             absent: Absent::default(),
+            etags: Etags::default(),
+            took_ms: Vec::new(),
+            random: 0,
         }
+    }
+
+    /// A load of a group took so long: an average in which the last one counts for an eighth.
+    pub(crate) fn took(&mut self, group: u16, ms: u64) {
+        let index = usize::from(group);
+        if self.took_ms.len() <= index {
+            self.took_ms.resize(index + 1, 0);
+        }
+        let (ms, average) = (u32::try_from(ms).unwrap_or(u32::MAX), &mut self.took_ms[index]);
+        *average = if *average == 0 { ms.max(1) } else { (*average - *average / 8).saturating_add(ms / 8).max(1) };
+    }
+
+    /// How long a load of a group takes, in ms; 0: none has ended yet.
+    pub(crate) fn takes_ms(&self, group: u16) -> u32 {
+        self.took_ms.get(usize::from(group)).copied().unwrap_or_default()
+    }
+
+    /// Any of 2^32 numbers, each as likely as the others (splitmix64 of Steele, Lea and Flood, OOPSLA 2014).
+    pub(crate) fn any(&mut self, seed: u64) -> u32 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random ^ seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) >> 32) as u32
     }
 
     /// Whether a write concerns nobody here.
     #[inline]
     pub(crate) fn are_idle(&self) -> bool {
-        self.by_key.is_empty() && self.absent.is_empty()
+        self.by_key.is_empty() && self.absent.is_empty() && self.etags.is_empty()
     }
 
     /// The flight of a key, to be joined. One that is so old that nobody will answer it any more is void.
@@ -216,12 +249,14 @@ impl Flights {
     /// A key was written.
     pub(crate) fn changed(&mut self, named: Named<'_>) {
         self.absent.remove(named);
+        self.etags.remove(named);
         self.void(named);
     }
 
     /// All keys of a group were made absent.
     pub(crate) fn changed_group(&mut self, group: u16) {
         self.absent.remove_group(group);
+        self.etags.remove_group(group);
         let flights = &self.flights;
         let is_of = |id: SlabKey| flights.value(id).is_some_and(|flight| flight.group.index.0 == group);
         let of: Vec<SlabKey> = self.by_key.iter().map(|(_, id)| *id).filter(|id| is_of(*id)).collect();
@@ -239,6 +274,7 @@ impl Flights {
     /// Any key may belong to somebody else now.
     pub(crate) fn changed_all(&mut self) {
         self.absent.clear();
+        self.etags.clear();
         let all: Vec<SlabKey> = self.by_key.drain().map(|(_, id)| id).collect();
         all.into_iter().for_each(|id| self.ground(id));
     }
@@ -264,6 +300,7 @@ impl Flights {
     pub(crate) fn validate(&self) {
         self.flights.validate();
         self.absent.validate();
+        self.etags.validate();
         assert!(self.flights.len() <= FLIGHTS_MAX, "{} flights", self.flights.len());
         for (id, flight) in self.flights.iter() {
             assert_eq!(self.find(flight.named()) == Some(id), !flight.is_void, "{flight:?}");
@@ -281,7 +318,7 @@ mod tests {
     use super::*;
 
     fn group(index: u16) -> Group {
-        Group { index: GroupIndex(index), hash: 9, origin: None }
+        Group { index: GroupIndex(index), hash: 9, is_refilled: true }
     }
 
     fn named(group: u16, key: &[u8]) -> Named<'_> {

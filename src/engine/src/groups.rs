@@ -14,23 +14,49 @@ pub(crate) struct Group {
     pub(crate) index: GroupIndex,
     /// The hash of its name, with which keys are placed.
     pub(crate) hash: u64,
-    /// Where what is missing comes from; `None`: it is missing.
-    pub(crate) origin: Option<OriginSettings>,
+    /// Whether there is more to a get than to look: see [`Refill`].
+    pub(crate) is_refilled: bool,
 }
 
 /// What a shard knows of where the values of a group come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OriginSettings {
     /// How long a key that the origin does not have is not asked for again, in ms; 0: it is asked every time.
     pub negative_ttl_ms: u64,
+    /// How early keys are loaded anew that expire soon, in percent of the factor β; 0: not before they have expired.
+    pub early_refresh_percent: u32,
+}
+
+/// What becomes of keys of a group that are missing, or whose time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refill {
+    /// Where what is missing comes from; `None`: it is missing.
+    pub(crate) origin: Option<OriginSettings>,
+    /// For how long after its time an entry is shown while it is loaded anew, in ms.
+    pub(crate) revalidate_ms: u64,
+    /// For how long after its time an entry is shown if it cannot be, in ms.
+    pub(crate) error_ms: u64,
+}
+
+impl Refill {
+    /// For how long after its time an entry is shown at all, in ms.
+    pub(crate) fn stale_ms(self) -> u64 {
+        self.revalidate_ms.max(self.error_ms)
+    }
 }
 
 /// Every group, its name and hash.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     default: Option<Group>,
-    by_hash: HashTable<Group>,
+    by_hash: HashTable<Known>,
     names: Vec<Name>,
+}
+
+#[derive(Debug)]
+struct Known {
+    group: Group,
+    refill: Refill,
 }
 
 #[derive(Debug)]
@@ -45,7 +71,7 @@ impl Groups {
     /// The group that a request means.
     #[inline]
     pub(crate) fn group(&self, wire: u64) -> Option<Group> {
-        if wire == 0 { self.default } else { self.by_hash.find(wire, |group| group.hash == wire).copied() }
+        if wire == 0 { self.default } else { self.known(wire).map(|known| known.group) }
     }
 
     /// The group with this name, and its identity.
@@ -54,18 +80,29 @@ impl Groups {
         Some((self.group(known.hash)?, known.identity))
     }
 
+    /// What becomes of missing keys of a group; nothing if it was dropped.
+    pub(crate) fn refill(&self, group: Group) -> Refill {
+        self.known(group.hash).map_or_else(Refill::default, |known| known.refill)
+    }
+
+    #[inline]
+    fn known(&self, hash: u64) -> Option<&Known> {
+        self.by_hash.find(hash, |known| known.group.hash == hash)
+    }
+
     /// Whether this is a group still, although others may have been dropped and created meanwhile; as it is now.
     pub(crate) fn again(&self, group: Group) -> Option<Group> {
         self.group(group.hash).filter(|now| now.index == group.index)
     }
 
     /// Adds a group whose hash is nobody else's and not 0, or replaces the one with its name.
-    pub(crate) fn insert(&mut self, name: &str, group: Group, identity: u64) {
-        match self.by_hash.find_mut(group.hash, |known| known.hash == group.hash) {
-            Some(known) => *known = group,
+    pub(crate) fn insert(&mut self, name: &str, (index, hash): (GroupIndex, u64), refill: Refill, identity: u64) {
+        let group = Group { index, hash, is_refilled: refill != Refill::default() };
+        match self.by_hash.find_mut(hash, |known| known.group.hash == hash) {
+            Some(known) => *known = Known { group, refill },
             None => {
-                self.by_hash.insert_unique(group.hash, group, |group| group.hash);
-                self.names.push(Name { name: name.into(), hash: group.hash, identity });
+                self.by_hash.insert_unique(hash, Known { group, refill }, |known| known.group.hash);
+                self.names.push(Name { name: name.into(), hash, identity });
             }
         }
         if name == DEFAULT_GROUP {
@@ -80,8 +117,8 @@ impl Groups {
         if name == DEFAULT_GROUP {
             self.default = None;
         }
-        let found = self.by_hash.find_entry(hash, |group| group.hash == hash);
-        found.expect("every name has its group").remove().0
+        let found = self.by_hash.find_entry(hash, |known| known.group.hash == hash);
+        found.expect("every name has its group").remove().0.group
     }
 
     /// Name and hash of each group, in the order in which they came.
@@ -95,22 +132,24 @@ mod tests {
     use super::*;
 
     fn group(index: u16, hash: u64) -> Group {
-        Group { index: GroupIndex(index), hash, origin: None }
+        Group { index: GroupIndex(index), hash, is_refilled: false }
     }
 
     #[test]
     fn zero_is_the_default_group() {
         let mut groups = Groups::default();
         assert_eq!(groups.group(0), None);
-        groups.insert("scores", group(0, 9), 1);
-        groups.insert("default", group(1, 7), 2);
+        groups.insert("scores", (GroupIndex(0), 9), Refill::default(), 1);
+        groups.insert("default", (GroupIndex(1), 7), Refill::default(), 2);
         assert_eq!(groups.group(0), Some(group(1, 7)));
         assert_eq!(groups.group(7), groups.group(0));
         assert_eq!((groups.group(9), groups.named("scores")), (Some(group(0, 9)), Some((group(0, 9), 1))));
         assert_eq!((groups.group(8), groups.named("sores")), (None, None));
         assert_eq!(groups.names().collect::<Vec<_>>(), [("scores", 9), ("default", 7)]);
-        groups.insert("default", group(2, 7), 2);
-        assert_eq!(groups.group(0), Some(group(2, 7)));
+        let refill = Refill { revalidate_ms: 5, ..Refill::default() };
+        groups.insert("default", (GroupIndex(2), 7), refill, 2);
+        let refilled = Group { is_refilled: true, ..group(2, 7) };
+        assert_eq!((groups.group(0), groups.refill(refilled)), (Some(refilled), refill));
         assert_eq!(groups.names().len(), 2);
         assert_eq!(groups.again(group(1, 7)), None, "another one has the name");
         assert_eq!(groups.remove("scores"), group(0, 9));

@@ -102,6 +102,12 @@ pub const WAITS_MAX: usize = 8 << 10;
 pub const CLUSTER_ORDERS_MAX: usize = 16;
 /// Clocks of nodes may part by so much more than they did when they were compared last, in ms.
 pub const CLOCK_MARGIN_MS: u64 = 1000;
+/// Names of values that a shard keeps for origins.
+pub const ETAGS_MAX: usize = 16 << 10;
+/// Bytes of them and their keys.
+pub const ETAGS_BYTES_MAX: usize = 2 << 20;
+/// The longest of them that is kept.
+pub const ETAG_BYTES_MAX: usize = 256;
 /// Keys that one shard has loaded at a time.
 pub const FLIGHTS_MAX: usize = 16 << 10;
 /// Whoever loads a key has answered within this time, in ms; nobody joins an older flight.

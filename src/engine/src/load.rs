@@ -3,6 +3,7 @@
 //! "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use larder_protocol::{Command, Failure, Found, Keys, Reply, Request, Status, Value};
 use larder_store::{Expiry, Handle, Key, RemovalHook, Write};
@@ -18,6 +19,7 @@ use crate::local::{Local, Route};
 use crate::mesh::Mesh;
 use crate::planted::{self, Bug};
 use crate::receive::{reply_bytes_max, send_reply};
+use crate::refresh::Stale;
 use crate::waiting::{Awaited, Behalf, Waiting};
 use crate::{Engine, Submission, Ticket};
 
@@ -30,6 +32,8 @@ pub struct Load {
     pub group: u64,
     /// The key.
     pub key: Box<[u8]>,
+    /// What the origin has called the value that is there still, stale or not: it may say that it is as good as new.
+    pub etag: Option<Box<[u8]>>,
 }
 
 /// What became of a [`Load`].
@@ -43,6 +47,13 @@ pub enum Loaded<'a> {
         ttl_ms: Option<u64>,
         /// Whether it may be kept.
         is_kept: bool,
+        /// What the origin calls it.
+        etag: Option<&'a [u8]>,
+    },
+    /// What it has called [`Load::etag`] is as good as new.
+    Unchanged {
+        /// See [`Loaded::Value`].
+        ttl_ms: Option<u64>,
     },
     /// The origin does not have it.
     Absent,
@@ -53,14 +64,14 @@ pub enum Loaded<'a> {
 /// Whether a command has what is missing loaded.
 #[inline]
 pub(crate) fn loads(group: Group, command: &Command<'_>) -> bool {
-    group.origin.is_some() && matches!(command, Command::Get { .. } | Command::GetMany { .. })
+    group.is_refilled && matches!(command, Command::Get { .. } | Command::GetMany { .. })
 }
 
 /// What a command wants that may have to wait; `None`: it is executed at once.
 #[inline]
 pub(crate) fn wish(group: Group, command: &Command<'_>) -> Option<Wish> {
     match *command {
-        Command::Get { .. } if group.origin.is_some() => Some(Wish::Get),
+        Command::Get { .. } if group.is_refilled => Some(Wish::Get),
         Command::LeaseGet { lease_ms: 0, .. } => Some(Wish::Lease { lease_ms: LEASE_MS_DEFAULT }),
         Command::LeaseGet { lease_ms, .. } => Some(Wish::Lease { lease_ms: lease_ms.min(LEASE_MS_MAX) }),
         _ => None,
@@ -70,6 +81,8 @@ pub(crate) fn wish(group: Group, command: &Command<'_>) -> Option<Wish> {
 /// What can be said of a key at once.
 enum Known {
     Entry(Handle),
+    /// An entry whose time is over.
+    Stale(Handle),
     Absent,
     /// The right to fill it.
     Leased {
@@ -84,10 +97,17 @@ enum Known {
 impl<H: RemovalHook> Engine<H> {
     /// The next key to load for groups with an origin, until there is none. Poll after every call that takes requests or
     /// batches; each is answered by [`Engine::loaded`], within [`crate::limits::FLIGHT_MS_MAX`].
-    pub fn next_load(&mut self) -> Option<Load> {
+    pub fn next_load(&mut self, now_ms: u64) -> Option<Load> {
         let (flight, of) = self.local.flights.next_order()?;
+        let (group, hash, key) = (of.group, of.hash, of.key.clone());
         self.local.counters.loads += 1;
-        Some(Load { flight, group: of.group.hash, key: of.key.clone() })
+        let known = self.local.flights.etags.of(Named { group: group.index.0, hash, key: &key });
+        let etag = known.and_then(|(etag, version)| {
+            let (store, key) = (&self.local.store, Key { group: group.index, hash, bytes: &key });
+            let handle = store.peek(key, now_ms).or_else(|| store.stale(key, now_ms))?;
+            (store.entry(handle).version == version).then(|| etag.into())
+        });
+        Some(Load { flight, group: group.hash, key, etag })
     }
 
     /// A key was loaded, or could not be. Tickets that this answers are handed to `answer`. Without effect if there is no
@@ -102,17 +122,20 @@ impl<H: RemovalHook> Engine<H> {
         let Some(flight) = self.local.flights.land(flight) else { return };
         let (group, named) = (flight.group, flight.named());
         let key = Key { group: group.index, hash: flight.hash, bytes: &flight.key };
+        let is_newest = !flight.is_void || planted::has(Bug::StaleFill);
         match *loaded {
-            Loaded::Value { value, ttl_ms, is_kept } => {
+            Loaded::Value { value, ttl_ms, is_kept, etag } => {
                 let mut found = Found { value: Value::Whole(value), flags: 0, version: 0, ttl_ms: 0, is_stale: false };
+                self.local.flights.took(group.index.0, now_ms.saturating_sub(flight.begun_ms));
                 // Who cannot prove that the key is its own may have lost it, and got it back, meanwhile.
-                let is_newest = !flight.is_void || planted::has(Bug::StaleFill);
                 if is_kept && is_newest && self.local.may_answer(key, now_ms) {
                     let expiry = ttl_ms.map_or(Expiry::Default, Expiry::After);
                     let write = Write { value, expiry, ..Write::default() };
+                    self.local.flights.etags.remove(named);
                     // One that cannot be kept is served all the same.
                     if let Ok(version) = self.local.store.set(key, write, now_ms) {
                         found.version = version;
+                        etag.into_iter().for_each(|etag| self.local.flights.etags.put(named, version, etag));
                     }
                     if let Some(handle) = self.local.store.peek(key, now_ms) {
                         let at_ms = self.local.store.entry(handle).expires_at_ms;
@@ -121,10 +144,34 @@ impl<H: RemovalHook> Engine<H> {
                 }
                 self.give_all(&flight.passengers, &Reply::Entry(found), &mut answer);
             }
+            Loaded::Unchanged { ttl_ms } => {
+                self.local.flights.took(group.index.0, now_ms.saturating_sub(flight.begun_ms));
+                let expiry = ttl_ms.map_or(Expiry::Default, Expiry::After);
+                let version = self.local.flights.etags.of(named).map(|(_, version)| version);
+                let is_newest = is_newest && self.local.may_answer(key, now_ms);
+                let renewed = version.filter(|_| is_newest).and_then(|version| {
+                    let is_there = self.local.store.renew(key, version, expiry, now_ms).is_some();
+                    is_there.then_some(version)
+                });
+                if renewed.is_none() && !flight.is_void {
+                    // It has left meanwhile, so it is loaded whole.
+                    self.local.flights.etags.remove(named);
+                }
+                let passengers = flight.passengers.iter().copied();
+                self.grant_again(passengers, group, (flight.hash, &flight.key), now_ms, &mut answer);
+            }
             Loaded::Absent => {
-                let negative_ttl_ms = group.origin.map_or(0, |origin| origin.negative_ttl_ms);
-                if negative_ttl_ms > 0 && !flight.is_void && self.local.may_answer(key, now_ms) {
-                    self.local.flights.absent.add(named, now_ms.saturating_add(negative_ttl_ms));
+                let refill = self.local.groups.refill(group);
+                let negative_ttl_ms = refill.origin.map_or(0, |origin| origin.negative_ttl_ms);
+                if !flight.is_void && self.local.may_answer(key, now_ms) {
+                    // What is shown still is not so any more.
+                    if self.local.store.stale(key, now_ms).is_some() {
+                        self.local.store.void(key, now_ms);
+                    }
+                    self.local.flights.etags.remove(named);
+                    if negative_ttl_ms > 0 {
+                        self.local.flights.absent.add(named, now_ms.saturating_add(negative_ttl_ms));
+                    }
                 }
                 self.give_all(&flight.passengers, &Reply::Miss, &mut answer);
             }
@@ -133,9 +180,31 @@ impl<H: RemovalHook> Engine<H> {
                 if planted::has(Bug::FailureKept) {
                     let _ = self.local.store.set(key, Write { value: b"0", ..Write::default() }, now_ms);
                 }
-                self.give_all(&flight.passengers, &Reply::Failed(failure), &mut answer);
+                let shown = if flight.passengers.is_empty() { None } else { self.shown_for_error(group, key, now_ms) };
+                let reply = match &shown {
+                    Some((value, flags, version)) => {
+                        self.local.counters.stale += flight.passengers.len() as u64;
+                        let (value, flags, version) = (Value::Whole(value), *flags, *version);
+                        Reply::Entry(Found { value, flags, version, ttl_ms: 0, is_stale: true })
+                    }
+                    None => Reply::Failed(failure),
+                };
+                self.give_all(&flight.passengers, &reply, &mut answer);
             }
         }
+    }
+
+    /// The entry of a key that cannot be loaded anew: value, flags and version, if its group shows it still.
+    fn shown_for_error(&mut self, group: Group, key: Key<'_>, now_ms: u64) -> Option<(Vec<u8>, u32, u64)> {
+        let refill = self.local.groups.refill(group);
+        if self.local.groups.again(group).is_none() || !self.local.may_answer(key, now_ms) {
+            return None;
+        }
+        let (Stale::Shown(handle) | Stale::IfError(handle)) = self.local.stale(key, refill, now_ms)?;
+        let entry = self.local.store.entry(handle);
+        let mut value = Vec::new();
+        entry.value.copy_to(&mut value);
+        Some((value, entry.flags, entry.version))
     }
 
     /// Grants what is wanted of a key that belongs here, at once or later.
@@ -255,6 +324,11 @@ impl<H: RemovalHook> Engine<H> {
                 gather.missing += 1;
             }
             Known::Refused(failure) => gather.fail(position, failure.status),
+            Known::Stale(handle) => {
+                let found = self.local.found_stale(handle, now_ms);
+                let is_overloaded = self.waiting.gathers.found(gather, position, found);
+                self.local.counters.overloaded += u64::from(is_overloaded);
+            }
             Known::Absent | Known::Entry(_) | Known::Leased { .. } => gather.fail(position, Status::NotFound),
         }
     }
@@ -272,40 +346,59 @@ impl<H: RemovalHook> Engine<H> {
             return Known::Refused(&failures::UNPROVEN);
         }
         match (self.local.store.get(key, now_ms), wish) {
-            (Some(handle), _) => Known::Entry(handle),
+            (Some(handle), Wish::Get) => {
+                if let Some(origin) = self.local.groups.refill(group).origin {
+                    self.local.refresh_early(group, origin, (hash, bytes), handle, now_ms);
+                }
+                Known::Entry(handle)
+            }
+            (Some(handle), Wish::Lease { .. }) => Known::Entry(handle),
             (None, Wish::Get) => self.missing(group, (hash, bytes), now_ms),
             (None, Wish::Lease { lease_ms }) => self.lease(group, (hash, bytes), lease_ms, now_ms),
         }
     }
 
-    /// The flight of a key that is not here, unless it is known to be nowhere.
-    fn missing(&mut self, group: Group, (hash, key): (u64, &[u8]), now_ms: u64) -> Known {
-        let named = Named { group: group.index.0, hash, key };
+    /// The flight of a key that is not here, unless it is known to be nowhere or there is an entry to show.
+    fn missing(&mut self, group: Group, (hash, bytes): (u64, &[u8]), now_ms: u64) -> Known {
+        let (named, key) = (Named { group: group.index.0, hash, key: bytes }, Key { group: group.index, hash, bytes });
+        let refill = self.local.groups.refill(group);
+        if let Some(Stale::Shown(handle)) = self.local.stale(key, refill, now_ms) {
+            self.local.counters.stale += 1;
+            if refill.origin.is_some() {
+                self.local.refresh(group, (hash, bytes), now_ms);
+            }
+            return Known::Stale(handle);
+        }
         let flights = &mut self.local.flights;
-        if flights.absent.has(named, now_ms) {
+        if refill.origin.is_none() || flights.absent.has(named, now_ms) {
             return Known::Absent;
         }
         if let Some(flight) = flights.of(named, now_ms) {
             self.local.counters.load_waits += 1;
             return Known::Flight(flight);
         }
-        match flights.begin(group, (hash, key), now_ms) {
+        match flights.begin(group, (hash, bytes), now_ms) {
             Some(flight) => Known::Flight(flight),
             None => Known::Refused(&failures::FLIGHTS_FULL),
         }
     }
 
-    /// The flight of a key that is not here, else a lease of it.
-    fn lease(&mut self, group: Group, (hash, key): (u64, &[u8]), lease_ms: u32, now_ms: u64) -> Known {
-        let named = Named { group: group.index.0, hash, key };
+    /// The flight of a key that is not here, or an entry to show while it flies, else a lease of it.
+    fn lease(&mut self, group: Group, (hash, bytes): (u64, &[u8]), lease_ms: u32, now_ms: u64) -> Known {
+        let (named, key) = (Named { group: group.index.0, hash, key: bytes }, Key { group: group.index, hash, bytes });
         if let Some(flight) = self.local.flights.of(named, now_ms) {
+            let refill = self.local.groups.refill(group);
+            if let Some(Stale::Shown(handle) | Stale::IfError(handle)) = self.local.stale(key, refill, now_ms) {
+                self.local.counters.stale += 1;
+                return Known::Stale(handle);
+            }
             self.local.counters.load_waits += 1;
             return Known::Flight(flight);
         }
         // Above every version that was given, so also above those that the key had.
         let token = self.local.store.fence(now_ms);
         let until_ms = now_ms.saturating_add(u64::from(lease_ms));
-        match self.local.flights.lease(group, (hash, key), (token, until_ms), now_ms) {
+        match self.local.flights.lease(group, (hash, bytes), (token, until_ms), now_ms) {
             true => Known::Leased { token, lease_ms },
             false => Known::Refused(&failures::FLIGHTS_FULL),
         }
@@ -342,6 +435,7 @@ impl<H: RemovalHook> Local<H> {
     fn said(&mut self, known: &Known, now_ms: u64) -> Reply<'_> {
         match *known {
             Known::Entry(handle) => Reply::Entry(self.found(handle, now_ms)),
+            Known::Stale(handle) => Reply::Entry(self.found_stale(handle, now_ms)),
             Known::Absent => Reply::Miss,
             Known::Leased { token, lease_ms } => Reply::Leased { token, lease_ms },
             Known::Refused(failure) => Reply::Failed(failure),

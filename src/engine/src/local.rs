@@ -352,6 +352,12 @@ impl<H: RemovalHook> Local<H> {
         self.found_as(0, handle, now_ms)
     }
 
+    /// The same for an entry whose time is over.
+    #[cold]
+    pub(crate) fn found_stale(&mut self, handle: Handle, now_ms: u64) -> Found<'_> {
+        Found { ttl_ms: 0, is_stale: true, ..self.found(handle, now_ms) }
+    }
+
     /// An entry as a reply has it, which is result `index` of those that were found last if it is in pieces.
     #[inline]
     fn found_as(&self, index: usize, handle: Handle, now_ms: u64) -> Found<'_> {

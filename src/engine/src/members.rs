@@ -180,7 +180,8 @@ impl<H: RemovalHook> Local<H> {
     fn may_answer_now(&mut self, key: Key<'_>, now_ms: u64) -> bool {
         let Some(floor) = self.ownership.floor(slot(key.hash), now_ms) else { return false };
         let is_old = |store: &larder_store::Store<H>| {
-            store.peek(key, now_ms).is_some_and(|handle| store.entry(handle).version < floor)
+            let handle = store.peek(key, now_ms).or_else(|| store.stale(key, now_ms));
+            handle.is_some_and(|handle| store.entry(handle).version < floor)
         };
         if floor > 0 && is_old(&self.store) {
             self.store.void(key, now_ms);

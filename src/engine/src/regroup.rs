@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use larder_ring::{DEFAULT_GROUP, group_hash};
 use larder_store::{GroupError, GroupIndex, GroupSettings, PolicySettings, RemovalHook};
 
-use crate::groups::{Group, OriginSettings};
+use crate::groups::{Group, OriginSettings, Refill};
 use crate::local::Local;
 use crate::{Engine, EngineError};
 
@@ -20,6 +20,11 @@ pub struct GroupPlan {
     pub settings: GroupSettings,
     /// Where its missing values come from, see [`Engine::next_load`]; `None`: they are missing.
     pub origin: Option<OriginSettings>,
+    /// For how long after its time an entry is answered while it is loaded anew, in ms (`stale-while-revalidate` of RFC
+    /// 5861).
+    pub stale_while_revalidate_ms: u64,
+    /// For how long after its time an entry is answered if it cannot be loaded anew, in ms (`stale-if-error` of RFC 5861).
+    pub stale_if_error_ms: u64,
     /// Tells groups apart that have one name, one after the other.
     pub identity: u64,
 }
@@ -29,7 +34,14 @@ pub type GroupPlans = Arc<[GroupPlan]>;
 
 impl From<GroupSettings> for GroupPlan {
     fn from(settings: GroupSettings) -> Self {
-        Self { settings, origin: None, identity: 0 }
+        Self { settings, origin: None, stale_while_revalidate_ms: 0, stale_if_error_ms: 0, identity: 0 }
+    }
+}
+
+impl GroupPlan {
+    fn refill(&self) -> Refill {
+        let (revalidate_ms, error_ms) = (self.stale_while_revalidate_ms, self.stale_if_error_ms);
+        Refill { origin: self.origin, revalidate_ms, error_ms }
     }
 }
 
@@ -135,7 +147,8 @@ impl<H: RemovalHook> Local<H> {
             }
             created => created?,
         };
-        self.groups.insert(&plan.settings.name, Group { index, hash, origin: plan.origin }, plan.identity);
+        self.store.set_stale(index, plan.refill().stale_ms());
+        self.groups.insert(&plan.settings.name, (index, hash), plan.refill(), plan.identity);
         Ok(())
     }
 
@@ -151,10 +164,14 @@ impl<H: RemovalHook> Local<H> {
             self.policies.retain(|(of, _)| *of != group.index);
             self.policies.push((group.index, policy));
         }
-        if plan.origin != group.origin {
+        let before = self.groups.refill(group);
+        if plan.origin != before.origin {
             // What comes from where it came from before is not to be kept.
             self.flights.changed_group(group.index.0);
-            self.groups.insert(name, Group { origin: plan.origin, ..group }, plan.identity);
+        }
+        if plan.refill() != before {
+            self.store.set_stale(group.index, plan.refill().stale_ms());
+            self.groups.insert(name, (group.index, group.hash), plan.refill(), plan.identity);
         }
         Ok(())
     }

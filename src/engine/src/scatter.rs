@@ -201,11 +201,17 @@ impl<H: RemovalHook> Engine<H> {
             }
             match self.local.find(many, index, group, now_ms) {
                 Ok(handle) => {
+                    if group.is_refilled
+                        && let Some(origin) = self.local.groups.refill(group).origin
+                    {
+                        let key = (self.local.placed[index].hash, many.key(index));
+                        self.local.refresh_early(group, origin, key, handle, now_ms);
+                    }
                     let found = self.local.found(handle, now_ms);
                     let is_overloaded = self.waiting.gathers.found(gather, position, found);
                     self.local.counters.overloaded += u64::from(is_overloaded);
                 }
-                Err(Status::NotFound) if group.origin.is_some() => {
+                Err(Status::NotFound) if group.is_refilled => {
                     let key = (self.local.placed[index].hash, many.key(index));
                     self.load_key(whole.ticket, gather, position, group, key, now_ms);
                 }

@@ -25,6 +25,10 @@ pub struct Counters {
     pub load_failures: u64,
     /// Gets that waited for a load that was under way.
     pub load_waits: u64,
+    /// Loads that were begun while there was an entry to show.
+    pub refreshes: u64,
+    /// Gets that were answered with an entry whose time was over; they count as misses too.
+    pub stale: u64,
     /// Open connections whose socket this shard serves. Written by the engine's owner.
     pub connections: u64,
     /// Frames from connections that were no valid message. Written by the engine's owner.
@@ -61,6 +65,8 @@ pub(crate) fn of_shard<H: RemovalHook>(
         loads: counters.loads,
         load_failures: counters.load_failures,
         load_waits: counters.load_waits,
+        refreshes: counters.refreshes,
+        stale: counters.stale,
         memory: Some(of_memory(&store.memory())),
     };
     StatsResult {

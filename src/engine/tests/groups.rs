@@ -5,7 +5,7 @@ use larder_protocol::native::generated::StatsResult;
 use larder_protocol::{Command, GroupAction, GroupAlteration, Request, Status};
 use larder_ring::group_hash;
 
-use crate::harness::{OwnedReply, World, WorldSettings, plan, set};
+use crate::harness::{OwnedReply, START_MS, World, WorldSettings, plan, set};
 
 const MIB: u64 = 1 << 20;
 
@@ -146,13 +146,13 @@ fn a_policy_is_changed_and_all_entries_stay() {
 /// What is under way for a group when it is dropped is answered, not kept, and keeps its number from another group.
 #[test]
 fn who_waits_for_a_key_of_a_dropped_group_is_answered() {
-    let origin = Some(OriginSettings { negative_ttl_ms: 1_000 });
+    let origin = Some(OriginSettings { negative_ttl_ms: 1_000, ..OriginSettings::default() });
     let mut world = World::new(6, WorldSettings { shards: 1, origin, ..WorldSettings::default() });
     let scores = GroupPlan { origin, ..plan("scores", 8 * MIB) };
     let all = [plan("default", 8 * MIB), scores.clone()];
     set_groups(&mut world, &all);
     let get = world.submit_request(0, within("scores", Command::Get { key: b"ann" })).unwrap_err();
-    let load = world.engines[0].next_load().expect("it is loaded");
+    let load = world.engines[0].next_load(START_MS).expect("it is loaded");
     let lease = Command::LeaseGet { key: b"bob", lease_ms: 5_000 };
     let holder = world.submit_request(0, within("scores", lease));
     assert!(matches!(holder, Ok(OwnedReply::Leased { .. })), "{holder:?}");
@@ -162,7 +162,7 @@ fn who_waits_for_a_key_of_a_dropped_group_is_answered() {
     clean_up(&mut world);
     // Another group that had its number would be given what comes now.
     set_groups(&mut world, &[plan("default", 8 * MIB), plan("more", 8 * MIB)]);
-    let value = Loaded::Value { value: b"7", ttl_ms: None, is_kept: true };
+    let value = Loaded::Value { value: b"7", ttl_ms: None, is_kept: true, etag: None };
     let mut answers = Vec::new();
     let now_ms = world.now_ms;
     world.engines[0].loaded(load.flight, &value, now_ms, |ticket, reply| answers.push((ticket, OwnedReply::of(reply))));
@@ -172,8 +172,9 @@ fn who_waits_for_a_key_of_a_dropped_group_is_answered() {
     // What comes from where it came from before is not kept.
     set_groups(&mut world, &all);
     let get = world.submit_request(0, within("scores", Command::Get { key: b"ann" })).unwrap_err();
-    let load = world.engines[0].next_load().expect("it is loaded");
-    let other = GroupPlan { origin: Some(OriginSettings { negative_ttl_ms: 5 }), ..scores };
+    let load = world.engines[0].next_load(START_MS).expect("it is loaded");
+    let other =
+        GroupPlan { origin: Some(OriginSettings { negative_ttl_ms: 5, ..OriginSettings::default() }), ..scores };
     set_groups(&mut world, &[all[0].clone(), other]);
     let mut count = 0;
     world.engines[0].loaded(load.flight, &value, now_ms, |ticket, _| count += u32::from(ticket == get));

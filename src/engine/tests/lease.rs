@@ -138,7 +138,7 @@ fn what_is_written_or_invalidated_ends_a_lease() {
 /// A lease and a load of one key know of each other.
 #[test]
 fn a_client_and_an_origin_do_not_fill_at_once() {
-    let origin = Some(OriginSettings { negative_ttl_ms: 0 });
+    let origin = Some(OriginSettings::default());
     let mut world = World::new(4, WorldSettings { origin, ..WorldSettings::default() });
     let request =
         |command| Request { id: 0, epoch: 0, group: group_hash("scores", 0), timeout_ms: 0, forwarded: false, command };
@@ -146,7 +146,7 @@ fn a_client_and_an_origin_do_not_fill_at_once() {
     let waits = world.submit_request(1, request(lease(b"ann", 0))).unwrap_err();
     (0..30).for_each(|_| world.step());
     let loads = world.loads();
-    world.loaded(&loads[0], Loaded::Value { value: b"93", ttl_ms: None, is_kept: true });
+    world.loaded(&loads[0], Loaded::Value { value: b"93", ttl_ms: None, is_kept: true, etag: None });
     assert_eq!((value_of(&world.wait(0, get)), value_of(&world.wait(1, waits))), (&b"93"[..], &b"93"[..]));
 
     let leased = match world.submit_request(0, request(lease(b"bob", 60))) {
@@ -160,7 +160,7 @@ fn a_client_and_an_origin_do_not_fill_at_once() {
     while world.answers.is_empty() {
         world.step();
         for load in world.loads() {
-            world.loaded(&load, Loaded::Value { value: b"94", ttl_ms: None, is_kept: true });
+            world.loaded(&load, Loaded::Value { value: b"94", ttl_ms: None, is_kept: true, etag: None });
         }
     }
     assert_eq!(value_of(&world.wait(2, get)), b"94", "the lease has ended, and the origin was asked");

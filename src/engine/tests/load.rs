@@ -13,7 +13,7 @@ use crate::harness::{Batch, OwnedReply, World, WorldSettings, scaled, set};
 const NEGATIVE_TTL_MS: u64 = 500;
 
 fn world(seed: u64) -> World {
-    let origin = Some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS });
+    let origin = Some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS, ..OriginSettings::default() });
     World::new(seed, WorldSettings { origin, ..WorldSettings::default() })
 }
 
@@ -53,7 +53,7 @@ fn value_of(reply: &OwnedReply) -> &[u8] {
 }
 
 fn value(value: &[u8]) -> Loaded<'_> {
-    Loaded::Value { value, ttl_ms: None, is_kept: true }
+    Loaded::Value { value, ttl_ms: None, is_kept: true, etag: None }
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn what_may_not_be_kept_is_served() {
     for kept in [false, true] {
         let ticket = submit(&mut world, 0, get(b"ann")).unwrap_err();
         let first = loads(&mut world);
-        world.loaded(&first[0], Loaded::Value { value: b"93", ttl_ms: Some(1_000), is_kept: kept });
+        world.loaded(&first[0], Loaded::Value { value: b"93", ttl_ms: Some(1_000), is_kept: kept, etag: None });
         let OwnedReply::Entry(entry) = world.wait(0, ticket) else { panic!("it is there") };
         assert_eq!((&*entry.value, entry.ttl_ms > 0, entry.version > 0), (&b"93"[..], kept, kept));
     }
@@ -286,7 +286,7 @@ fn random_operations(seed: u64) {
                 1 => world.loaded(&load, Loaded::Failed(&Failure::new(Status::OriginFailed, "no"))),
                 kept => {
                     let value = number.to_le_bytes();
-                    world.loaded(&load, Loaded::Value { value: &value, ttl_ms: None, is_kept: kept > 2 });
+                    world.loaded(&load, Loaded::Value { value: &value, ttl_ms: None, is_kept: kept > 2, etag: None });
                 }
             }
         }

@@ -13,6 +13,7 @@ mod load;
 mod membership;
 mod operations;
 mod overload;
+mod refresh;
 mod refusals;
 mod scan;
 mod scatter;

@@ -84,6 +84,13 @@ pub enum Answer {
         ttl_ms: Option<u64>,
         /// Whether it may be kept at all.
         is_kept: bool,
+        /// What the origin calls it, for [`Origin::load`].
+        etag: Option<Bytes>,
+    },
+    /// What it has called so is as good as new.
+    Unchanged {
+        /// For how long, in ms; `None`: the origin does not say.
+        ttl_ms: Option<u64>,
     },
     /// The origin does not have it.
     Absent,
@@ -171,9 +178,10 @@ impl Origin {
         })
     }
 
-    /// Asks for a key, as often as it takes and may be. It is this time, in ms since the Unix epoch, for dates that the origin
+    /// Asks for a key, as often as it takes and may be; with the `etag` of a value that is there still, the origin may say
+    /// that it is unchanged (RFC 9110, section 13.1.2). It is this time, in ms since the Unix epoch, for dates that the origin
     /// may name.
-    pub async fn load(&self, key: &[u8], now_ms: u64) -> Answer {
+    pub async fn load(&self, key: &[u8], etag: Option<&[u8]>, now_ms: u64) -> Answer {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
         // Nobody waits for a place at an origin that is left alone.
@@ -185,14 +193,14 @@ impl Origin {
             Err(refused) => return self.busy(&refused.to_string(), BUSY_RETRY_AFTER_MS),
         };
         lock(&self.retries).save();
-        let first = match self.ask(key, now).await {
+        let first = match self.ask(key, etag, now).await {
             Ok(answer) => return answer,
             Err(failed) => failed,
         };
         if first.may_pass && lock(&self.retries).spend() {
             sleep(pause(number)).await;
-            match self.ask(key, now).await {
-                Ok(answer @ (Answer::Value { .. } | Answer::Absent)) => return answer,
+            match self.ask(key, etag, now).await {
+                Ok(answer @ (Answer::Value { .. } | Answer::Unchanged { .. } | Answer::Absent)) => return answer,
                 Ok(Answer::Busy { .. } | Answer::Failed { .. }) => {}
                 Err(second) => return self.failed(&format!("{}; asked again: {}", first.message, second.message)),
             }
@@ -201,12 +209,12 @@ impl Origin {
     }
 
     /// Asks once, if the breaker lets it.
-    async fn ask(&self, key: &[u8], now: SystemTime) -> Result<Answer, Failed> {
+    async fn ask(&self, key: &[u8], etag: Option<&[u8]>, now: SystemTime) -> Result<Answer, Failed> {
         let attempt = match self.attempt() {
             Ok(attempt) => attempt,
             Err(busy) => return Ok(busy),
         };
-        let fetched = timeout(self.timeout, self.http.fetch(key, now)).await.unwrap_or_else(|_| {
+        let fetched = timeout(self.timeout, self.http.fetch(key, etag, now)).await.unwrap_or_else(|_| {
             let message = format!("no answer within {:?}", self.timeout);
             // Who has waited for so long has no time to wait once more.
             Err(Failed { message, may_pass: false, is_of_key: false })
@@ -214,7 +222,12 @@ impl Origin {
         let has_worked = fetched.as_ref().err().is_none_or(|failed| failed.is_of_key);
         attempt.ends(has_worked);
         fetched.map(|fetched| match fetched {
-            Fetched::Value(value, Freshness { ttl_ms, is_kept }) => Answer::Value { value, ttl_ms, is_kept },
+            Fetched::Value { value, freshness: Freshness { ttl_ms, is_kept }, etag } => {
+                Answer::Value { value, ttl_ms, is_kept, etag }
+            }
+            // As it may not be kept for any longer, it is over at once.
+            Fetched::Unchanged(Freshness { is_kept: false, .. }) => Answer::Unchanged { ttl_ms: Some(1) },
+            Fetched::Unchanged(Freshness { ttl_ms, .. }) => Answer::Unchanged { ttl_ms },
             Fetched::Absent => Answer::Absent,
         })
     }

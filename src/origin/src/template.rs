@@ -16,6 +16,8 @@ pub(crate) struct Template {
     parts: Vec<String>,
     /// Scheme and host, for messages.
     pub(crate) place: String,
+    /// Whether it is asked over TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Template {
@@ -27,8 +29,10 @@ impl Template {
         if text.len() > URL_BYTES_MAX {
             return Err(format!("it is longer than {URL_BYTES_MAX} bytes"));
         }
-        let Some(rest) = text.strip_prefix("http://") else {
-            return Err("it does not begin with http://, and no other scheme is offered in this version".into());
+        let (scheme, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => ("http", rest),
+            (_, Some(rest)) => ("https", rest),
+            (None, None) => return Err("it begins neither with http:// nor with https://".into()),
         };
         let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(host_end);
@@ -45,7 +49,7 @@ impl Template {
         if parts.iter().any(|part| part.contains(['{', '}', '#'])) {
             return Err("it has a brace that belongs to no {key}, or a fragment".into());
         }
-        let template = Self { parts, place: format!("http://{host}") };
+        let template = Self { parts, place: format!("{scheme}://{host}"), is_secure: scheme == "https" };
         template.url(b"key").map_err(|problem| format!("it makes no URL: {problem}"))?;
         Ok(template)
     }
@@ -92,8 +96,7 @@ mod tests {
     #[test]
     fn what_makes_no_url_is_refused() {
         for (text, problem) in [
-            ("https://a/{key}", "does not begin with http://"),
-            ("ftp://a/{key}", "does not begin with http://"),
+            ("ftp://a/{key}", "begins neither with http:// nor with https://"),
             ("http://{key}/a", "its host is not fixed"),
             ("http://me@a/{key}", "names a user"),
             ("http://a{key}", "its host is not fixed"),

@@ -32,7 +32,7 @@ fn origin(server: &Server) -> Origin {
 async fn load_from(response: impl Into<String>) -> Answer {
     let response = response.into();
     let server = Server::start(move |_| vec![Act::Send(response.clone().into_bytes()), Act::Close]).await;
-    origin(&server).load(b"ann", NOW_MS).await
+    origin(&server).load(b"ann", None, NOW_MS).await
 }
 
 fn failure(answer: &Answer) -> &str {
@@ -47,11 +47,11 @@ async fn a_value_comes_with_what_its_headers_say() {
     let server = Server::start(|_| vec![Act::Send(OK.into())]).await;
     let origin = origin(&server);
     let value = |answer: Answer| match answer {
-        Answer::Value { value, ttl_ms, is_kept } => (value, ttl_ms, is_kept),
+        Answer::Value { value, ttl_ms, is_kept, .. } => (value, ttl_ms, is_kept),
         other => panic!("{other:?}"),
     };
-    assert_eq!(value(origin.load(b"a/b\xff", NOW_MS).await), ("93".into(), None, true));
-    assert_eq!(value(origin.load(b"bob", NOW_MS).await), ("93".into(), None, true));
+    assert_eq!(value(origin.load(b"a/b\xff", None, NOW_MS).await), ("93".into(), None, true));
+    assert_eq!(value(origin.load(b"bob", None, NOW_MS).await), ("93".into(), None, true));
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
     assert!(requests[0].starts_with("GET /scores/a%2Fb%FF HTTP/1.1\r\n"), "{}", requests[0]);
@@ -70,6 +70,27 @@ async fn a_value_comes_with_what_its_headers_say() {
     assert_eq!(value(load_from(until_the_end).await).0, "all of it");
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     assert_eq!(value(load_from(chunked).await).0, "abcde");
+}
+
+#[tokio::test]
+async fn what_is_called_as_before_is_not_sent_again() {
+    let named = "HTTP/1.1 200 OK\r\nETag: W/\"7\"\r\nContent-Length: 2\r\n\r\n93";
+    let unchanged = "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=9\r\n\r\n";
+    let server = Server::start(move |number| vec![Act::Send(if number == 0 { named } else { unchanged }.into())]).await;
+    let origin = origin(&server);
+    let Answer::Value { etag: Some(etag), .. } = origin.load(b"ann", None, NOW_MS).await else {
+        panic!("it has a name")
+    };
+    assert_eq!(&*etag, b"W/\"7\"");
+    let again = origin.load(b"ann", Some(&etag), NOW_MS).await;
+    assert_eq!(again, Answer::Unchanged { ttl_ms: Some(9_000) });
+    assert!(server.requests()[1].to_lowercase().contains("if-none-match: w/\"7\"\r\n"), "{}", server.requests()[1]);
+    // Whoever has not asked so is not to be told so.
+    assert!(failure(&origin.load(b"ann", None, NOW_MS).await).contains("304"));
+    let at_once = "HTTP/1.1 304 Not Modified\r\nCache-Control: no-store\r\n\r\n";
+    let server = Server::start(move |_| vec![Act::Send(at_once.into())]).await;
+    let over = self::origin(&server).load(b"ann", Some(b"\"7\""), NOW_MS).await;
+    assert_eq!(over, Answer::Unchanged { ttl_ms: Some(1) }, "it is not kept for longer");
 }
 
 #[tokio::test]
@@ -110,7 +131,7 @@ async fn what_is_no_answer_is_a_failure_that_says_why() {
     let nobody = Server::start(|_| vec![]).await;
     let settings = settings(&nobody);
     drop(nobody);
-    let answer = Origin::new(&settings).expect("it can be").load(b"ann", NOW_MS).await;
+    let answer = Origin::new(&settings).expect("it can be").load(b"ann", None, NOW_MS).await;
     assert!(failure(&answer).contains("refused"), "{answer:?}");
 }
 
@@ -122,9 +143,9 @@ async fn a_failure_that_may_pass_is_retried_once_within_a_budget() {
     })
     .await;
     let origin = origin(&server);
-    assert!(matches!(origin.load(b"ann", NOW_MS).await, Answer::Value { .. }));
+    assert!(matches!(origin.load(b"ann", None, NOW_MS).await, Answer::Value { .. }));
     assert_eq!(server.requests().len(), 2);
-    let answer = origin.load(b"ann", NOW_MS).await;
+    let answer = origin.load(b"ann", None, NOW_MS).await;
     assert!(
         failure(&answer).contains("500 Internal Server Error; asked again: it has answered 500 Internal"),
         "{answer:?}"
@@ -139,7 +160,7 @@ async fn a_failure_that_may_pass_is_retried_once_within_a_budget() {
     .await;
     let origin = self::origin(&server);
     for _ in 0..200 {
-        origin.load(b"ann", NOW_MS).await;
+        origin.load(b"ann", None, NOW_MS).await;
     }
     let retries = server.requests().len() - 200;
     let most = RETRIES_SAVED_MAX as usize + 200 / 10;
@@ -154,7 +175,7 @@ async fn a_hung_origin_never_sees_more_than_it_may() {
     let loads: Vec<_> = (0..100_u32)
         .map(|number| {
             let origin = Arc::clone(&origin);
-            tokio::spawn(async move { origin.load(&number.to_le_bytes(), NOW_MS).await })
+            tokio::spawn(async move { origin.load(&number.to_le_bytes(), None, NOW_MS).await })
         })
         .collect();
     let (mut busy, mut late) = (0, 0);
@@ -187,12 +208,12 @@ async fn who_fails_again_and_again_is_left_alone_until_one_works() {
     .await;
     let origin = origin(&server);
     for _ in 0..BREAKER_FAILURES {
-        failure(&origin.load(b"ann", NOW_MS).await);
+        failure(&origin.load(b"ann", None, NOW_MS).await);
     }
     let mut probes = 0;
     let began = Instant::now();
     while probes < 2 {
-        match origin.load(b"ann", NOW_MS).await {
+        match origin.load(b"ann", None, NOW_MS).await {
             Answer::Busy { message, retry_after_ms } => {
                 assert!(message.contains("left alone"), "{message}");
                 tokio::time::sleep(Duration::from_millis(u64::from(retry_after_ms))).await;
@@ -205,7 +226,7 @@ async fn who_fails_again_and_again_is_left_alone_until_one_works() {
     println!("it works again after {:?}", began.elapsed());
     assert!(began.elapsed() >= Duration::from_millis(3 * BREAKER_PAUSE_MS_MIN - 2), "{:?}", began.elapsed());
     assert_eq!(server.requests().len(), BREAKER_FAILURES as usize + 2);
-    assert!(matches!(origin.load(b"ann", NOW_MS).await, Answer::Value { .. }));
+    assert!(matches!(origin.load(b"ann", None, NOW_MS).await, Answer::Value { .. }));
 }
 
 #[tokio::test]

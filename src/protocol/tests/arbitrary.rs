@@ -228,7 +228,7 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
         index_waits,
     });
     let shard =
-        (number32(), vec(number(), 10), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
+        (number32(), vec(number(), 12), option::of(memory)).prop_map(|(shard, counts, memory)| pb::ShardStats {
             shard,
             requests: counts[0],
             cross_core: counts[1],
@@ -241,6 +241,8 @@ fn stats() -> impl Strategy<Value = pb::StatsResult> {
             loads: counts[7],
             load_failures: counts[8],
             load_waits: counts[9],
+            refreshes: counts[10],
+            stale: counts[11],
         });
     (any::<String>(), any::<String>(), number(), vec(group, 0..4), vec(shard, 0..4)).prop_map(
         |(node, version, uptime_ms, groups, shards)| pb::StatsResult { node, version, uptime_ms, groups, shards },

@@ -119,10 +119,12 @@ impl Keeper {
     pub fn plans(&self) -> Plans {
         let plan = |group: &GroupConfig| GroupPlan {
             settings: group.settings(),
-            origin: group
-                .origin
-                .as_ref()
-                .map(|origin| larder_engine::OriginSettings { negative_ttl_ms: origin.negative_ttl_ms }),
+            origin: group.origin.as_ref().map(|origin| larder_engine::OriginSettings {
+                negative_ttl_ms: origin.negative_ttl_ms,
+                early_refresh_percent: origin.early_refresh_percent,
+            }),
+            stale_while_revalidate_ms: group.stale_while_revalidate_ms,
+            stale_if_error_ms: group.stale_if_error_ms,
             // The group "default" is always the same.
             identity: match group.name.as_str() {
                 DEFAULT_GROUP => 0,

@@ -43,6 +43,13 @@ pub enum Landed {
         ttl_ms: Option<u64>,
         /// See [`Loaded::Value`].
         is_kept: bool,
+        /// See [`Loaded::Value`].
+        etag: Option<Bytes>,
+    },
+    /// See [`Loaded::Unchanged`].
+    Unchanged {
+        /// See [`Loaded::Unchanged`].
+        ttl_ms: Option<u64>,
     },
     /// The origin does not have it.
     Absent,
@@ -84,7 +91,10 @@ impl Landed {
     /// As the engine is told.
     pub fn as_loaded(&self) -> Loaded<'_> {
         match self {
-            &Landed::Value { ref value, ttl_ms, is_kept } => Loaded::Value { value, ttl_ms, is_kept },
+            &Landed::Value { ref value, ttl_ms, is_kept, ref etag } => {
+                Loaded::Value { value, ttl_ms, is_kept, etag: etag.as_deref() }
+            }
+            &Landed::Unchanged { ttl_ms } => Loaded::Unchanged { ttl_ms },
             Landed::Absent => Loaded::Absent,
             Landed::Failed(failure) => Loaded::Failed(failure),
         }
@@ -94,7 +104,8 @@ impl Landed {
 impl From<Answer> for Landed {
     fn from(answer: Answer) -> Self {
         match answer {
-            Answer::Value { value, ttl_ms, is_kept } => Landed::Value { value, ttl_ms, is_kept },
+            Answer::Value { value, ttl_ms, is_kept, etag } => Landed::Value { value, ttl_ms, is_kept, etag },
+            Answer::Unchanged { ttl_ms } => Landed::Unchanged { ttl_ms },
             Answer::Absent => Landed::Absent,
             Answer::Busy { message, retry_after_ms } => {
                 Landed::Failed(Failure { status: Status::OriginBusy, message: message.into(), retry_after_ms })
@@ -124,7 +135,7 @@ impl Loader {
             let now_ms = self.clock.now_ms();
             tokio::spawn(async move {
                 let landed = match origin {
-                    Some(origin) => origin.load(&load.key, now_ms).await.into(),
+                    Some(origin) => origin.load(&load.key, load.etag.as_deref(), now_ms).await.into(),
                     // The shard has not heard yet.
                     None => Landed::Failed(Failure::new(Status::OriginFailed, "the group has no origin any more")),
                 };

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use larder_protocol::{Command, Status};
-use larder_testkit::{Etcd, Origin, OriginAnswer, Server};
+use larder_testkit::{Etcd, Origin, OriginAnswer, Secrets, Server};
 use tempfile::TempDir;
 
 use crate::etcd::{start, wait_for_ring};
@@ -204,4 +204,122 @@ fn a_hung_origin_sees_no_more_than_it_may_and_hits_go_on() {
     println!("{busy} were refused, {late} were late");
     assert!(busy >= 200 - 24 && late >= 8, "{busy} were refused, {late} were late");
     assert_eq!(origin.most_at_once(), 8);
+}
+
+/// A file for a group whose entries are shown after their time.
+fn with_stale(origin: &Origin, windows: &str) -> (Server, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("larder.toml");
+    let text = format!("[[group]]\nname = 'default'\n{windows}\n[group.origin]\nurl = '{}'\n", origin.url());
+    std::fs::write(&path, text).expect("a file in a folder of our own");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    (server(&["--config", &path, "--shards", "4", "--memory", "64MiB"]), folder)
+}
+
+/// Nobody waits for an origin that takes its time, and it is not asked for what has not changed.
+#[test]
+fn a_stale_value_is_shown_while_it_is_loaded_anew() {
+    let origin = Origin::start(|_, before| match before {
+        0 => OriginAnswer { headers: "ETag: \"7\"\r\n".into(), ..OriginAnswer::value("first") },
+        1 => OriginAnswer::status(304).after(Duration::from_millis(300)),
+        _ => OriginAnswer::value("second").after(Duration::from_millis(300)),
+    });
+    let (server, _folder) = with_stale(&origin, "ttl = '200ms'\nstale_while_revalidate = '1m'");
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.call(get(b"ann")).value(), Some(&b"first"[..]));
+    thread::sleep(Duration::from_millis(250));
+    for round in 1..3 {
+        let begun = Instant::now();
+        let mut asked = 0;
+        // All gets until the load has ended are answered, and the origin is asked once.
+        while origin.total() == round || begun.elapsed() < Duration::from_millis(200) {
+            assert_eq!(client.call(get(b"ann")).value(), Some(&b"first"[..]));
+            asked += 1;
+        }
+        println!("{asked} gets in {:?}, of which none has waited", begun.elapsed());
+        assert_eq!(origin.total(), round + 1);
+        thread::sleep(Duration::from_millis(600));
+    }
+    until("the second value is there", || client.call(get(b"ann")).value() == Some(&b"second"[..]));
+    let shards = server_shards(&mut client);
+    assert!(shards.iter().map(|shard| shard.stale).sum::<u64>() > 2, "{shards:?}");
+    assert!(shards.iter().map(|shard| shard.refreshes).sum::<u64>() >= 2, "{shards:?}");
+}
+
+#[test]
+fn a_stale_value_is_shown_if_the_origin_fails() {
+    let origin =
+        Origin::start(|_, before| if before == 0 { OriginAnswer::value("first") } else { OriginAnswer::status(500) });
+    let (server, _folder) = with_stale(&origin, "ttl = '100ms'\nstale_if_error = '2s'");
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.call(get(b"ann")).value(), Some(&b"first"[..]));
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(150));
+    let mut shown = 0;
+    while begun.elapsed() < Duration::from_millis(1_500) {
+        assert_eq!(client.call(get(b"ann")).value(), Some(&b"first"[..]));
+        shown += 1;
+    }
+    println!("shown {shown} times while the origin failed {} times", origin.total() - 1);
+    until("it fails", || matches!(client.call(get(b"ann")).status, Status::OriginFailed | Status::OriginBusy));
+}
+
+fn server_shards(client: &mut Client) -> Vec<larder_protocol::native::generated::ShardStats> {
+    match client.call(Command::Stats).result {
+        support::Result::Stats(stats) => stats.shards,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A server that only who trusts its authority believes.
+#[test]
+fn an_origin_may_be_asked_over_tls() {
+    const SERVER: &str = "
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        body = ('over TLS: ' + self.path).encode()
+        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *all): pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+";
+    let secrets = Secrets::new();
+    let mut python = std::process::Command::new("python3")
+        .args(["-c", SERVER])
+        .args([secrets.path("server.pem"), secrets.path("server.key")])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3 is installed");
+    let mut port = String::new();
+    let output = python.stdout.take().expect("it is piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut port).expect("it says its port");
+    let url = format!("https://127.0.0.1:{}/{{key}}", port.trim());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("larder.toml");
+    std::fs::write(&path, format!("[[group]]\nname = 'default'\n[group.origin]\nurl = '{url}'\n")).expect("a file");
+    let start = |authority: Option<PathBuf>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_larder"));
+        if let Some(path) = authority {
+            command.env("SSL_CERT_FILE", path);
+        }
+        let path = path.to_str().expect("UTF-8");
+        Server::start_command("127.0.0.1:0", command, &["--config", path, "--shards", "1", "--memory", "64MiB"])
+    };
+    let trusting = start(Some(secrets.path("authority.pem")));
+    let answer = Client::connect(trusting.address()).call(get(b"ann"));
+    assert_eq!(answer.value(), Some(&b"over TLS: /ann"[..]), "{answer:?}");
+    let other = Secrets::new();
+    let doubting = start(Some(other.path("authority.pem")));
+    let answer = Client::connect(doubting.address()).call(get(b"ann"));
+    assert_eq!(answer.status, Status::OriginFailed, "{answer:?}");
+    println!("{}", answer.message);
+    python.kill().expect("it runs");
+    python.wait().expect("it ends");
 }

@@ -42,6 +42,8 @@ pub(crate) struct Group {
     pub(crate) floor: u64,
     /// How often the group was invalidated.
     pub(crate) generation: u64,
+    /// Entries stay for so long after their time is over: what headers say of that is later by this much.
+    pub(crate) stale_ms: u64,
     /// All counters but `ghost_bytes` and `budget_bytes`, which are derived.
     pub(crate) counters: GroupCounters,
     /// The counters when the group was given its policy.
@@ -69,6 +71,7 @@ impl Group {
             budget,
             floor: 0,
             generation: 0,
+            stale_ms: 0,
             counters,
             before: counters,
         })
@@ -192,7 +195,19 @@ impl Group {
         self.counters.bytes + self.ghost_bytes() + u64::from(charge) <= self.budget
     }
 
-    /// Why an entry of this group is absent although it is in memory; `None`: it is present.
+    /// When the time of an entry is over, by what its header says.
+    #[inline]
+    pub(crate) fn time_over_ms(&self, held_until_ms: u64) -> u64 {
+        if held_until_ms == 0 { 0 } else { held_until_ms.saturating_sub(self.stale_ms).max(1) }
+    }
+
+    /// What the header of an entry is to say whose time is over then.
+    #[inline]
+    pub(crate) fn held_until_ms(&self, expires_at_ms: u64) -> u64 {
+        if expires_at_ms == 0 { 0 } else { expires_at_ms.saturating_add(self.stale_ms) }
+    }
+
+    /// Why an entry of this group is to leave although it is in memory; `None`: it is present, or stale.
     #[inline]
     pub(crate) fn absence(&self, version: u64, expires_at_ms: u64, now_ms: u64) -> Option<Reason> {
         if version <= self.floor {

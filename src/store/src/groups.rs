@@ -79,6 +79,15 @@ impl<H: RemovalHook> Store<H> {
         self.groups[usize::from(group.0)].set_ttl(ttl_ms, ttl_jitter)
     }
 
+    /// Has entries of a group stay for so long after their time is over, see [`Store::stale`]. A shorter time than before
+    /// does nothing: there are entries that were stored with the longer one. With a longer one, the time of entries that are
+    /// there is over earlier by the difference. What a group began with is 0.
+    pub fn set_stale(&mut self, group: GroupIndex, stale_ms: u64) {
+        self.end_run();
+        let group = &mut self.groups[usize::from(group.0)];
+        group.stale_ms = group.stale_ms.max(stale_ms);
+    }
+
     /// Changes the budget of a group. A larger one is there at once. A smaller one is approached in bounded steps: each
     /// entry that is stored makes room for twice its charge, and [`Store::reclaim`] goes on where nothing is stored.
     ///

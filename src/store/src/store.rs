@@ -74,10 +74,34 @@ impl<H: RemovalHook> Store<H> {
     /// like that of a get.
     pub fn peek(&self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
         let Found { entry, head } = self.memory.find(key)?;
-        match self.absence(key.group, &head, entry, now_ms) {
+        match self.absence_now(key.group, &head, entry, now_ms) {
             Some(_) => None,
             None => Some(self.handle(&head, entry, now_ms)),
         }
+    }
+
+    /// An entry whose time is over by less than [`Store::set_stale`] says; see [`Entry::expires_at_ms`]. It is absent for
+    /// all other operations. Like [`Store::peek`], no access.
+    pub fn stale(&self, key: Key<'_>, now_ms: u64) -> Option<Handle> {
+        let Found { entry, head } = self.memory.find(key)?;
+        let is_held = self.absence(key.group, &head, entry, now_ms).is_none();
+        let is_over = self.absence_now(key.group, &head, entry, now_ms).is_some();
+        (is_held && is_over).then(|| self.handle(&head, entry, now_ms))
+    }
+
+    /// What was stored under this version is as good as new: it expires as if it was stored now. If it is there still, be it
+    /// stale.
+    pub fn renew(&mut self, key: Key<'_>, version: u64, expiry: Expiry, now_ms: u64) -> Option<Handle> {
+        self.end_run();
+        let found = self.memory.find(key)?;
+        let is_held = self.absence(key.group, &found.head, found.entry, now_ms).is_none();
+        if !is_held || self.memory.frame.version(&found.head) != version {
+            return None;
+        }
+        let seed = key.hash ^ version ^ now_ms;
+        let expires_at_ms = self.group(key).expires_at_ms(expiry, None, seed, now_ms);
+        self.expire_at(key, found, expires_at_ms, now_ms).ok()?;
+        self.peek(key, now_ms)
     }
 
     /// To be stepped on a thread that may wait for the kernel, so that this one need not.
@@ -115,7 +139,8 @@ impl<H: RemovalHook> Store<H> {
             value: Value::with_first(region, entry, shape, first),
             flags: head.flags(),
             version: self.memory.frame.version(&head),
-            expires_at_ms: self.memory.frame.expires_at_ms(&head, region, entry),
+            expires_at_ms: self.groups[usize::from(head.group().0)]
+                .time_over_ms(self.memory.frame.expires_at_ms(&head, region, entry)),
             hit_before: handle.before.hit(),
             last_access_ms: handle.before.accessed_ms(handle.now_ms),
             marks: head.marks(),
@@ -150,11 +175,12 @@ impl<H: RemovalHook> Store<H> {
         if self.memory.frame.base_ms == 0 {
             self.memory.frame.base_ms = now_ms.saturating_sub(BASE_BACK_MS).max(1);
         }
-        let kept = found.map(|found| self.expires_at_ms(found));
+        let kept = found.map(|found| self.group(key).time_over_ms(self.expires_at_ms(found)));
         let version = self.versions.next(now_ms);
         let expires_at_ms = self.group(key).expires_at_ms(write.expiry, kept, key.hash ^ version, now_ms);
-        let shape = self.check_expiry(key, nominal, expires_at_ms)?;
-        let stamp = Stamp { version, expires_at_ms, flags: write.flags, now_ms };
+        let held_until_ms = self.group(key).held_until_ms(expires_at_ms);
+        let shape = self.check_expiry(key, nominal, held_until_ms)?;
+        let stamp = Stamp { version, expires_at_ms: held_until_ms, flags: write.flags, now_ms };
         self.group_mut(key).counters.sets += 1;
         let has_come = expires_at_ms != 0 && expires_at_ms <= now_ms;
         match found {
@@ -200,14 +226,10 @@ impl<H: RemovalHook> Store<H> {
         self.end_run();
         let mut handle = self.look_up(key, now_ms).ok_or(StoreError::NotFound)?;
         let found = Found::at(&self.memory.region, handle.entry);
-        let kept = self.expires_at_ms(found);
+        let kept = self.group(key).time_over_ms(self.expires_at_ms(found));
         let seed = key.hash ^ self.memory.frame.version(&found.head) ^ now_ms;
         let expires_at_ms = self.group(key).expires_at_ms(expiry, Some(kept), seed, now_ms);
-        if !found.head.is_wide() && self.memory.frame.needs_wide(key.group, expires_at_ms) {
-            handle.entry = self.widen(key, found, expires_at_ms, now_ms)?;
-        } else {
-            self.memory.set_expires_at_ms(handle.entry, expires_at_ms);
-        }
+        handle.entry = self.expire_at(key, found, expires_at_ms, now_ms)?;
         Ok(handle)
     }
 
@@ -321,17 +343,36 @@ impl<H: RemovalHook> Store<H> {
         self.memory.frame.expires_at_ms(&head, &self.memory.region, entry)
     }
 
+    /// Has an entry expire then, and returns its place.
+    fn expire_at(&mut self, key: Key<'_>, found: Found, expires_at_ms: u64, now_ms: u64) -> Result<Ref, StoreError> {
+        // Who says that it is over wants it gone.
+        let is_over = expires_at_ms != 0 && expires_at_ms <= now_ms;
+        let held_until_ms = if is_over { expires_at_ms } else { self.group(key).held_until_ms(expires_at_ms) };
+        if !found.head.is_wide() && self.memory.frame.needs_wide(key.group, held_until_ms) {
+            return self.widen(key, found, held_until_ms, now_ms);
+        }
+        self.memory.set_expires_at_ms(found.entry, held_until_ms);
+        Ok(found.entry)
+    }
+
     pub(crate) fn value(&self, found: Found) -> Value<'_> {
         let region = &self.memory.region;
         Value::at(region, found.entry, found.shape(region))
     }
 
-    /// Why an entry is absent although it is in memory; `None`: it is present.
+    /// Why an entry is to leave although it is in memory; `None`: it is present, or stale.
     #[inline]
     pub(crate) fn absence(&self, group: GroupIndex, head: &Head, entry: Ref, now_ms: u64) -> Option<Reason> {
         let frame = &self.memory.frame;
-        let (version, expires_at_ms) = (frame.version(head), frame.expires_at_ms(head, &self.memory.region, entry));
-        self.groups[usize::from(group.0)].absence(version, expires_at_ms, now_ms)
+        let (version, held_until_ms) = (frame.version(head), frame.expires_at_ms(head, &self.memory.region, entry));
+        self.groups[usize::from(group.0)].absence(version, held_until_ms, now_ms)
+    }
+
+    /// Why an entry is absent although it is in memory, stale or not; `None`: it is present.
+    #[inline]
+    pub(crate) fn absence_now(&self, group: GroupIndex, head: &Head, entry: Ref, now_ms: u64) -> Option<Reason> {
+        let stale_ms = self.groups[usize::from(group.0)].stale_ms;
+        self.absence(group, head, entry, now_ms.saturating_add(stale_ms))
     }
 
     /// A get, in a run that has begun.
@@ -341,8 +382,10 @@ impl<H: RemovalHook> Store<H> {
             self.group_mut(key).counters.misses += 1;
             return None;
         };
-        if let Some(reason) = self.absence(key.group, &head, entry, now_ms) {
-            self.remove(Found { entry, head }, reason);
+        if self.absence_now(key.group, &head, entry, now_ms).is_some() {
+            if let Some(reason) = self.absence(key.group, &head, entry, now_ms) {
+                self.remove(Found { entry, head }, reason);
+            }
             self.group_mut(key).counters.misses += 1;
             return None;
         }
@@ -353,11 +396,11 @@ impl<H: RemovalHook> Store<H> {
         Some(self.handle(&head, entry, now_ms))
     }
 
-    /// The entry of a key. One that is absent by now is removed.
+    /// The entry of a key. One that is absent by now is removed, also if it is stale.
     #[inline(always)]
     pub(crate) fn find_present(&mut self, key: Key<'_>, now_ms: u64) -> Option<Found> {
         let found = self.memory.find(key)?;
-        match self.absence(key.group, &found.head, found.entry, now_ms) {
+        match self.absence_now(key.group, &found.head, found.entry, now_ms) {
             None => Some(found),
             Some(reason) => {
                 self.remove(found, reason);

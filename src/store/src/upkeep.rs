@@ -89,7 +89,7 @@ impl<H: RemovalHook> Store<H> {
             cursor = memory.index.scan(&memory.region, cursor, &hash_of, |entry| {
                 let head = Head::at(&memory.region, entry);
                 let is_of_group = block::group(&memory.region, entry) == group;
-                if is_of_group && self.absence(group, &head, entry, now_ms).is_none() {
+                if is_of_group && self.absence_now(group, &head, entry, now_ms).is_none() {
                     flow = visit(self.entry(self.handle(&head, entry, now_ms)));
                 }
             })?;

@@ -15,6 +15,7 @@ mod run;
 mod scan;
 mod setup;
 mod shrinking;
+mod stale;
 mod switching;
 mod traces;
 mod upkeep;

@@ -170,14 +170,14 @@ pub(crate) enum GroupCommand {
         /// The group
         name: String,
         #[command(flatten)]
-        settings: GroupSettings,
+        settings: Box<GroupSettings>,
     },
     /// Change settings of a group on all nodes; those that are not named stay, and "default" takes one back
     Alter {
         /// The group
         name: String,
         #[command(flatten)]
-        settings: GroupSettings,
+        settings: Box<GroupSettings>,
     },
     /// Drop a group with all its entries, on all nodes
     Drop {

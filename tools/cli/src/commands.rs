@@ -64,10 +64,10 @@ pub(crate) fn prepare(command: Command) -> Result<Prepared, Unusable> {
         Command::Watch { name } => Prepared::Watch(name),
         Command::Group(GroupCommand::List) => Prepared::Groups,
         Command::Group(GroupCommand::Create { name, settings }) => {
-            Prepared::CreateGroup { name, settings: settings_json(settings) }
+            Prepared::CreateGroup { name, settings: settings_json(*settings) }
         }
         Command::Group(GroupCommand::Alter { name, settings }) => {
-            Prepared::AlterGroup { name, settings: settings_json(settings) }
+            Prepared::AlterGroup { name, settings: settings_json(*settings) }
         }
         Command::Group(GroupCommand::Drop { name }) => Prepared::DropGroup(name),
         Command::Stats => Prepared::Stats,

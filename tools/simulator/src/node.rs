@@ -153,7 +153,8 @@ impl Process {
                 shard,
                 server: "larder/simulated".into(),
                 groups: vec![GroupPlan {
-                    origin: has_origin.then_some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS }),
+                    origin: has_origin
+                        .then_some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS, ..OriginSettings::default() }),
                     ..group.into()
                 }],
                 value_bytes_max: 1 << 10,

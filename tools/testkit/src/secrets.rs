@@ -21,7 +21,8 @@ impl Secrets {
     ///
     /// # Panics
     /// If openssl is not installed or refuses.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it runs a program")]
+    pub fn new() -> Self {
         let secrets = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         secrets.openssl("authority", &[]);
         let (authority, key) = (secrets.path("authority.pem"), secrets.path("authority.key"));

@@ -186,7 +186,7 @@ impl World {
     pub(crate) fn loads(&mut self) -> Vec<(u16, Load)> {
         let mut loads = Vec::new();
         for (engine, shard) in self.engines.iter_mut().zip(0..) {
-            loads.extend(std::iter::from_fn(|| engine.next_load()).map(|load| (shard, load)));
+            loads.extend(std::iter::from_fn(|| engine.next_load(self.now_ms)).map(|load| (shard, load)));
         }
         loads
     }

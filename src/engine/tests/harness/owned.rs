@@ -10,6 +10,7 @@ pub(crate) struct OwnedEntry {
     pub(crate) flags: u32,
     pub(crate) version: u64,
     pub(crate) ttl_ms: u64,
+    pub(crate) is_stale: bool,
 }
 
 /// A [`Reply`], copied.
@@ -79,6 +80,6 @@ impl OwnedEntry {
     fn of(found: Found<'_>) -> Self {
         let mut value = Vec::new();
         found.value.append_to(&mut value);
-        Self { value, flags: found.flags, version: found.version, ttl_ms: found.ttl_ms }
+        Self { value, flags: found.flags, version: found.version, ttl_ms: found.ttl_ms, is_stale: found.is_stale }
     }
 }

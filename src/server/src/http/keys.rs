@@ -19,6 +19,8 @@ use super::node::not_so;
 
 /// How long an entry is kept, or is kept still: "30s", "5m", "1500ms"; "never".
 const TTL: HeaderName = HeaderName::from_static("x-larder-ttl");
+/// Said of a value whose time is over, and that its group shows for a while longer.
+const STALE: HeaderName = HeaderName::from_static("x-larder-stale");
 /// The number that is kept with a value.
 const FLAGS: HeaderName = HeaderName::from_static("x-larder-flags");
 /// What a path of a key is made of, around the names.
@@ -76,6 +78,9 @@ async fn get(http: &Http, named: &Named, headers: &HeaderMap) -> Result<Response
     found.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     found.insert(CONTENT_LENGTH, HeaderValue::from(entry.value.len()));
     found.insert(FLAGS, HeaderValue::from(entry.flags));
+    if entry.is_stale {
+        found.insert(STALE, HeaderValue::from_static("true"));
+    }
     if entry.ttl_ms > 0 {
         let left = HeaderValue::try_from(format!("{}ms", entry.ttl_ms));
         found.insert(TTL, left.expect("digits and letters"));

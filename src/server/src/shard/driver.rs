@@ -233,7 +233,7 @@ impl Shard {
 
     /// Has loaded what is missing in groups with an origin.
     fn pass_on_loads(&mut self, now_ms: u64) {
-        while let Some(load) = self.sockets.reactor.engine().next_load() {
+        while let Some(load) = self.sockets.reactor.engine().next_load(now_ms) {
             if let Err((flight, failure)) = self.loading.want(load) {
                 self.sockets.reactor.loaded(flight, &Loaded::Failed(&failure), now_ms);
                 self.sockets.take_listed(now_ms);
@@ -284,7 +284,7 @@ impl Shard {
                     }
                 }
                 Control::Groups(Plans { version, groups }) => {
-                    if let Err(error) = self.sockets.reactor.set_groups(&groups) {
+                    if let Err(error) = self.sockets.reactor.engine().set_groups(&groups) {
                         crate::log::line(format_args!("not all groups are as they should be: {error}"));
                     }
                     self.progress.groups_version.store(version, Ordering::Release);

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use larder_engine::{
-    Backlog, ClusterOrderOutcome, Engine, EngineError, FlightId, GroupPlan, Loaded, Standing, Ticket, Watchers,
-};
+use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, FlightId, Loaded, Standing, Ticket, Watchers};
 use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Failure, Reply, Status};
 use larder_ring::{Membership, Topology};
@@ -131,14 +129,6 @@ impl Reactor {
     pub fn set_membership(&mut self, membership: &Membership, now_ms: u64) -> Result<(), EngineError> {
         self.unsent = true;
         self.engine.set_membership(membership, now_ms)
-    }
-
-    /// Has these groups from now on, see [`Engine::set_groups`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn set_groups(&mut self, groups: &[GroupPlan]) -> Result<(), EngineError> {
-        self.engine.set_groups(groups)
     }
 
     /// What is known of this node's registration; to be told before anything is received.

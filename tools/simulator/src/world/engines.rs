@@ -209,7 +209,7 @@ impl World {
                 }
             }
         }
-        while let Some(load) = self.engine(at).next_load() {
+        while let Some(load) = self.engine(at).next_load(now_ms) {
             self.load(at, number, load);
         }
         while let Some(order) = self.engine(at).next_cluster_order() {

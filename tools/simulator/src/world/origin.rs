@@ -49,7 +49,7 @@ impl World {
         let failure = Failure::new(Status::OriginFailed, "it has failed");
         let text = if let Said::Value { number, .. } = said { number.to_string() } else { String::new() };
         let loaded = match *said {
-            Said::Value { is_kept, .. } => Loaded::Value { value: text.as_bytes(), ttl_ms: None, is_kept },
+            Said::Value { is_kept, .. } => Loaded::Value { value: text.as_bytes(), ttl_ms: None, is_kept, etag: None },
             Said::Absent => Loaded::Absent,
             Said::Failed => Loaded::Failed(&failure),
         };

@@ -694,6 +694,12 @@ pub struct ShardStats {
     pub load_failures: u64,
     #[prost(uint64, tag = "12")]
     pub load_waits: u64,
+    /// Of `loads`, those that were begun while there was an entry to show; and gets that were answered with an entry whose
+    /// time was over, which count as misses too.
+    #[prost(uint64, tag = "13")]
+    pub refreshes: u64,
+    #[prost(uint64, tag = "14")]
+    pub stale: u64,
 }
 /// The memory of one shard. It is cut into segments, which hold entries, the index or ghosts, or are free.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
