@@ -28,3 +28,4 @@ pub mod shard;
 pub mod sidecar;
 pub mod standing;
 pub mod startup_code;
+pub mod tally;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
 use larder_engine::limits::LANE_BATCHES_MAX;
 use larder_engine::{Engine, EngineError, EngineSettings, GroupPlans, Standing, Watchers};
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
@@ -28,8 +29,9 @@ use crate::pages;
 use crate::preflight::{self, PreflightError};
 use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
-use crate::standing::SharedStanding;
+use crate::standing::{Progress, SharedStanding};
 use crate::startup_code;
+use crate::tally::Tally;
 
 /// Name and version, as clients and operators see them.
 const SERVER: &str = concat!("larder ", env!("CARGO_PKG_VERSION"));
@@ -111,7 +113,14 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     }
     let listeners = listen(config.listen, config.shards)?;
     config.bound_to(listeners.address);
-    let http = config.http.map(|address| listen(address, 1)).transpose().map_err(ServeError::Http)?;
+    let http = match config.http.map(|address| listen(address, 1)).transpose() {
+        Ok(http) => http,
+        Err(error) if config.http_is_default => {
+            crate::log::line(format_args!("warning: HTTP is off: {error}; give it an address with --http, or say off"));
+            None
+        }
+        Err(error) => return Err(ServeError::Http(error)),
+    };
     config.http = http.as_ref().map(|listeners| listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -143,6 +152,9 @@ struct Crew {
     executors: Vec<Executor>,
     admission: Arc<Admission>,
     handover: Arc<Handover>,
+    /// How far the shards are in following the ring, if it changes.
+    progress: Option<Vec<Arc<CachePadded<Progress>>>>,
+    tallies: Vec<Arc<Tally>>,
 }
 
 /// Serves HTTP from now on, until the runtime ends.
@@ -155,6 +167,9 @@ fn serve_http(config: &Config, crew: &Crew, is_ready: Arc<AtomicBool>, listeners
         value_bytes_max: config.value_bytes_max as usize,
         body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
         is_ready,
+        progress: crew.progress.clone(),
+        tallies: crew.tallies.clone(),
+        cors: config.http_cors.clone(),
     };
     // It ends with the runtime.
     tokio::spawn(http::serve(listener, http));
@@ -192,6 +207,7 @@ fn start(
     let standing = Arc::new(standing);
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
     let keeper = Keeper::new(config);
+    let tallies: Vec<Arc<Tally>> = (0..config.shards).map(|_| Arc::default()).collect();
     let groups = keeper.plans().groups;
     let (loader, loading) = Loader::new(keeper.origins(), controls.clone(), clock);
     let mut loading = loading.into_iter();
@@ -202,7 +218,14 @@ fn start(
         heartbeats.push(Arc::clone(&heartbeat));
         let progress_of_shard = Arc::default();
         progress.push(Arc::clone(&progress_of_shard));
-        let reactor = reactor(config, port, &groups, topology.clone(), (clock.now_ms(), standing.read()))?;
+        let reactor = reactor(
+            config,
+            port,
+            &groups,
+            topology.clone(),
+            (clock.now_ms(), standing.read()),
+            &tallies[usize::from(shard)],
+        )?;
         pages.push(reactor.pages_ahead());
         plans.push(Plan {
             reactor,
@@ -236,6 +259,7 @@ fn start(
     tokio::spawn(dialer.run());
     let (shards, keeper) = (Shards { lanes: controls.clone(), progress, standing }, Arc::new(Mutex::new(keeper)));
     let agent_orders = etcd.is_some().then(|| orders.clone());
+    let progress = etcd.is_some().then(|| shards.progress.clone());
     tokio::spawn(pass_on_orders(shards.clone(), asked, agent_orders, Arc::clone(&keeper)));
     let cluster = etcd.map(|settings| {
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
@@ -243,7 +267,7 @@ fn start(
         Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, keeper, rings, clock)
     });
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
-    Ok((Crew { executors, admission, handover }, sidecar, cluster))
+    Ok((Crew { executors, admission, handover, progress, tallies }, sidecar, cluster))
 }
 
 /// How etcd is spoken to, with the files read.
@@ -283,6 +307,7 @@ fn reactor(
     groups: &GroupPlans,
     topology: Arc<Topology>,
     (started_ms, standing): (u64, Standing),
+    tally: &Arc<Tally>,
 ) -> Result<Reactor, EngineError> {
     let shard = port.shard();
     let settings = EngineSettings {
@@ -303,7 +328,7 @@ fn reactor(
         shards: config.shards,
         value_bytes_max: config.value_bytes_max as usize,
     };
-    Ok(Reactor::new(Engine::new(settings, topology, Watchers::new())?, port, welcome))
+    Ok(Reactor::new(Engine::new(settings, topology, Watchers::new())?, port, welcome, Arc::clone(tally)))
 }
 
 /// What this process tells the ring about itself.

@@ -112,7 +112,7 @@ fn a_key_is_stored_read_and_removed_by_http_as_by_the_native_protocol() {
     for (path, status, code) in [
         ("/v1/groups/none/keys/a", 404, "no_such_group"),
         ("/v1/groups/default/keys/%zz", 400, "bad_request"),
-        ("/v1/groups/default", 404, "no_such_path"),
+        ("/v1/groups/default/none", 404, "no_such_path"),
         ("/api", 400, "bad_request"),
         ("/", 404, "no_such_path"),
     ] {
@@ -162,7 +162,7 @@ fn the_description_is_that_of_the_server() {
     let server = server(&["--http", "127.0.0.1:0", "--shards", "1", "--memory", "64MiB"]);
     let address = http(&server);
     for (path, methods) in paths {
-        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+        for method in ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"] {
             let operation = &methods[method.to_lowercase()];
             // Everything that a client may send of a sort: what is right, an absent key, an absent group, nonsense.
             for (group, key, body) in [
@@ -192,6 +192,71 @@ fn the_description_is_that_of_the_server() {
 }
 
 #[test]
+fn groups_are_administered_by_http() {
+    let server = server(&["--http", "127.0.0.1:0", "--shards", "2", "--memory", "64MiB"]);
+    let address = http(&server);
+    let path = "/v1/groups/a%20b";
+    let key = "/v1/groups/a%20b/keys/k";
+    assert_eq!(ask(address, "GET", path, &[], b"").code(), "no_such_group");
+    let created = ask(address, "PUT", path, &[], br#"{"memory": "16MiB", "ttl": "200ms", "stale_if_error": "1m"}"#);
+    assert_eq!(created.status, 200, "{created:?}");
+    let created: Value = serde_json::from_slice(&created.body).expect("an object");
+    assert_eq!(created["kept"], false);
+    assert_eq!(
+        (&created["groups"][0]["name"], &created["groups"][0]["memory_bytes"]),
+        (&json!("a b"), &json!(16 << 20))
+    );
+    assert_eq!(ask(address, "PUT", key, &[], b"7").status, 204);
+    let fresh = ask(address, "GET", key, &[], b"");
+    assert_eq!((fresh.status, fresh.header("x-larder-stale")), (200, None));
+    let begun = Instant::now();
+    let stale = loop {
+        let found = ask(address, "GET", key, &[], b"");
+        assert_eq!((found.status, &*found.body), (200, &b"7"[..]));
+        if found.header("x-larder-stale") == Some("true") {
+            break found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{found:?}");
+    };
+    assert_eq!(stale.header("x-larder-ttl"), None);
+    let altered = ask(address, "PATCH", path, &[], br#"{"ttl": null, "policy": "lru"}"#);
+    let altered: Value = serde_json::from_slice(&altered.body).expect("an object");
+    assert_eq!((&altered["groups"][0]["ttl"], &altered["groups"][0]["policy"]), (&Value::Null, &json!("lru")));
+    assert_eq!(ask(address, "PUT", path, &[], br#"{"memory": "1MiB"}"#).code(), "exists");
+    assert_eq!(ask(address, "PUT", "/v1/groups/c", &[], br#"{"memory": "1GiB"}"#).code(), "too_large");
+    assert_eq!(ask(address, "PUT", "/v1/groups/c", &[], b"[]").code(), "bad_request");
+    assert_eq!(ask(address, "DELETE", "/v1/groups/default", &[], b"").code(), "bad_request");
+    let all = ask(address, "GET", "/v1/groups", &[], b"");
+    let all: Value = serde_json::from_slice(&all.body).expect("an object");
+    assert_eq!(all["groups"].as_array().map(Vec::len), Some(2));
+    assert_eq!(ask(address, "DELETE", path, &[], b"").status, 200);
+    assert_eq!(ask(address, "GET", key, &[], b"").code(), "no_such_group");
+}
+
+/// What a browser asks before it lets a page ask.
+#[test]
+fn pages_of_other_origins_are_let_in_only_if_they_are_named() {
+    let asks = |server: &Server, method: &str, origin: &str| {
+        let headers = [("Origin", origin), ("Access-Control-Request-Method", "PUT")];
+        ask(http(server), method, "/v1/groups/default/keys/a", &headers, b"")
+    };
+    let closed = server(&["--http", "127.0.0.1:0", "--shards", "1", "--memory", "64MiB"]);
+    assert_eq!(asks(&closed, "OPTIONS", "https://a.example").header("access-control-allow-origin"), None);
+    let origins = "https://a.example,http://localhost:3000";
+    let open = server(&["--http", "127.0.0.1:0", "--http-cors", origins, "--shards", "1", "--memory", "64MiB"]);
+    let asked = asks(&open, "OPTIONS", "https://a.example");
+    assert_eq!(asked.header("access-control-allow-origin"), Some("https://a.example"), "{asked:?}");
+    assert!(asked.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PUT")), "{asked:?}");
+    let found = asks(&open, "GET", "http://localhost:3000");
+    assert_eq!(found.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    let exposed = found.header("access-control-expose-headers").expect("some").to_lowercase();
+    assert!(exposed.contains("etag") && exposed.contains("x-larder-ttl"), "{exposed}");
+    assert_eq!(asks(&open, "GET", "https://b.example").header("access-control-allow-origin"), None);
+    let any = server(&["--http", "127.0.0.1:0", "--http-cors", "*", "--shards", "1", "--memory", "64MiB"]);
+    assert_eq!(asks(&any, "GET", "https://b.example").header("access-control-allow-origin"), Some("*"));
+}
+
+#[test]
 fn what_was_counted_is_told_to_programs_and_to_prometheus() {
     let server = server(&["--http", "127.0.0.1:0", "--shards", "2", "--memory", "64MiB"]);
     let (address, mut native) = (http(&server), Client::connect(server.address()));
@@ -212,11 +277,27 @@ fn what_was_counted_is_told_to_programs_and_to_prometheus() {
         "larder_sets_total{group=\"default\"} 30",
         "larder_entries{group=\"default\"} 30",
         "larder_ready 1",
+        "larder_requests_total{dialect=\"native\",operation=\"get\",result=\"hit\"} 60",
+        "larder_requests_total{dialect=\"native\",operation=\"get\",result=\"miss\"} 30",
+        "larder_requests_total{dialect=\"native\",operation=\"set\",result=\"done\"} 30",
+        "larder_request_duration_seconds_count{dialect=\"native\",operation=\"get\"} 90",
+        "larder_request_duration_seconds_bucket{dialect=\"native\",operation=\"set\",le=\"+Inf\"} 30",
         "larder_ring_nodes{state=\"serving\"} 1",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}: {page}");
     }
     assert!(!page.contains("key 1"), "keys are nobody's business");
+    let mut promtool = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("promtool, of Debian's prometheus, is installed");
+    promtool.stdin.take().expect("it is piped").write_all(page.as_bytes()).expect("it reads");
+    let checked = promtool.wait_with_output().expect("it ends");
+    let said = [checked.stdout, checked.stderr].concat();
+    assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
     let stats = ask(address, "GET", "/v1/stats", &[], b"");
     let stats: Value = serde_json::from_slice(&stats.body).expect("an object");
     let group = &stats["groups"][0];

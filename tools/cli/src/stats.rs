@@ -99,6 +99,7 @@ pub(crate) fn stats_json(stats: &Stats) -> Value {
                     "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
                     "connections": shard.connections, "malformed": shard.malformed, "forwarded": shard.forwarded,
             "loads": shard.loads, "load_failures": shard.load_failures, "load_waits": shard.load_waits,
+            "refreshes": shard.refreshes, "stale": shard.stale,
                     "memory": shard.memory.as_ref().map(memory_json),
                 })
         })

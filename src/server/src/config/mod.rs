@@ -65,6 +65,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where HTTP is spoken, if it is. Port 0 means any free port.
     pub http: Option<SocketAddr>,
+    /// Whether nobody has asked for that: then it is done without where it cannot be.
+    pub http_is_default: bool,
+    /// The origins of web pages that may use HTTP from a browser; `*`: any.
+    pub http_cors: Vec<String>,
     /// `host:port` under which others reach this node, where that is not [`Config::listen`].
     pub advertise: Option<String>,
     /// Every group, the one named [`larder_ring::DEFAULT_GROUP`] first. The budgets add up to at most

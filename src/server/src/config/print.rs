@@ -89,6 +89,8 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         Setting::Insecure => config.insecure.to_string(),
         Setting::Listen => quoted(&config.listen.to_string()),
         Setting::Http => quoted(&config.http.map_or("off".to_owned(), |address| address.to_string())),
+        Setting::HttpCors if config.http_cors.is_empty() => quoted("off"),
+        Setting::HttpCors => quoted(&config.http_cors.join(",")),
         Setting::Resp | Setting::Memcache => quoted("off"),
         Setting::Cluster => quoted(&config.cluster),
         Setting::NodeId => quoted(&config.node_id),
@@ -229,6 +231,7 @@ mod tests {
             // As they were written, and every default is printed.
             first.config.definitions.clear();
             second.config.definitions.clear();
+            first.config.http_is_default = false;
             assert_eq!(first.config, second.config, "seed {seed}, round {round}:\n{file}\n{printed}");
             for setting in Setting::all().filter(|setting| value(&second.config, *setting).is_some()) {
                 assert!(matches!(second.source(setting), Source::File { .. }), "{setting:?}:\n{printed}");

@@ -22,6 +22,8 @@ use crate::limits::{
 
 /// Where the native protocol is spoken unless configured.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
+/// Where HTTP is spoken unless configured, and where it can be.
+const HTTP_DEFAULT: &str = "127.0.0.1:7480";
 const CLUSTER_DEFAULT: &str = "larder";
 
 pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, ConfigError> {
@@ -41,7 +43,12 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     }
 
     let insecure = given.parse(Setting::Insecure, boolean)?.unwrap_or(false);
-    let http = listen(given, Setting::Http, insecure, &mut warnings)?;
+    let http_is_default = given.parse(Setting::Http, |text| Ok(text.to_owned()))?.is_none();
+    let http = match http_is_default {
+        true => Some(HTTP_DEFAULT.parse().expect("it is an address")),
+        false => listen(given, Setting::Http, insecure, &mut warnings)?,
+    };
+    let http_cors = given.parse(Setting::HttpCors, http_cors)?.unwrap_or_default();
     let listen = listen(given, Setting::Listen, insecure, &mut warnings)?;
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("it is an address"));
     let advertise = given.parse(Setting::Advertise, advertise)?;
@@ -76,6 +83,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         memory_bytes,
         listen,
         http,
+        http_is_default,
+        http_cors,
         advertise,
         groups,
         default_follows,
@@ -211,6 +220,25 @@ fn listen(
     }
     warnings.push(Warning::Insecure { listen });
     Ok(Some(listen))
+}
+
+/// Origins as browsers send them (RFC 6454, section 6.2), or `*`.
+fn http_cors(text: &str) -> Result<Vec<String>, Fault> {
+    if text == "off" {
+        return Ok(Vec::new());
+    }
+    let origins: Vec<String> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
+    for origin in &origins {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let is_origin = host.is_some_and(|host| {
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#*@,".contains(&byte))
+        });
+        if !is_origin && !(origin == "*" && origins.len() == 1) {
+            let remedy = "write origins with commas, such as https://app.example,http://localhost:3000, or * alone";
+            return Err(Fault::new(format!("{origin:?} is no origin of web pages"), remedy));
+        }
+    }
+    Ok(origins)
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
@@ -477,9 +505,18 @@ mod tests {
     }
 
     #[test]
-    fn http_is_off_unless_it_has_an_address() {
-        assert_eq!(config(&[], &[0]).http, None);
-        assert_eq!(config(&[(Setting::Http, "off")], &[0]).http, None);
+    fn http_has_an_address_of_its_own_or_is_off() {
+        let unset = config(&[], &[0]);
+        assert_eq!((unset.http, unset.http_is_default), (Some(HTTP_DEFAULT.parse().unwrap()), true));
+        let off = config(&[(Setting::Http, "off")], &[0]);
+        assert_eq!((off.http, off.http_is_default), (None, false));
+        let cors = |text| config(&[(Setting::HttpCors, text)], &[0]).http_cors;
+        assert_eq!(cors("https://a.example, http://b:3000"), ["https://a.example", "http://b:3000"]);
+        assert_eq!((cors("*"), cors("off")), (vec!["*".to_owned()], Vec::new()));
+        for wrong in ["a.example", "https://", "https://a/b", "*,https://a", "https://a,", "https://*.a"] {
+            let refused = load(&[(Setting::HttpCors, wrong)], &[0]).unwrap_err();
+            assert!(refused.contains("is no origin of web pages"), "{refused}");
+        }
         let on = config(&[(Setting::Http, "127.0.0.1:7480")], &[0]);
         assert_eq!(on.http, Some("127.0.0.1:7480".parse().unwrap()));
         let open = load(&[(Setting::Http, "0.0.0.0:7480")], &[0]).unwrap_err();

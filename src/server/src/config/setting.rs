@@ -13,6 +13,7 @@ pub enum Setting {
     Resp,
     Memcache,
     Http,
+    HttpCors,
     Cluster,
     NodeId,
     Advertise,
@@ -53,7 +54,7 @@ pub struct Names {
 
 impl Setting {
     /// Every setting, in the order in which `--print-config` prints them: tables are together.
-    pub const TABLE: [(Setting, Names); 28] = [
+    pub const TABLE: [(Setting, Names); 29] = [
         (
             Setting::Memory,
             Names {
@@ -149,7 +150,18 @@ impl Setting {
                 flag: "http",
                 environment: "LARDER_HTTP",
                 value: "IP:PORT",
-                meaning: "Where HTTP is spoken; port 0: any free one",
+                meaning: "Where HTTP is spoken, or off; port 0: any free one",
+                default: "127.0.0.1:7480, or off if that is taken",
+            },
+        ),
+        (
+            Setting::HttpCors,
+            Names {
+                key: "listen.http_cors",
+                flag: "http-cors",
+                environment: "LARDER_HTTP_CORS",
+                value: "ORIGIN,…",
+                meaning: "Web pages of these origins may use the HTTP interface from a browser; *: those of any",
                 default: "off",
             },
         ),
@@ -382,7 +394,7 @@ impl Setting {
 
     /// Whether `off` is a value.
     pub fn can_be_off(self) -> bool {
-        matches!(self, Setting::Resp | Setting::Memcache | Setting::Http)
+        matches!(self, Setting::Resp | Setting::Memcache | Setting::Http | Setting::HttpCors)
     }
 }
 

@@ -90,7 +90,7 @@ impl Inside {
         if !self.admission.enter() {
             return Err(NoAnswer::Busy);
         }
-        let moved = Moved { socket: theirs.into(), parcel: Parcel::new(Dialect::Native, Vec::new()) };
+        let moved = Moved { socket: theirs.into(), parcel: Parcel::new(Dialect::Http, Vec::new()) };
         if self.handover.send(shard, moved).is_err() {
             self.admission.leave();
             return Err(NoAnswer::Stopping);

@@ -18,11 +18,11 @@ use super::failure::Failure;
 use super::node::not_so;
 
 /// How long an entry is kept, or is kept still: "30s", "5m", "1500ms"; "never".
-const TTL: HeaderName = HeaderName::from_static("x-larder-ttl");
+pub(super) const TTL: HeaderName = HeaderName::from_static("x-larder-ttl");
 /// Said of a value whose time is over, and that its group shows for a while longer.
-const STALE: HeaderName = HeaderName::from_static("x-larder-stale");
+pub(super) const STALE: HeaderName = HeaderName::from_static("x-larder-stale");
 /// The number that is kept with a value.
-const FLAGS: HeaderName = HeaderName::from_static("x-larder-flags");
+pub(super) const FLAGS: HeaderName = HeaderName::from_static("x-larder-flags");
 /// What a path of a key is made of, around the names.
 const GROUPS: &str = "/v1/groups/";
 const KEYS: &str = "/keys/";

@@ -2,9 +2,13 @@
 //!
 //! Source: Prometheus, "Text-based format", version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats).
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 
 use larder_protocol::native::generated::{GroupStats, MemoryStats, ShardStats, StatsResult, TopologyResult};
+
+use crate::tally::{Counted, DIALECTS, DURATIONS_MS, OPERATIONS, OUTCOMES, Tally};
 
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -14,10 +18,16 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// All samples of this node. Labels are names of groups, nodes and the like: never a key.
-pub(super) fn exposition(stats: &StatsResult, topology: &TopologyResult, is_ready: bool) -> String {
+pub(super) fn exposition(
+    stats: &StatsResult,
+    topology: &TopologyResult,
+    tallies: &[Arc<Tally>],
+    is_ready: bool,
+) -> String {
     let mut page = Page(String::new());
     page.family("larder_info", Kind::Gauge, "The node and its version.");
     page.sample(&[("node", &stats.node), ("version", &stats.version)], 1);
@@ -35,6 +45,7 @@ pub(super) fn exposition(stats: &StatsResult, topology: &TopologyResult, is_read
     }
     groups(&mut page, &stats.groups);
     shards(&mut page, &stats.shards);
+    requests(&mut page, tallies);
     page.0
 }
 
@@ -86,8 +97,8 @@ fn groups(page: &mut Page, groups: &[GroupStats]) {
 
 fn shards(page: &mut Page, shards: &[ShardStats]) {
     type Of = fn(&ShardStats) -> u64;
-    let families: [(&str, Kind, &str, Of); 10] = [
-        ("larder_requests_total", Kind::Counter, "Requests that were executed.", |shard| shard.requests),
+    let families: [(&str, Kind, &str, Of); 12] = [
+        ("larder_executed_requests_total", Kind::Counter, "Requests that were executed here.", |shard| shard.requests),
         (
             "larder_cross_core_requests_total",
             Kind::Counter,
@@ -109,6 +120,18 @@ fn shards(page: &mut Page, shards: &[ShardStats]) {
         ("larder_origin_load_waits_total", Kind::Counter, "Gets that waited for a load under way.", |shard| {
             shard.load_waits
         }),
+        (
+            "larder_origin_refreshes_total",
+            Kind::Counter,
+            "Loads that were begun while there was an entry to show.",
+            |shard| shard.refreshes,
+        ),
+        (
+            "larder_stale_gets_total",
+            Kind::Counter,
+            "Gets that were answered with an entry whose time was over; they count as misses too.",
+            |shard| shard.stale,
+        ),
         ("larder_overloaded_total", Kind::Counter, "Requests that were refused for want of room.", |shard| {
             shard.overloaded
         }),
@@ -156,6 +179,37 @@ fn shards(page: &mut Page, shards: &[ShardStats]) {
     }
 }
 
+/// What was asked of this node, over all shards.
+fn requests(page: &mut Page, tallies: &[Arc<Tally>]) {
+    let mut all: BTreeMap<(usize, usize), Counted> = BTreeMap::new();
+    for (kind, counted) in tallies.iter().flat_map(|tally| tally.counted()) {
+        let sum = all.remove(&kind).map_or(counted.clone(), |sum| sum.plus(&counted));
+        all.insert(kind, sum);
+    }
+    let help = "Requests that were answered, by what they asked for and how; each counts once, whatever keys it has.";
+    page.family("larder_requests_total", Kind::Counter, help);
+    for ((dialect, operation), counted) in &all {
+        for (outcome, count) in OUTCOMES.iter().zip(counted.outcomes).filter(|(_, count)| *count > 0) {
+            let labels: [(&str, &dyn Display); 3] =
+                [("dialect", &DIALECTS[*dialect]), ("operation", &OPERATIONS[*operation]), ("result", outcome)];
+            page.sample(&labels, count);
+        }
+    }
+    let help = "From when a request was read to its answer, in steps of a millisecond.";
+    page.family("larder_request_duration_seconds", Kind::Histogram, help);
+    for ((dialect, operation), counted) in &all {
+        let (dialect, operation) = (("dialect", &DIALECTS[*dialect] as &dyn Display), &OPERATIONS[*operation]);
+        let mut sum = 0;
+        for (class, count) in counted.durations.iter().enumerate() {
+            sum += count;
+            let most = DURATIONS_MS.get(class).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
+            page.part("_bucket", &[dialect, ("operation", operation), ("le", &most)], sum);
+        }
+        page.part("_sum", &[dialect, ("operation", operation)], counted.sum_ms as f64 / 1000.0);
+        page.part("_count", &[dialect, ("operation", operation)], sum);
+    }
+}
+
 /// Families of samples, one after the other.
 struct Page(String);
 
@@ -165,14 +219,20 @@ impl Page {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
     /// A sample of the last family.
     fn sample(&mut self, labels: &[(&str, &dyn Display)], value: impl Display) {
+        self.part("", labels, value);
+    }
+
+    /// A sample of the last family, whose name has an end.
+    fn part(&mut self, end: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
         let family = self.0.rfind("# TYPE ").and_then(|at| self.0[at..].split(' ').nth(2));
-        let name = family.expect("a family is begun before its samples").to_owned();
+        let name = format!("{}{end}", family.expect("a family is begun before its samples"));
         let label = |(label, text): &(&str, &dyn Display)| {
             let text = text.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             format!("{label}=\"{text}\"")
@@ -194,6 +254,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::{Operation, Outcome, Spoken};
 
     #[test]
     fn every_sample_has_a_family_and_labels_are_escaped() {
@@ -206,14 +267,21 @@ mod tests {
             groups: vec![group],
             shards: vec![shard],
         };
-        let page = exposition(&stats, &TopologyResult { epoch: 9, ..Default::default() }, true);
+        let (tally, get) = (Tally::default(), Operation::of(&larder_protocol::Command::Get { key: b"k" }));
+        tally.answered(Spoken::Http, get, Outcome::Hit);
+        tally.took(Spoken::Http, get, 3);
+        let page = exposition(&stats, &TopologyResult { epoch: 9, ..Default::default() }, &[tally.into()], true);
         for line in [
             "larder_info{node=\"n\",version=\"larder 0\"} 1",
             "larder_uptime_seconds 1.5",
             "larder_ring_epoch 9",
             "larder_gets_total{group=\"a\\\"b\\\\c\\nd\",result=\"miss\"} 4",
             "larder_removals_total{group=\"a\\\"b\\\\c\\nd\",reason=\"evicted_for_budget\"} 5",
-            "larder_requests_total{shard=\"1\"} 7",
+            "larder_executed_requests_total{shard=\"1\"} 7",
+            "larder_requests_total{dialect=\"http\",operation=\"get\",result=\"hit\"} 1",
+            "larder_request_duration_seconds_bucket{dialect=\"http\",operation=\"get\",le=\"0.002\"} 0",
+            "larder_request_duration_seconds_bucket{dialect=\"http\",operation=\"get\",le=\"+Inf\"} 1",
+            "larder_request_duration_seconds_count{dialect=\"http\",operation=\"get\"} 1",
             "larder_segments{shard=\"1\",use=\"free\"} 0",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}: {page}");
@@ -223,7 +291,12 @@ mod tests {
             match line.strip_prefix("# TYPE ") {
                 Some(family) => families.push(family.split(' ').next().expect("a name")),
                 None if line.starts_with("# HELP ") => {}
-                None => assert_eq!(line.split(['{', ' ']).next(), families.last().copied(), "{line}"),
+                None => {
+                    let name = line.split(['{', ' ']).next().expect("a name");
+                    let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+                    let is_of_family = [Some(name), of_histogram].contains(&families.last().copied());
+                    assert!(is_of_family, "{line}");
+                }
             }
         }
         families.sort_unstable();

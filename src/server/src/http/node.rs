@@ -1,7 +1,6 @@
 //! What there is to know of this node and its ring.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
@@ -18,7 +17,7 @@ use super::failure::Failure;
 use super::{Http, metrics};
 
 pub(super) async fn ready(State(http): State<Arc<Http>>) -> Response {
-    match http.is_ready.load(Ordering::Acquire) {
+    match http.is_ready() {
         true => "ready\n".into_response(),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
     }
@@ -26,7 +25,7 @@ pub(super) async fn ready(State(http): State<Arc<Http>>) -> Response {
 
 pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, Failure> {
     let (stats, topology) = (read_stats(&http).await?, read_topology(&http).await?);
-    let page = metrics::exposition(&stats, &topology, http.is_ready.load(Ordering::Acquire));
+    let page = metrics::exposition(&stats, &topology, &http.tallies, http.is_ready());
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
 }
 
@@ -102,6 +101,7 @@ fn shard_json(shard: &ShardStats) -> Value {
         "overloaded": shard.overloaded, "deadline_exceeded": shard.deadline_exceeded,
         "connections": shard.connections, "malformed": shard.malformed, "forwarded": shard.forwarded,
         "loads": shard.loads, "load_failures": shard.load_failures, "load_waits": shard.load_waits,
+        "refreshes": shard.refreshes, "stale": shard.stale,
         "memory": shard.memory.as_ref().map(memory_json),
     })
 }

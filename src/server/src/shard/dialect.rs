@@ -5,6 +5,7 @@ use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 
 use crate::limits::AHEAD_MAX;
+use crate::tally::Spoken;
 
 /// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
 /// come in the order of the requests numbers them in `next` and holds early ones back in
@@ -13,6 +14,8 @@ use crate::limits::AHEAD_MAX;
 pub enum Dialect {
     /// The native protocol.
     Native,
+    /// The same, by the sidecar on behalf of who speaks HTTP to it.
+    Http,
 }
 
 /// What the beginning of a connection's input is.
@@ -36,6 +39,15 @@ pub(super) enum Step<'a> {
 }
 
 impl Dialect {
+    /// By what name its requests are counted.
+    #[inline]
+    pub(super) fn spoken(&self) -> Spoken {
+        match self {
+            Dialect::Native => Spoken::Native,
+            Dialect::Http => Spoken::Http,
+        }
+    }
+
     /// The requests in `input` that can be decoded ahead of their execution, up to the first that cannot and to
     /// [`AHEAD_MAX`]. None of them says anything about those that follow; [`Dialect::next`] is for all others.
     #[inline]
@@ -47,7 +59,7 @@ impl Dialect {
         ahead: &mut Ahead<'a>,
     ) {
         match self {
-            Dialect::Native => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
+            Dialect::Native | Dialect::Http => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
         }
     }
 
@@ -55,7 +67,7 @@ impl Dialect {
     #[inline]
     pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: usize) -> Step<'a> {
         match self {
-            Dialect::Native => next_native(input, scratch, frame_bytes_max),
+            Dialect::Native | Dialect::Http => next_native(input, scratch, frame_bytes_max),
         }
     }
 
@@ -63,14 +75,14 @@ impl Dialect {
     #[inline]
     pub(super) fn answer(&mut self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
         match self {
-            Dialect::Native => native::encode_response(output, id, epoch, reply),
+            Dialect::Native | Dialect::Http => native::encode_response(output, id, epoch, reply),
         }
     }
 
     /// How long the request that begins with `input` says it is in all, in bytes; `usize::MAX` if that cannot be told.
     pub(super) fn frame_bytes(&self, input: &[u8]) -> usize {
         match self {
-            Dialect::Native => input.first_chunk().map_or(usize::MAX, |prefix| {
+            Dialect::Native | Dialect::Http => input.first_chunk().map_or(usize::MAX, |prefix| {
                 (u32::from_be_bytes(*prefix) as usize).saturating_add(larder_protocol::limits::FRAME_PREFIX_BYTES)
             }),
         }

@@ -6,6 +6,7 @@
 //! thread and has the timers.
 
 mod accept;
+mod answers;
 mod bell;
 mod buffers;
 mod connections;

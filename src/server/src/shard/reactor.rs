@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, FlightId, Loaded, Standing, Ticket, Watchers};
 use larder_protocol::native::Scratch;
-use larder_protocol::{Ahead, Failure, Reply, Status};
+use larder_protocol::{Ahead, Reply};
 use larder_ring::{Membership, Topology};
 
+use super::answers::Answers;
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
 use super::dialect::Dialect;
@@ -18,17 +19,11 @@ use super::links::Links;
 use super::requests::Parts;
 use super::waiters::Waiters;
 use super::watches::Watches;
-use crate::limits::{HOLD_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::limits::HOLD_BYTES_MAX;
 use crate::mesh::Port;
+use crate::tally::Tally;
 
 pub use super::connections::ConnectionId;
-
-/// Replaces a value for a client that does not read.
-static CLIENT_DOES_NOT_READ: Failure = Failure {
-    status: Status::Overloaded,
-    message: std::borrow::Cow::Borrowed("this connection has too many answers to be read; read them, then ask again"),
-    retry_after_ms: OUTPUT_RETRY_AFTER_MS,
-};
 
 /// The connections of one shard, its engine, and its ends of the mesh.
 #[derive(Debug)]
@@ -81,14 +76,14 @@ impl Parcel {
 
 impl Reactor {
     /// A shard without connections.
-    pub fn new(engine: Engine<Watchers>, port: Port, welcome: Welcome) -> Self {
+    pub fn new(engine: Engine<Watchers>, port: Port, welcome: Welcome, tally: Arc<Tally>) -> Self {
         let scratch = Scratch::new(welcome.request_limits());
         Self {
             engine,
             port,
             welcome,
             connections: Connections::default(),
-            waiters: Waiters::default(),
+            waiters: Waiters::new(tally),
             watches: Watches::default(),
             links: Links::default(),
             scratch,
@@ -295,6 +290,7 @@ impl Reactor {
     pub fn turn(&mut self, now_ms: u64) -> Turn {
         let Self { engine, port, connections, waiters, buffers, listed, .. } = self;
         let mut worked = core::mem::take(&mut self.unsent);
+        waiters.now_ms = now_ms;
         let mut answers = Answers { epoch: engine.epoch(), connections, waiters, buffers, listed };
         let control = port.take(|incoming| {
             let answer = |ticket, reply: &Reply<'_>| answers.give(ticket, reply);
@@ -456,38 +452,6 @@ impl Reactor {
             self.port.push(outgoing.to, outgoing.lane, outgoing.batch);
         }
         self.port.flush();
-    }
-}
-
-/// What it takes to give an answer of the engine to the connection that waits for it.
-pub(super) struct Answers<'r> {
-    epoch: u64,
-    connections: &'r mut Connections,
-    waiters: &'r mut Waiters,
-    buffers: &'r mut Buffers,
-    listed: &'r mut Vec<ConnectionId>,
-}
-
-impl Answers<'_> {
-    #[inline]
-    pub(super) fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
-        let id = self.waiters.owner(ticket);
-        let connection = self.connections.at(id);
-        let waiter = self.waiters.take(ticket, connection);
-        if connection.output.capacity() == 0 {
-            connection.output = self.buffers.take();
-        }
-        let reply = match reply {
-            Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
-                &Reply::Failed(&CLIENT_DOES_NOT_READ)
-            }
-            reply => reply,
-        };
-        connection.dialect.answer(&mut connection.output, waiter.request, self.epoch, reply);
-        if !connection.listed {
-            connection.listed = true;
-            self.listed.push(id);
-        }
     }
 }
 

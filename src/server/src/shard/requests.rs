@@ -11,6 +11,7 @@ use super::hello::Welcome;
 use super::waiters::Waiters;
 use super::watches::Watches;
 use crate::limits::AHEAD_MAX;
+use crate::tally::{Operation, Outcome};
 
 /// What one engine and one connection need at the same time.
 pub(super) struct Parts<'r> {
@@ -132,16 +133,15 @@ impl Parts<'_> {
         now_ms: u64,
     ) {
         match self.engine.submit(request, now_ms) {
-            Submission::Done(reply) => connection.dialect.answer(&mut connection.output, request.id, epoch, &reply),
+            Submission::Done(reply) => {
+                let (spoken, operation) = (connection.dialect.spoken(), Operation::of(&request.command));
+                self.waiters.tally.answered(spoken, operation, Outcome::of(&reply));
+                connection.dialect.answer(&mut connection.output, request.id, epoch, &reply);
+            }
             Submission::Pending(ticket) => {
                 *self.unsent = true;
-                self.waiters.insert(ticket, id, connection, request.id, reads_only(request));
+                self.waiters.insert(ticket, (id, connection), request, now_ms);
             }
         }
     }
-}
-
-/// Whether a request changes nothing.
-fn reads_only(request: &Request<'_>) -> bool {
-    matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
 }

@@ -51,7 +51,12 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             shards,
             value_bytes_max: VALUE_BYTES_MAX,
         };
-        Reactor::new(Engine::new(settings, topology.clone(), Watchers::new()).expect("an engine"), port, welcome)
+        Reactor::new(
+            Engine::new(settings, topology.clone(), Watchers::new()).expect("an engine"),
+            port,
+            welcome,
+            Arc::default(),
+        )
     };
     ports.into_iter().map(make).collect()
 }

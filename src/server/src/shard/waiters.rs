@@ -1,8 +1,12 @@
 //! Who waits for which answer of the engine: tickets to connections, and a list of its tickets per connection.
 
+use std::sync::Arc;
+
 use larder_engine::Ticket;
+use larder_protocol::{Command, Request};
 
 use super::connections::{Connection, ConnectionId, NO_WAITER};
+use crate::tally::{Operation, Tally};
 
 /// A request that other shards are at.
 #[derive(Clone, Copy, Debug)]
@@ -13,27 +17,40 @@ pub(super) struct Waiter {
     pub(super) request: u64,
     /// Whether it changes nothing, so that its answer can be replaced by OVERLOADED.
     pub(super) reads_only: bool,
+    /// What it asks for.
+    pub(super) operation: Operation,
+    /// When it came.
+    pub(super) begun_ms: u64,
     previous: u32,
     next: u32,
 }
 
 /// Waiters by the index of their ticket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiters {
     slots: Vec<Option<Waiter>>,
     len: usize,
+    /// Of all that is answered, by whoever has waited and at once.
+    pub(super) tally: Arc<Tally>,
+    /// The time of this turn.
+    pub(super) now_ms: u64,
 }
 
 impl Waiters {
-    /// Remembers that request `request` of a connection waits for `ticket`.
+    /// Nobody waits.
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { slots: Vec::new(), len: 0, tally, now_ms: 0 }
+    }
+
+    /// Remembers that a request of a connection, which came at this time, waits for `ticket`.
     pub(super) fn insert(
         &mut self,
         ticket: Ticket,
-        id: ConnectionId,
-        connection: &mut Connection,
-        request: u64,
-        reads_only: bool,
+        (id, connection): (ConnectionId, &mut Connection),
+        request: &Request<'_>,
+        now_ms: u64,
     ) {
+        let (operation, reads_only) = (Operation::of(&request.command), reads_only(request));
         let index = index_of(ticket);
         if self.slots.len() <= index as usize {
             self.slots.resize(index as usize + 1, None);
@@ -44,7 +61,8 @@ impl Waiters {
         }
         let slot = &mut self.slots[index as usize];
         assert!(slot.is_none(), "ticket {index} was given out twice");
-        *slot = Some(Waiter { ticket, connection: id, request, reads_only, previous: NO_WAITER, next });
+        let (request, begun_ms, previous) = (request.id, now_ms, NO_WAITER);
+        *slot = Some(Waiter { ticket, connection: id, request, reads_only, operation, begun_ms, previous, next });
         connection.first_waiter = index;
         connection.pending += 1;
         self.len += 1;
@@ -104,6 +122,11 @@ impl Waiters {
         }
         assert_eq!(pending, connection.pending as usize, "the list holds all that is pending");
     }
+}
+
+/// Whether a request changes nothing.
+fn reads_only(request: &Request<'_>) -> bool {
+    matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
 }
 
 /// Tickets are dense, and far fewer than 2^32.

@@ -1,0 +1,52 @@
+//! From what the engine says of a ticket to the connection that waits for it.
+
+use larder_engine::Ticket;
+use larder_protocol::{Failure, Reply, Status};
+
+use super::buffers::Buffers;
+use super::connections::{ConnectionId, Connections};
+use super::waiters::Waiters;
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::tally::Outcome;
+
+/// Replaces a value for a client that does not read.
+static CLIENT_DOES_NOT_READ: Failure = Failure {
+    status: Status::Overloaded,
+    message: std::borrow::Cow::Borrowed("this connection has too many answers to be read; read them, then ask again"),
+    retry_after_ms: OUTPUT_RETRY_AFTER_MS,
+};
+
+/// What it takes to give an answer of the engine to the connection that waits for it.
+pub(super) struct Answers<'r> {
+    pub(super) epoch: u64,
+    pub(super) connections: &'r mut Connections,
+    pub(super) waiters: &'r mut Waiters,
+    pub(super) buffers: &'r mut Buffers,
+    pub(super) listed: &'r mut Vec<ConnectionId>,
+}
+
+impl Answers<'_> {
+    #[inline]
+    pub(super) fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
+        let id = self.waiters.owner(ticket);
+        let connection = self.connections.at(id);
+        let waiter = self.waiters.take(ticket, connection);
+        if connection.output.capacity() == 0 {
+            connection.output = self.buffers.take();
+        }
+        let reply = match reply {
+            Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
+                &Reply::Failed(&CLIENT_DOES_NOT_READ)
+            }
+            reply => reply,
+        };
+        let (spoken, tally) = (connection.dialect.spoken(), &self.waiters.tally);
+        tally.answered(spoken, waiter.operation, Outcome::of(reply));
+        tally.took(spoken, waiter.operation, self.waiters.now_ms.saturating_sub(waiter.begun_ms));
+        connection.dialect.answer(&mut connection.output, waiter.request, self.epoch, reply);
+        if !connection.listed {
+            connection.listed = true;
+            self.listed.push(id);
+        }
+    }
+}
