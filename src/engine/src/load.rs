@@ -373,7 +373,7 @@ impl<H: RemovalHook> Engine<H> {
         if refill.origin.is_none() || flights.absent.has(named, now_ms) {
             return Known::Absent;
         }
-        if let Some(flight) = flights.of(named, now_ms) {
+        if let Some(flight) = flights.of(named, now_ms).filter(|_| !planted::has(Bug::DoubleLoad)) {
             self.local.counters.load_waits += 1;
             return Known::Flight(flight);
         }
@@ -386,7 +386,7 @@ impl<H: RemovalHook> Engine<H> {
     /// The flight of a key that is not here, or an entry to show while it flies, else a lease of it.
     fn lease(&mut self, group: Group, (hash, bytes): (u64, &[u8]), lease_ms: u32, now_ms: u64) -> Known {
         let (named, key) = (Named { group: group.index.0, hash, key: bytes }, Key { group: group.index, hash, bytes });
-        if let Some(flight) = self.local.flights.of(named, now_ms) {
+        if let Some(flight) = self.local.flights.of(named, now_ms).filter(|_| !planted::has(Bug::TwoHolders)) {
             let refill = self.local.groups.refill(group);
             if let Some(Stale::Shown(handle) | Stale::IfError(handle)) = self.local.stale(key, refill, now_ms) {
                 self.local.counters.stale += 1;

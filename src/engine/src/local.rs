@@ -23,6 +23,7 @@ use crate::groups::{Group, Groups};
 use crate::limits::PREFETCH_REQUESTS;
 use crate::members::key_of;
 use crate::ownership::Ownership;
+use crate::planted::{self, Bug};
 use crate::stats;
 
 /// Where a key belongs.
@@ -197,6 +198,11 @@ impl<H: RemovalHook> Local<H> {
             Command::Set(ref write) => {
                 let stored = self.store.set(key(write.key), write_of(write), now_ms);
                 stored.map(|version| Reply::Stored { version })
+            }
+            Command::Delete { key: bytes, version: 0 }
+                if planted::has(Bug::StaleAfterDelete) && self.store.stale(key(bytes), now_ms).is_some() =>
+            {
+                return Reply::Done;
             }
             Command::Delete { key: bytes, version } => {
                 self.store.delete(key(bytes), version, now_ms).map(|()| Reply::Done)

@@ -33,11 +33,17 @@ pub enum Bug {
     FailureKept,
     /// The last one who joined a flight is not answered.
     LostPassenger,
+    /// A key is loaded although it is being loaded already.
+    DoubleLoad,
+    /// A lease is given although another has one.
+    TwoHolders,
+    /// A stale entry is shown although the key was deleted.
+    StaleAfterDelete,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 16] = [
         Bug::ForwardTwice,
         Bug::NoProof,
         Bug::OpenAtOnce,
@@ -51,6 +57,9 @@ impl Bug {
         Bug::StaleFill,
         Bug::FailureKept,
         Bug::LostPassenger,
+        Bug::DoubleLoad,
+        Bug::TwoHolders,
+        Bug::StaleAfterDelete,
     ];
 }
 

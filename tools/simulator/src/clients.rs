@@ -16,6 +16,8 @@ const NUMBERS: usize = 2;
 const THINK_MS_MAX: u64 = 120;
 /// How much later than its deadline an answer may come, in ms.
 const LATE_MS_MAX: u64 = 2_000;
+/// How long a client may fill a key, in ms.
+const LEASE_MS: u32 = 600;
 /// Until then clients ask, in ms.
 pub(crate) const LAST_MS: u64 = END_MS + 6_000;
 
@@ -29,6 +31,10 @@ pub(crate) struct Clients {
     pub(crate) next_value: u64,
     /// By value, the node that was asked to store it.
     entries: HashMap<u64, usize>,
+    /// By client, the key that it has a lease of, and the token.
+    leased: Vec<Option<(usize, u64)>>,
+    /// For what only some runs have.
+    random: Rng,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +74,11 @@ impl OwnedRequest {
             Kind::Add(value) => set(key, &mut text, value, Condition::Absent),
             Kind::Swap(version, value) => set(key, &mut text, value, Condition::Version(version)),
             Kind::Delete => Command::Delete { key, version: 0 },
+            Kind::Lease => Command::LeaseGet { key, lease_ms: LEASE_MS },
+            Kind::Fill(token, value) => {
+                let Command::Set(write) = set(key, &mut text, value, Condition::Always) else { unreachable!() };
+                Command::LeaseSet { write, token }
+            }
             Kind::Increment => Command::Increment { key, delta: 1, initial: Some(1), expiry: Expiry::Default },
         };
         use_it(Request { id: 0, epoch: 0, group: 0, timeout_ms: self.timeout_ms, forwarded: false, command })
@@ -89,9 +100,12 @@ pub(crate) fn key_number(key: &[u8]) -> usize {
 }
 
 impl Clients {
-    pub(crate) fn new(random: &mut Rng) -> Self {
+    pub(crate) fn new(random: &mut Rng, seed: u64) -> Self {
+        let clients = random.usize(2..=5);
         Self {
-            seen: vec![[0; VALUES]; random.usize(2..=5)],
+            leased: vec![None; clients],
+            random: Rng::with_seed(seed.wrapping_mul(3)),
+            seen: vec![[0; VALUES]; clients],
             pending: BTreeMap::new(),
             next_number: 0,
             next_value: 1,
@@ -106,6 +120,16 @@ impl Clients {
     /// Whether nobody waits for anything.
     pub(crate) fn is_quiet(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// What a client wants next of leases, if anything: most fill what they have the right to, some never.
+    fn next_lease(&mut self, client: usize) -> Option<(usize, Kind)> {
+        if let Some((key, token)) = self.leased[client].take() {
+            let value = self.next_value;
+            self.next_value += 1;
+            return (self.random.u8(0..5) > 0).then_some((key, Kind::Fill(token, value)));
+        }
+        (self.random.u8(0..4) == 0).then(|| (self.random.usize(0..VALUES), Kind::Lease))
     }
 
     /// What a client wants next.
@@ -174,7 +198,8 @@ impl Clients {
                 })
                 .collect(),
             Reply::Entry(found) => vec![entry(found)],
-            Reply::Miss => vec![if matches!(pending.asked[0].1, Kind::Get | Kind::Delete) {
+            Reply::Leased { token, .. } => vec![Outcome::Leased(*token)],
+            Reply::Miss => vec![if matches!(pending.asked[0].1, Kind::Get | Kind::Delete | Kind::Lease) {
                 Outcome::Miss
             } else {
                 Outcome::Refused
@@ -202,7 +227,7 @@ fn number_in(value: &[u8]) -> u64 {
 fn refused(status: Status) -> Outcome {
     match status {
         Status::NotFound => Outcome::Miss,
-        Status::Exists | Status::VersionMismatch => Outcome::Refused,
+        Status::Exists | Status::VersionMismatch | Status::LeaseLost => Outcome::Refused,
         Status::Overloaded | Status::WrongOwner | Status::OwnerUnsure | Status::OriginBusy | Status::OriginFailed => {
             Outcome::Failed
         }
@@ -224,7 +249,11 @@ impl World {
         }
         let (node, process) = running[self.random.usize(0..running.len())];
         let shard = self.random.u16(0..self.nodes[node].shards);
-        let asked = self.clients.next(client, &mut self.random);
+        let lease = if self.filling.has_leases { self.clients.next_lease(client) } else { None };
+        let asked = match lease {
+            Some(asked) => vec![asked],
+            None => self.clients.next(client, &mut self.random),
+        };
         let timeout_ms = if self.random.u8(0..4) == 0 { self.random.u64(5..100) } else { self.random.u64(100..2_000) };
         self.ask(client, (node, shard), process, asked, timeout_ms);
     }
@@ -240,7 +269,7 @@ impl World {
     ) -> u64 {
         let number = self.clients.next_number;
         self.clients.next_number += 1;
-        if let Kind::Set(value) = asked[0].1 {
+        if let Kind::Set(value) | Kind::Fill(_, value) = asked[0].1 {
             self.clients.entries.insert(value, at.0);
         }
         self.trace.note(self.now_ms, format_args!("client {client} asks {at:?} as operation {number}: {asked:?}"));
@@ -276,12 +305,19 @@ impl World {
 
     fn remember(&mut self, number: u64, pending: &Pending, outcomes: &[Outcome], (ended, ended_ms): (u64, u64)) {
         let Pending { client, asked, began, began_ms, .. } = pending;
+        if asked.len() > 1 && asked[0].1 == Kind::Delete {
+            let is_unknown = outcomes.contains(&Outcome::Unknown);
+            self.history.invalidated(*began, if is_unknown { u64::MAX } else { ended });
+        }
         for (&(key, kind), &outcome) in asked.iter().zip(outcomes) {
             if let Outcome::Entry(version, _) | Outcome::Stored(version) = outcome
                 && key < VALUES
                 && let Some(seen) = self.clients.seen.get_mut(*client)
             {
                 seen[key] = version;
+            }
+            if let (Outcome::Leased(token), Some(leased)) = (outcome, self.clients.leased.get_mut(*client)) {
+                *leased = Some((key, token));
             }
             let (began, began_ms) = (*began, *began_ms);
             // It may be executed later than that was said.
@@ -328,7 +364,8 @@ impl World {
             };
             for reader in 0..self.nodes.len() {
                 let outcome = self.answer(nobody, reader, (key, Kind::Get))?;
-                if outcome != Outcome::Entry(version, value) {
+                // It may have expired and been loaded anew meanwhile.
+                if outcome != Outcome::Entry(version, value) && !self.filling.is_stale {
                     return Err(format!(
                         "key {key} is {outcome:?} over node {reader}, after it was set to {value} over node {writer} \
                          with version {version}"

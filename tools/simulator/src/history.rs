@@ -23,6 +23,10 @@ pub enum Kind {
     Delete,
     /// Add 1 to a number.
     Increment,
+    /// Its entry, or the right to fill it.
+    Lease,
+    /// Store this value by the right with this token.
+    Fill(u64, u64),
 }
 
 /// What a client was told.
@@ -38,6 +42,8 @@ pub enum Outcome {
     Deleted,
     /// The number after the addition: version and value.
     Number(u64, u64),
+    /// The right to fill it, by its token.
+    Leased(u64),
     /// The condition was not met; not executed.
     Refused,
     /// Not executed, for another reason.
@@ -76,6 +82,21 @@ pub struct Loaded {
     pub began: u64,
 }
 
+/// A request to an origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// The shard that asked: node and number.
+    pub at: (usize, u16),
+    /// Of which process.
+    pub process: u64,
+    /// For which key.
+    pub key: usize,
+    /// When, in the order of all that happens.
+    pub began: u64,
+    /// When it was answered, in the same order; [`u64::MAX`]: not yet.
+    pub ended: u64,
+}
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -96,6 +117,11 @@ pub struct History {
     excuses: Vec<(u64, u64)>,
     /// By value.
     loaded: HashMap<u64, Loaded>,
+    loads: Vec<Load>,
+    /// Invalidations of all keys: from when to when they may have been executed.
+    invalidations: Vec<(u64, u64)>,
+    /// When shards of processes were given another ring.
+    rings: Vec<((usize, u16), u64, u64)>,
     repeats: bool,
 }
 
@@ -138,6 +164,27 @@ impl History {
         self.loaded.insert(value, loaded);
     }
 
+    /// An origin is asked.
+    pub fn load_began(&mut self, load: Load) {
+        self.loads.push(load);
+    }
+
+    /// The load that began then is answered.
+    pub fn load_ended(&mut self, began: u64, ended: u64) {
+        let load = self.loads.iter_mut().rev().find(|load| load.began == began);
+        load.expect("it has begun").ended = ended;
+    }
+
+    /// All keys were invalidated between these times, or may have been.
+    pub fn invalidated(&mut self, began: u64, ended: u64) {
+        self.invalidations.push((began, ended));
+    }
+
+    /// A shard goes by another ring.
+    pub fn ring_changed(&mut self, at: (usize, u16), process: u64, sequence: u64) {
+        self.rings.push((at, process, sequence));
+    }
+
     /// Whoever asked may have sent a set that was not answered again, by itself: so one value can have several versions.
     pub fn allow_repeats(&mut self) {
         self.repeats = true;
@@ -164,7 +211,7 @@ impl History {
         for operation in &self.operations {
             let place = match operation.outcome {
                 Outcome::Entry(..) => 0,
-                Outcome::Miss => 1,
+                Outcome::Miss | Outcome::Leased(_) => 1,
                 Outcome::Stored(_) | Outcome::Deleted | Outcome::Number(..) => 2,
                 Outcome::Refused | Outcome::Failed => 3,
                 Outcome::Unknown => 4,
@@ -183,10 +230,12 @@ impl History {
         for operation in &self.operations {
             keys.entry(operation.key).or_default().push(*operation);
         }
+        self.check_flights(&keys)?;
         for operations in keys.values() {
             self.check_values(operations)?;
             self.check_order(operations)?;
             self.check_loads(operations)?;
+            self.check_leases(operations)?;
             let strict: Vec<Operation> =
                 operations.iter().filter(|operation| !self.is_excused(operation)).copied().collect();
             check_swaps(&strict)?;
@@ -204,7 +253,7 @@ impl History {
         let mut writers: HashMap<u64, &Operation> = HashMap::new();
         let mut values: HashMap<u64, (u64, &Operation)> = HashMap::new();
         for operation in operations {
-            if let Kind::Set(value) | Kind::Add(value) | Kind::Swap(_, value) = operation.kind {
+            if let Kind::Set(value) | Kind::Add(value) | Kind::Swap(_, value) | Kind::Fill(_, value) = operation.kind {
                 writers.insert(value, operation);
             }
         }
@@ -212,9 +261,10 @@ impl History {
         for operation in operations {
             let (version, value) = match (operation.outcome, operation.kind) {
                 (Outcome::Entry(version, value) | Outcome::Number(version, value), _) => (version, value),
-                (Outcome::Stored(version), Kind::Set(value) | Kind::Add(value) | Kind::Swap(_, value)) => {
-                    (version, value)
-                }
+                (
+                    Outcome::Stored(version),
+                    Kind::Set(value) | Kind::Add(value) | Kind::Swap(_, value) | Kind::Fill(_, value),
+                ) => (version, value),
                 _ => continue,
             };
             if version > 0
@@ -264,6 +314,67 @@ impl History {
             let is_newer = |write: &&&Operation| write.began > loaded.began && write.ended < operation.began;
             if let Some(write) = writes.iter().find(is_newer) {
                 return broken("what was loaded is older than what was written since", &[write, operation]);
+            }
+        }
+        Ok(())
+    }
+
+    /// One shard has one load of a key at a time, unless there was a write of the key, an invalidation or another ring since
+    /// the first began: what that brings may be too old.
+    fn check_flights(&self, keys: &BTreeMap<usize, Vec<Operation>>) -> Result<(), Violation> {
+        let mut by_shard: HashMap<((usize, u16), u64, usize), Vec<&Load>> = HashMap::new();
+        for load in &self.loads {
+            by_shard.entry((load.at, load.process, load.key)).or_default().push(load);
+        }
+        for ((at, process, key), loads) in by_shard {
+            for pair in loads.windows(2) {
+                let [first, second] = [pair[0], pair[1]];
+                if first.ended < second.began {
+                    continue;
+                }
+                let may_be_between = |began: u64, ended: u64| began < second.began && ended > first.began;
+                let is_write = |operation: &Operation| !matches!(operation.kind, Kind::Get | Kind::Lease);
+                let writes = keys.get(&key).into_iter().flatten().filter(|operation| is_write(operation));
+                let is_excused = writes.into_iter().any(|write| may_be_between(write.began, write.ended))
+                    || self.invalidations.iter().any(|(began, ended)| may_be_between(*began, *ended))
+                    || self
+                        .rings
+                        .iter()
+                        .any(|(of, by, when)| (*of, *by) == (at, process) && may_be_between(*when, *when));
+                if !is_excused {
+                    let what = format!("key {key} was loaded twice at a time by {at:?}: {first:?}, then {second:?}");
+                    return Err(Violation { what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who fills by a lease fills over nothing that was written since it was given, and nobody was given one after it.
+    fn check_leases(&self, operations: &[Operation]) -> Result<(), Violation> {
+        let strict = || operations.iter().filter(|operation| !self.is_excused(operation));
+        let mut grants: HashMap<u64, &Operation> = HashMap::new();
+        for operation in strict() {
+            let Outcome::Leased(token) = operation.outcome else { continue };
+            if let Some(other) = grants.insert(token, operation) {
+                return broken("two have one lease", &[other, operation]);
+            }
+        }
+        for fill in strict() {
+            let (Kind::Fill(token, _), Outcome::Stored(version)) = (fill.kind, fill.outcome) else { continue };
+            let Some(grant) = grants.get(&token) else { continue };
+            if version <= token {
+                return broken("what fills is not above its lease", &[grant, fill]);
+            }
+            let is_since = |operation: &&Operation| operation.began > grant.ended && operation.ended < fill.began;
+            let writes = strict().filter(|operation| {
+                matches!(operation.outcome, Outcome::Stored(_) | Outcome::Deleted) && operation.number != fill.number
+            });
+            if let Some(write) = writes.into_iter().find(is_since) {
+                return broken("a lease has filled over what was written since", &[grant, write, fill]);
+            }
+            if let Some(next) = grants.values().copied().find(is_since) {
+                return broken("a lease has filled although another had it", &[grant, next, fill]);
             }
         }
         Ok(())

@@ -122,11 +122,31 @@ impl Node {
     }
 }
 
+/// How keys come to be filled in a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling {
+    /// What is missing comes from an origin.
+    pub(crate) has_origin: bool,
+    /// Entries expire, and are shown for a while longer.
+    pub(crate) is_stale: bool,
+    /// Clients ask for leases.
+    pub(crate) has_leases: bool,
+}
+
 /// How long what the origin does not have is not asked for again, in ms.
 const NEGATIVE_TTL_MS: u64 = 300;
+/// How long entries live where they expire, in ms, and how long they are shown then.
+const TTL_MS: u64 = 400;
+const REVALIDATE_MS: u64 = 300;
+const IF_ERROR_MS: u64 = 1_500;
 
 impl Process {
-    pub(crate) fn new(node: &Node, (number, incarnation): (u64, u64), has_origin: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        node: &Node,
+        (number, incarnation): (u64, u64),
+        Filling { has_origin, is_stale, .. }: Filling,
+        now_ms: u64,
+    ) -> Self {
         let address = format!("{}.example:7400", node.id);
         let member = Member {
             id: node.id.clone(),
@@ -143,7 +163,7 @@ impl Process {
                 name: "default".into(),
                 budget_bytes: SHARD_BYTES / 2 * u64::from(node.shards),
                 policy: PolicyKind::Lru.into(),
-                ttl_ms: 0,
+                ttl_ms: if is_stale { TTL_MS } else { 0 },
                 ttl_jitter: 0,
                 hash_seed: 0,
                 charge: Charge::Bytes,
@@ -153,8 +173,12 @@ impl Process {
                 shard,
                 server: "larder/simulated".into(),
                 groups: vec![GroupPlan {
-                    origin: has_origin
-                        .then_some(OriginSettings { negative_ttl_ms: NEGATIVE_TTL_MS, ..OriginSettings::default() }),
+                    origin: has_origin.then_some(OriginSettings {
+                        negative_ttl_ms: NEGATIVE_TTL_MS,
+                        early_refresh_percent: if is_stale { 100 } else { 0 },
+                    }),
+                    stale_while_revalidate_ms: if is_stale { REVALIDATE_MS } else { 0 },
+                    stale_if_error_ms: if is_stale { IF_ERROR_MS } else { 0 },
                     ..group.into()
                 }],
                 value_bytes_max: 1 << 10,

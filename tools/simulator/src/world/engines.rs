@@ -96,6 +96,8 @@ impl World {
             return;
         }
         self.trace.note(self.now_ms, format_args!("{at:?} goes by epoch {}", membership.topology.epoch()));
+        self.sequence += 1;
+        self.history.ring_changed(at, process, self.sequence);
         self.with_answers(at, |engine, now_ms, _| {
             engine.set_membership(membership, now_ms).expect("nodes keep their shards");
         });

@@ -18,7 +18,7 @@ use crate::clients::Clients;
 use crate::etcd::{Answer, Ask, EXPIRY_LOOK_MS, Etcd, Session};
 use crate::faults::{self, Fault};
 use crate::history::{History, Outcome};
-use crate::node::{Node, Process};
+use crate::node::{Filling, Node, Process};
 use crate::trace::Trace;
 use origin::Said;
 
@@ -95,6 +95,8 @@ pub(crate) enum Event {
         at: At,
         process: u64,
         flight: FlightId,
+        /// When it was asked.
+        began: u64,
         said: Said,
     },
     Agent {
@@ -186,8 +188,7 @@ pub(crate) struct World {
     is_skewed: bool,
     /// Nothing is wrong any more.
     is_mended: bool,
-    /// What is missing comes from an origin.
-    pub(crate) has_origin: bool,
+    pub(crate) filling: Filling,
 }
 
 impl World {
@@ -199,7 +200,7 @@ impl World {
             now_ms: 0,
             sequence: 0,
             nodes: (0..nodes).map(|number| Node::new(number, shards)).collect(),
-            clients: Clients::new(&mut random),
+            clients: Clients::new(&mut random, seed),
             random,
             history: History::default(),
             trace: Trace::new(is_shown),
@@ -220,10 +221,14 @@ impl World {
             happened: 0,
             is_skewed: false,
             is_mended: false,
-            has_origin: false,
+            filling: Filling { has_origin: false, is_stale: false, has_leases: false },
         };
         world.is_skewed = world.random.bool();
-        world.has_origin = world.random.u8(0..4) == 0;
+        world.filling.has_origin = world.random.u8(0..4) == 0;
+        // By itself, so that other runs stay as they are.
+        let mut filling = Rng::with_seed(!seed);
+        world.filling.is_stale = filling.u8(0..if world.filling.has_origin { 2 } else { 8 }) == 0;
+        world.filling.has_leases = filling.u8(0..4) == 0;
         for node in 0..nodes {
             let at_ms = world.random.u64(0..500);
             world.at(at_ms, Event::Start { node });
@@ -345,7 +350,7 @@ impl World {
             Event::Response { wire, frame } => self.take_response(wire, &frame),
             Event::Dialed { at, process, link, has_waited } => self.dialed(at, process, link, has_waited),
             Event::Lost { wire } => self.lost(wire),
-            Event::Loaded { at, process, flight, said } => self.loaded(at, process, flight, &said),
+            Event::Loaded { at, process, flight, began, said } => self.loaded(at, process, (flight, began), &said),
             Event::Raised { at, process, ticket, raised } => self.take_raised(at, process, ticket, raised),
             Event::Wake { at, process } => self.wake(at, process),
             Event::Membership { at, process, membership } => self.take_membership(at, process, &membership),

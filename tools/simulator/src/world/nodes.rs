@@ -38,7 +38,7 @@ impl World {
         let drift = self.random.i64(-DRIFT_MAX..=DRIFT_MAX);
         self.nodes[node].clock = Clock { ahead, drift, since_ms: self.now_ms };
         let names = (self.processes, self.random.u64(1..));
-        let process = Process::new(&self.nodes[node], names, self.has_origin, self.now_ms);
+        let process = Process::new(&self.nodes[node], names, self.filling, self.now_ms);
         self.nodes[node].process = Some(process);
         self.trace.note(self.now_ms, format_args!("node {node} starts, its clock {ahead} ms ahead"));
         self.at(self.now_ms, Event::Agent { node, process: names.0 });
