@@ -8,6 +8,7 @@
 
 pub mod harness;
 pub mod hit_ratio;
+pub mod hung;
 mod machine;
 pub mod memory;
 pub mod pauses;

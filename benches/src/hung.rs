@@ -1,0 +1,187 @@
+//! What an origin that never answers costs those who ask for something else.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use larder_protocol::native::{decode_response, encode_request, frame};
+use larder_protocol::{Command, GroupAction, GroupAlteration, Request, Status, limits::FRAME_BYTES_MAX};
+use larder_ring::group_hash;
+use loadgen::run::{Length, Plan};
+use serde::Serialize;
+
+use crate::peers::measure::{OpenLoop, median, open_loop, preload};
+use crate::peers::server::{Kind, Launch, Server};
+use crate::target::Target;
+
+/// The group whose origin never answers.
+const HUNG: &str = "hung";
+/// Requests that the origin may be sent at a time.
+const CONCURRENT: usize = 8;
+/// Gets of missing keys of that group that wait at any time, and for how long each does, in ms.
+const WAITING: usize = 256;
+const TIMEOUT_MS: u32 = 200;
+/// Keys that are asked for and are there, and the bytes of their values.
+const KEYS: u64 = 100_000;
+const VALUE_BYTES: u32 = 64;
+
+/// How it is measured.
+#[derive(Clone, Debug)]
+pub struct HungSettings {
+    /// The server's and the load generator's core.
+    pub cores: (usize, usize),
+    /// Interleaved rounds.
+    pub rounds: usize,
+    /// Time of each.
+    pub time: Duration,
+    /// Gets of present keys per second.
+    pub rate_per_s: f64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hung {
+    /// Medians of the rounds without and with the hung origin: p50 and p99 in microseconds.
+    pub without_us: [f64; 2],
+    /// With it.
+    pub with_us: [f64; 2],
+    /// Median of the ratios of the p99 within rounds.
+    pub p99_ratio: f64,
+    /// The most requests that the origin had at a time.
+    pub origin_most: usize,
+    /// Gets of missing keys that were answered: it was busy, or their time was up.
+    pub refused: u64,
+}
+
+/// Measures gets of keys that are there, with and without others that wait for an origin in vain.
+///
+/// # Errors
+/// A server that does not start, or a get that fails.
+pub fn hung(larder: &Path, settings: &HungSettings) -> Result<Hung> {
+    let origin = Origin::start()?;
+    let cores = settings.cores.0.to_string();
+    let launch = Launch { cores: &cores, larder, memory_mib: 256, policy: None, connections_max: None };
+    let server = Server::start(Kind::Larder, &launch)?;
+    let mut control = TcpStream::connect(server.address)?;
+    let group = format!(
+        r#"{{"memory": "16MiB", "origin": {{"url": "http://{}/{{key}}", "timeout": "30s",
+            "max_concurrent": {CONCURRENT}, "queue": 1024}}}}"#,
+        origin.address
+    );
+    let created = GroupAlteration { name: HUNG, action: GroupAction::Create, settings: &group };
+    let (status, message) = ask(&mut control, 0, Command::AlterGroup(created))?;
+    ensure!(status == Status::Ok, "the group cannot be created: {message}");
+    let target = Target { address: server.address, protocol: Kind::Larder.protocol(), core: settings.cores.1 };
+    let plan = target.plan(KEYS, VALUE_BYTES, "get=1", Length::Time(settings.time))?;
+    let plan = Plan { connections: 16, pipeline: 16, ..plan };
+    preload(&Plan { mix: "1:1".parse().map_err(anyhow::Error::msg)?, ..plan.clone() })?;
+    let (mut without, mut with): (Vec<OpenLoop>, Vec<OpenLoop>) = Default::default();
+    let refused = Arc::new(AtomicU64::new(0));
+    for _ in 0..settings.rounds {
+        without.push(open_loop(&server, &plan, settings.rate_per_s, settings.time)?);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let asking = {
+            let (address, is_over, refused) = (server.address, Arc::clone(&is_over), Arc::clone(&refused));
+            thread::spawn(move || ask_in_vain(address, &is_over, &refused))
+        };
+        let measured = open_loop(&server, &plan, settings.rate_per_s, settings.time);
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().expect("it does not panic")?;
+        with.push(measured?);
+    }
+    let of = |all: &[OpenLoop], value: fn(&OpenLoop) -> f64| median(all.iter().map(value).collect());
+    let quantiles = |all: &[OpenLoop]| [of(all, |round| round.p50_us), of(all, |round| round.p99_us)];
+    let ratios = without.iter().zip(&with).map(|(without, with)| with.p99_us / without.p99_us).collect();
+    Ok(Hung {
+        without_us: quantiles(&without),
+        with_us: quantiles(&with),
+        p99_ratio: median(ratios),
+        origin_most: origin.most.load(Ordering::Relaxed),
+        refused: refused.load(Ordering::Relaxed),
+    })
+}
+
+/// Keeps [`WAITING`] gets of missing keys waiting, each of another key.
+fn ask_in_vain(address: SocketAddr, is_over: &AtomicBool, refused: &AtomicU64) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    let (group, mut next, mut input) = (group_hash(HUNG, 0), 0_u64, Vec::new());
+    let mut send = |stream: &mut TcpStream, count: usize| -> Result<()> {
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            next += 1;
+            let key = next.to_be_bytes();
+            let command = Command::Get { key: &key };
+            let request = Request { id: next, epoch: 0, group, timeout_ms: TIMEOUT_MS, forwarded: false, command };
+            encode_request(&mut frames, &request);
+        }
+        Ok(stream.write_all(&frames)?)
+    };
+    send(&mut stream, WAITING)?;
+    let mut buffer = [0; 16 << 10];
+    while !is_over.load(Ordering::Relaxed) {
+        let count = stream.read(&mut buffer)?;
+        ensure!(count > 0, "the server has closed the connection");
+        input.extend_from_slice(&buffer[..count]);
+        let mut answered = 0;
+        let mut consumed = 0;
+        while let Some(frame) = frame(&input[consumed..], FRAME_BYTES_MAX)? {
+            let response = decode_response(frame.message)?;
+            let is_refused =
+                matches!(response.status, Status::DeadlineExceeded | Status::OriginBusy | Status::OriginFailed);
+            ensure!(is_refused, "a get of what nobody has is answered with {:?}", response.status);
+            (answered, consumed) = (answered + 1, consumed + frame.consumed);
+        }
+        input.drain(..consumed);
+        refused.fetch_add(answered as u64, Ordering::Relaxed);
+        send(&mut stream, answered)?;
+    }
+    Ok(())
+}
+
+fn ask(stream: &mut TcpStream, group: u64, command: Command<'_>) -> Result<(Status, String)> {
+    let mut bytes = Vec::new();
+    encode_request(&mut bytes, &Request { id: 1, epoch: 0, group, timeout_ms: 0, forwarded: false, command });
+    stream.write_all(&bytes)?;
+    let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        if let Some(frame) = frame(&input, FRAME_BYTES_MAX)? {
+            let response = decode_response(frame.message)?;
+            return Ok((response.status, response.message.to_owned()));
+        }
+        let count = stream.read(&mut buffer)?;
+        ensure!(count > 0, "the server has closed the connection");
+        input.extend_from_slice(&buffer[..count]);
+    }
+}
+
+/// An HTTP server that takes requests and never answers.
+struct Origin {
+    address: SocketAddr,
+    most: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("a free port")?;
+        let (address, most) = (listener.local_addr()?, Arc::new(AtomicUsize::new(0)));
+        let (open, shared) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&most));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let (open, most) = (Arc::clone(&open), Arc::clone(&shared));
+                thread::spawn(move || {
+                    most.fetch_max(1 + open.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+                    let mut buffer = [0; 4096];
+                    while matches!(stream.read(&mut buffer), Ok(1..)) {}
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Ok(Self { address, most })
+    }
+}
