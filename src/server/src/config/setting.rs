@@ -150,8 +150,8 @@ impl Setting {
                 flag: "http",
                 environment: "LARDER_HTTP",
                 value: "IP:PORT",
-                meaning: "Where HTTP is spoken; port 0: any free one; off: nowhere",
-                default: "127.0.0.1:7480 if it is free",
+                meaning: "Where HTTP is spoken, or off; port 0: any free one",
+                default: "127.0.0.1:7480, if free",
             },
         ),
         (
