@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -155,6 +155,7 @@ struct Crew {
     /// How far the shards are in following the ring, if it changes.
     progress: Option<Vec<Arc<CachePadded<Progress>>>>,
     tallies: Vec<Arc<Tally>>,
+    turns: Vec<Arc<CachePadded<AtomicU64>>>,
 }
 
 /// Serves HTTP from now on, until the runtime ends.
@@ -169,6 +170,7 @@ fn serve_http(config: &Config, crew: &Crew, is_ready: Arc<AtomicBool>, listeners
         is_ready,
         progress: crew.progress.clone(),
         tallies: crew.tallies.clone(),
+        turns: crew.turns.clone(),
         cors: config.http_cors.clone(),
     };
     // It ends with the runtime.
@@ -266,8 +268,9 @@ fn start(
         let agent = Agent::new(settings, &local, ordered, sender, move || clock.now_ms());
         Cluster::new(shards, tokio::spawn(agent.run()), orders, updates, keeper, rings, clock)
     });
+    let turns = heartbeats.clone();
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
-    Ok((Crew { executors, admission, handover, progress, tallies }, sidecar, cluster))
+    Ok((Crew { executors, admission, handover, progress, tallies, turns }, sidecar, cluster))
 }
 
 /// How etcd is spoken to, with the files read.

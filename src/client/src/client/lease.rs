@@ -21,7 +21,7 @@ use crate::network::Payload;
 /// What [`Client::lease_get`] finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseOutcome {
-    /// The key is there.
+    /// The key is there, or its time is over and somebody else fills it: see [`Entry::is_stale`].
     Hit(Entry),
     /// The key is not there, and the caller alone may fill it.
     Leased(Lease),

@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
 
 use larder_protocol::native::generated::{GroupStats, MemoryStats, ShardStats, StatsResult, TopologyResult};
 
-use crate::tally::{Counted, DIALECTS, DURATIONS_MS, OPERATIONS, OUTCOMES, Tally};
+use crate::tally::{Counted, DIALECTS, DURATIONS_MS, OPERATIONS, OUTCOMES, Outcome, Tally};
 
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,12 +24,21 @@ enum Kind {
     Histogram,
 }
 
+/// What no shard is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Inside<'a> {
+    /// By shard.
+    pub(super) tallies: &'a [Arc<Tally>],
+    /// How often each shard has looked for work, by shard.
+    pub(super) turns: &'a [Arc<CachePadded<AtomicU64>>],
+    pub(super) is_ready: bool,
+}
+
 /// All samples of this node. Labels are names of groups, nodes and the like: never a key.
 pub(super) fn exposition(
     stats: &StatsResult,
     topology: &TopologyResult,
-    tallies: &[Arc<Tally>],
-    is_ready: bool,
+    Inside { tallies, turns, is_ready }: Inside<'_>,
 ) -> String {
     let mut page = Page(String::new());
     page.family("larder_info", Kind::Gauge, "The node and its version.");
@@ -45,6 +57,10 @@ pub(super) fn exposition(
     }
     groups(&mut page, &stats.groups);
     shards(&mut page, &stats.shards);
+    page.family("larder_reactor_turns_total", Kind::Counter, "How often a shard has looked for work.");
+    for (shard, turns) in turns.iter().enumerate() {
+        page.sample(&[("shard", &shard)], turns.load(Ordering::Relaxed));
+    }
     requests(&mut page, tallies);
     page.0
 }
@@ -195,6 +211,18 @@ fn requests(page: &mut Page, tallies: &[Arc<Tally>]) {
             page.sample(&labels, count);
         }
     }
+    page.family("larder_leases_total", Kind::Counter, "Rights to fill a key, by what became of them.");
+    let answers = |operation: &str, outcome: Outcome| -> u64 {
+        let of = all.iter().filter(|((_, of), _)| OPERATIONS[*of] == operation);
+        of.map(|(_, counted)| counted.outcomes[outcome as usize]).sum()
+    };
+    for (event, operation, outcome) in [
+        ("granted", "lease_get", Outcome::Done),
+        ("filled", "lease_set", Outcome::Done),
+        ("lost", "lease_set", Outcome::Unmet),
+    ] {
+        page.sample(&[("event", &event)], answers(operation, outcome));
+    }
     let help = "From when a request was read to its answer, in steps of a millisecond.";
     page.family("larder_request_duration_seconds", Kind::Histogram, help);
     for ((dialect, operation), counted) in &all {
@@ -254,7 +282,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::{Operation, Outcome, Spoken};
+    use crate::tally::{Operation, Spoken};
 
     #[test]
     fn every_sample_has_a_family_and_labels_are_escaped() {
@@ -270,7 +298,9 @@ mod tests {
         let (tally, get) = (Tally::default(), Operation::of(&larder_protocol::Command::Get { key: b"k" }));
         tally.answered(Spoken::Http, get, Outcome::Hit);
         tally.took(Spoken::Http, get, 3);
-        let page = exposition(&stats, &TopologyResult { epoch: 9, ..Default::default() }, &[tally.into()], true);
+        let (tallies, turns) = ([tally.into()], [Arc::new(CachePadded::new(AtomicU64::new(17)))]);
+        let inside = Inside { tallies: &tallies, turns: &turns, is_ready: true };
+        let page = exposition(&stats, &TopologyResult { epoch: 9, ..Default::default() }, inside);
         for line in [
             "larder_info{node=\"n\",version=\"larder 0\"} 1",
             "larder_uptime_seconds 1.5",
@@ -278,6 +308,8 @@ mod tests {
             "larder_gets_total{group=\"a\\\"b\\\\c\\nd\",result=\"miss\"} 4",
             "larder_removals_total{group=\"a\\\"b\\\\c\\nd\",reason=\"evicted_for_budget\"} 5",
             "larder_executed_requests_total{shard=\"1\"} 7",
+            "larder_reactor_turns_total{shard=\"0\"} 17",
+            "larder_leases_total{event=\"granted\"} 0",
             "larder_requests_total{dialect=\"http\",operation=\"get\",result=\"hit\"} 1",
             "larder_request_duration_seconds_bucket{dialect=\"http\",operation=\"get\",le=\"0.002\"} 0",
             "larder_request_duration_seconds_bucket{dialect=\"http\",operation=\"get\",le=\"+Inf\"} 1",

@@ -10,7 +10,7 @@ mod metrics;
 mod node;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -42,6 +42,8 @@ pub struct Http {
     pub progress: Option<Vec<Arc<CachePadded<Progress>>>>,
     /// What each shard counts.
     pub tallies: Vec<Arc<Tally>>,
+    /// How often each shard has looked for work.
+    pub turns: Vec<Arc<CachePadded<AtomicU64>>>,
     /// The origins of web pages that may ask from a browser; `*`: any.
     pub cors: Vec<String>,
 }

@@ -25,7 +25,8 @@ pub(super) async fn ready(State(http): State<Arc<Http>>) -> Response {
 
 pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, Failure> {
     let (stats, topology) = (read_stats(&http).await?, read_topology(&http).await?);
-    let page = metrics::exposition(&stats, &topology, &http.tallies, http.is_ready());
+    let inside = metrics::Inside { tallies: &http.tallies, turns: &http.turns, is_ready: http.is_ready() };
+    let page = metrics::exposition(&stats, &topology, inside);
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
 }
 

@@ -124,7 +124,8 @@ pub mod response {
 }
 // ---- Operations on one key --------------------------------------------------------------------------------------
 
-/// Answer: `entry`, or NOT_FOUND.
+/// Answer: `entry`, or NOT_FOUND. In a group with an origin, it waits for the key to be loaded; a group may show an entry whose
+/// time is over for a while longer (`stale`).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Get {
     /// At most `Limits.key_bytes_max`; may be empty.
@@ -231,7 +232,8 @@ pub struct Append {
 }
 /// Get, or the right to fill a miss: answered with `entry` if the key is there, and with `leased` if it is not and nobody else
 /// is filling it. If somebody is, it waits: until the key is filled (`entry`), or that lease ends unfilled (`leased`: to one
-/// of those who wait), or the deadline. In a group with an origin, it also waits for the origin if that is being asked.
+/// of those who wait), or the deadline. In a group with an origin, it also waits for the origin if that is being asked. Whoever
+/// would wait is shown an entry whose time is over instead, if the group shows such (`entry` with `stale`).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaseGet {
     #[prost(bytes = "vec", tag = "1")]
