@@ -1,22 +1,25 @@
 //! What an origin that never answers costs those who ask for something else.
 
-use std::io::{Read, Write};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use larder_protocol::native::{decode_response, encode_request, frame};
 use larder_protocol::{Command, GroupAction, GroupAlteration, Request, Status, limits::FRAME_BYTES_MAX};
 use larder_ring::group_hash;
-use loadgen::run::{Length, Plan};
+use larder_testkit::Server;
+use loadgen::run::{Arrivals, Length, Pace, Plan, run};
 use serde::Serialize;
 
-use crate::peers::measure::{OpenLoop, median, open_loop, preload};
-use crate::peers::server::{Kind, Launch, Server};
+use crate::peers::measure::{median, preload};
+use crate::peers::server::Kind;
 use crate::target::Target;
 
 /// The group whose origin never answers.
@@ -64,10 +67,11 @@ pub struct Hung {
 /// A server that does not start, or a get that fails.
 pub fn hung(larder: &Path, settings: &HungSettings) -> Result<Hung> {
     let origin = Origin::start()?;
+    // Its shard has a core of its own; its sidecar, which asks origins, runs where there is room.
     let cores = settings.cores.0.to_string();
-    let launch = Launch { cores: &cores, larder, memory_mib: 256, policy: None, connections_max: None };
-    let server = Server::start(Kind::Larder, &launch)?;
-    let mut control = TcpStream::connect(server.address)?;
+    let server = Server::start_binary(larder.to_owned(), &["--cores", &cores, "--memory", "256MiB"]);
+    let address = server.address();
+    let mut control = TcpStream::connect(address)?;
     let group = format!(
         r#"{{"memory": "16MiB", "origin": {{"url": "http://{}/{{key}}", "timeout": "30s",
             "max_concurrent": {CONCURRENT}, "queue": 1024}}}}"#,
@@ -76,27 +80,26 @@ pub fn hung(larder: &Path, settings: &HungSettings) -> Result<Hung> {
     let created = GroupAlteration { name: HUNG, action: GroupAction::Create, settings: &group };
     let (status, message) = ask(&mut control, 0, Command::AlterGroup(created))?;
     ensure!(status == Status::Ok, "the group cannot be created: {message}");
-    let target = Target { address: server.address, protocol: Kind::Larder.protocol(), core: settings.cores.1 };
+    let target = Target { address, protocol: Kind::Larder.protocol(), core: settings.cores.1 };
     let plan = target.plan(KEYS, VALUE_BYTES, "get=1", Length::Time(settings.time))?;
     let plan = Plan { connections: 16, pipeline: 16, ..plan };
     preload(&Plan { mix: "1:1".parse().map_err(anyhow::Error::msg)?, ..plan.clone() })?;
-    let (mut without, mut with): (Vec<OpenLoop>, Vec<OpenLoop>) = Default::default();
+    let (mut without, mut with): (Vec<[f64; 2]>, Vec<[f64; 2]>) = Default::default();
     let refused = Arc::new(AtomicU64::new(0));
     for _ in 0..settings.rounds {
-        without.push(open_loop(&server, &plan, settings.rate_per_s, settings.time)?);
+        without.push(measure(&plan, settings)?);
         let is_over = Arc::new(AtomicBool::new(false));
         let asking = {
-            let (address, is_over, refused) = (server.address, Arc::clone(&is_over), Arc::clone(&refused));
+            let (is_over, refused) = (Arc::clone(&is_over), Arc::clone(&refused));
             thread::spawn(move || ask_in_vain(address, &is_over, &refused))
         };
-        let measured = open_loop(&server, &plan, settings.rate_per_s, settings.time);
+        let measured = measure(&plan, settings);
         is_over.store(true, Ordering::Relaxed);
         asking.join().expect("it does not panic")?;
         with.push(measured?);
     }
-    let of = |all: &[OpenLoop], value: fn(&OpenLoop) -> f64| median(all.iter().map(value).collect());
-    let quantiles = |all: &[OpenLoop]| [of(all, |round| round.p50_us), of(all, |round| round.p99_us)];
-    let ratios = without.iter().zip(&with).map(|(without, with)| with.p99_us / without.p99_us).collect();
+    let quantiles = |all: &[[f64; 2]]| [0, 1].map(|at| median(all.iter().map(|round| round[at]).collect()));
+    let ratios = without.iter().zip(&with).map(|(without, with)| with[1] / without[1]).collect();
     Ok(Hung {
         without_us: quantiles(&without),
         with_us: quantiles(&with),
@@ -106,7 +109,15 @@ pub fn hung(larder: &Path, settings: &HungSettings) -> Result<Hung> {
     })
 }
 
-/// Keeps [`WAITING`] gets of missing keys waiting, each of another key.
+/// p50 and p99 of gets that hit, in microseconds from when each was due.
+fn measure(plan: &Plan, settings: &HungSettings) -> Result<[f64; 2]> {
+    let pace = Pace::Open { per_second: settings.rate_per_s, arrivals: Arrivals::Poisson };
+    let report = run(&Plan { pace, ..plan.clone() })?;
+    ensure!(report.errors_total == 0 && report.misses == 0, "gets of what is there fail: {:?}", report.errors);
+    Ok([report.latency.p50_us, report.latency.p99_us])
+}
+
+/// Keeps [`WAITING`] gets of missing keys waiting, each of another key; one that is refused comes again when it was told to.
 fn ask_in_vain(address: SocketAddr, is_over: &AtomicBool, refused: &AtomicU64) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
     let (group, mut next, mut input) = (group_hash(HUNG, 0), 0_u64, Vec::new());
@@ -121,24 +132,39 @@ fn ask_in_vain(address: SocketAddr, is_over: &AtomicBool, refused: &AtomicU64) -
         }
         Ok(stream.write_all(&frames)?)
     };
-    send(&mut stream, WAITING)?;
+    // When each of them asks next; they begin one after the other, as people would.
+    let begun = Instant::now();
+    let time = Duration::from_millis(u64::from(TIMEOUT_MS));
+    let mut due: BinaryHeap<Reverse<Instant>> =
+        (0..WAITING).map(|number| Reverse(begun + time * number as u32 / WAITING as u32)).collect();
     let mut buffer = [0; 16 << 10];
+    stream.set_read_timeout(Some(Duration::from_millis(1)))?;
     while !is_over.load(Ordering::Relaxed) {
-        let count = stream.read(&mut buffer)?;
+        let now = Instant::now();
+        let mut asking = 0;
+        while due.peek().is_some_and(|Reverse(at)| *at <= now) {
+            due.pop();
+            asking += 1;
+        }
+        send(&mut stream, asking)?;
+        let count = match stream.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(error) => return Err(error.into()),
+        };
         ensure!(count > 0, "the server has closed the connection");
         input.extend_from_slice(&buffer[..count]);
-        let mut answered = 0;
         let mut consumed = 0;
         while let Some(frame) = frame(&input[consumed..], FRAME_BYTES_MAX)? {
             let response = decode_response(frame.message)?;
             let is_refused =
                 matches!(response.status, Status::DeadlineExceeded | Status::OriginBusy | Status::OriginFailed);
             ensure!(is_refused, "a get of what nobody has is answered with {:?}", response.status);
-            (answered, consumed) = (answered + 1, consumed + frame.consumed);
+            due.push(Reverse(Instant::now() + Duration::from_millis(u64::from(response.retry_after_ms))));
+            refused.fetch_add(1, Ordering::Relaxed);
+            consumed += frame.consumed;
         }
         input.drain(..consumed);
-        refused.fetch_add(answered as u64, Ordering::Relaxed);
-        send(&mut stream, answered)?;
     }
     Ok(())
 }

@@ -39,6 +39,11 @@ impl Breaker {
         }
     }
 
+    /// Until when it is left alone; 0: it is not, or is being tried.
+    pub(crate) fn alone_until_ms(&self) -> u64 {
+        if let State::Open { until_ms } = self.state { until_ms } else { 0 }
+    }
+
     /// A request was answered as it should be.
     pub(crate) fn worked(&mut self) {
         *self = Self::new();

@@ -39,6 +39,13 @@ impl Gate {
         Self { places, concurrent_max, waiting: AtomicUsize::new(0), queue_max }
     }
 
+    /// Why whoever comes now would be refused at once; it may be different a moment later.
+    pub(crate) fn refusal(&self) -> Option<Refused> {
+        let &Self { concurrent_max, queue_max, .. } = self;
+        let is_full = self.waiting.load(Ordering::Relaxed) >= queue_max && self.places.available_permits() == 0;
+        is_full.then_some(Refused::Full { concurrent_max, queue_max })
+    }
+
     /// Enters, in the order in which they came, and waits for at most so long. Whoever has the permit is inside.
     pub(crate) async fn enter(&self, wait: Duration) -> Result<SemaphorePermit<'_>, Refused> {
         let &Self { concurrent_max, queue_max, .. } = self;

@@ -116,6 +116,8 @@ pub struct Origin {
     gate: Gate,
     timeout: Duration,
     breaker: Mutex<Breaker>,
+    /// Until when the breaker leaves it alone, for whoever must not wait for that; 0: it does not.
+    alone_until_ms: AtomicU64,
     retries: Mutex<Retries>,
     began: Instant,
     /// Counts loads; what jitter is made of.
@@ -172,10 +174,22 @@ impl Origin {
             gate: Gate::new(concurrent_max, queue_max),
             timeout,
             breaker: Mutex::new(Breaker::new()),
+            alone_until_ms: AtomicU64::new(0),
             retries: Mutex::new(Retries::new()),
             began: Instant::now(),
             loads: AtomicU64::new(0),
         })
+    }
+
+    /// What [`Origin::load`] would answer at once because too many wait or the origin is left alone, as far as that can be
+    /// told without waiting for anybody; nothing is remembered of it.
+    pub fn refusal(&self) -> Option<Answer> {
+        if let Some(refused) = self.gate.refusal() {
+            return Some(self.busy(&refused.to_string(), BUSY_RETRY_AFTER_MS));
+        }
+        let until_ms = self.alone_until_ms.load(Ordering::Relaxed);
+        let pause_ms = until_ms.checked_sub(self.now_ms()).filter(|pause_ms| until_ms > 0 && *pause_ms > 0)?;
+        Some(self.left_alone(pause_ms))
     }
 
     /// Asks for a key, as often as it takes and may be; with the `etag` of a value that is there still, the origin may say
@@ -235,11 +249,13 @@ impl Origin {
     fn attempt(&self) -> Result<Attempt<'_>, Answer> {
         match lock(&self.breaker).enter(self.now_ms()) {
             Ok(()) => Ok(Attempt { origin: self, is_over: false }),
-            Err(pause_ms) => {
-                let retry_after_ms = u32::try_from(pause_ms).unwrap_or(u32::MAX).max(1);
-                Err(self.busy("it has failed again and again, and is left alone for a while", retry_after_ms))
-            }
+            Err(pause_ms) => Err(self.left_alone(pause_ms)),
         }
+    }
+
+    fn left_alone(&self, pause_ms: u64) -> Answer {
+        let retry_after_ms = u32::try_from(pause_ms).unwrap_or(u32::MAX).max(1);
+        self.busy("it has failed again and again, and is left alone for a while", retry_after_ms)
     }
 
     fn busy(&self, why: &str, retry_after_ms: u32) -> Answer {
@@ -263,7 +279,12 @@ impl Attempt<'_> {
     fn ends(mut self, has_worked: bool) {
         self.is_over = true;
         let mut breaker = lock(&self.origin.breaker);
-        if has_worked { breaker.worked() } else { breaker.failed(self.origin.now_ms()) }
+        if has_worked {
+            breaker.worked()
+        } else {
+            breaker.failed(self.origin.now_ms())
+        }
+        self.origin.alone_until_ms.store(breaker.alone_until_ms(), Ordering::Relaxed);
     }
 
     fn leave(self) {}

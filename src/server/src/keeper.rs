@@ -15,14 +15,13 @@ use serde_json::Value;
 use crate::config::{Config, ConfigError, Definition, GroupConfig, GroupRoom, parse_definition};
 
 /// The origins of groups, by the hash of the group's name.
-pub type Origins = Arc<Mutex<HashMap<u64, KnownOrigin>>>;
+pub type Origins = Arc<HashMap<u64, Arc<Origin>>>;
 
 /// An origin, and what it was made from.
 #[derive(Clone, Debug)]
-pub struct KnownOrigin {
+struct KnownOrigin {
     settings: OriginSettings,
-    /// To be asked.
-    pub origin: Arc<Origin>,
+    origin: Arc<Origin>,
 }
 
 /// See the module.
@@ -38,7 +37,7 @@ pub struct Keeper {
     /// Groups that etcd has and that cannot be here.
     odd: BTreeSet<String>,
     configs: Vec<GroupConfig>,
-    origins: Origins,
+    origins: HashMap<u64, KnownOrigin>,
     /// Counts what shards were given, and groups that were created here.
     version: u64,
     followed: Option<Arc<BTreeMap<String, KeptGroup>>>,
@@ -57,6 +56,8 @@ pub struct Plans {
     pub version: u64,
     /// The groups.
     pub groups: GroupPlans,
+    /// Their origins.
+    pub origins: Origins,
 }
 
 /// Something that can be done about groups.
@@ -93,7 +94,7 @@ impl Keeper {
         let kept = |(name, definition): (&String, &Definition)| {
             (name.clone(), Kept { definition: definition.clone(), identity: 0 })
         };
-        let keeper = Self {
+        let mut keeper = Self {
             node_id: config.node_id.clone(),
             cluster_seed: config.cluster_seed,
             value_bytes_max: config.value_bytes_max as usize,
@@ -102,17 +103,12 @@ impl Keeper {
             groups: config.definitions.iter().map(kept).collect(),
             odd: BTreeSet::new(),
             configs: config.groups.clone(),
-            origins: Origins::default(),
+            origins: HashMap::new(),
             version: 0,
             followed: None,
         };
         keeper.set_origins();
         keeper
-    }
-
-    /// The origins of the groups as they are at any time.
-    pub fn origins(&self) -> Origins {
-        Arc::clone(&self.origins)
     }
 
     /// The groups as shards are to have them.
@@ -131,7 +127,9 @@ impl Keeper {
                 name => self.groups.get(name).map_or(0, |kept| kept.identity),
             },
         };
-        Plans { version: self.version, groups: self.configs.iter().map(plan).collect() }
+        let origins = self.origins.iter().map(|(hash, known)| (*hash, Arc::clone(&known.origin)));
+        let (groups, origins) = (self.configs.iter().map(plan).collect(), Arc::new(origins.collect()));
+        Plans { version: self.version, groups, origins }
     }
 
     /// What can be done of what is wanted. Changes nothing.
@@ -256,9 +254,8 @@ impl Keeper {
     }
 
     /// Has an origin for each group that has one. One whose settings are the same stays, with what it knows.
-    fn set_origins(&self) {
-        let mut origins = lock(&self.origins);
-        let mut before = std::mem::take(&mut *origins);
+    fn set_origins(&mut self) {
+        let mut before = std::mem::take(&mut self.origins);
         for group in &self.configs {
             let Some(config) = &group.origin else { continue };
             let settings = OriginSettings { value_bytes_max: self.value_bytes_max, ..config.settings.clone() };
@@ -268,7 +265,7 @@ impl Keeper {
                 let origin = Origin::new(&settings).expect("it was checked with the settings of its group");
                 KnownOrigin { settings, origin: Arc::new(origin) }
             });
-            origins.insert(hash, known);
+            self.origins.insert(hash, known);
         }
     }
 }

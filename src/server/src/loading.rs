@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam::utils::CachePadded;
 use larder_engine::{FlightId, Load, Loaded};
-use larder_origin::Answer;
+use larder_origin::{Answer, Origin};
 use larder_protocol::{Failure, Status};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::dialer::give;
-use crate::keeper::{Origins, lock};
+use crate::keeper::Origins;
 use crate::limits::{LOADS_MAX, LOADS_RETRY_AFTER_MS};
 use crate::shard::{Control, ControlLane};
 
@@ -21,12 +21,14 @@ use crate::shard::{Control, ControlLane};
 pub struct Wanted {
     shard: u16,
     load: Load,
+    origin: Arc<Origin>,
 }
 
 /// How a shard has keys loaded.
 #[derive(Clone, Debug)]
 pub struct Loading {
     shard: u16,
+    origins: Origins,
     sender: mpsc::Sender<Wanted>,
     /// Loads of all shards that have not ended.
     count: Arc<CachePadded<AtomicUsize>>,
@@ -60,7 +62,6 @@ pub enum Landed {
 /// Asks origins. The sidecar's side.
 #[derive(Debug)]
 pub struct Loader {
-    origins: Origins,
     wanted: mpsc::Receiver<Wanted>,
     shards: Vec<Arc<ControlLane>>,
     count: Arc<CachePadded<AtomicUsize>>,
@@ -68,22 +69,34 @@ pub struct Loader {
 }
 
 impl Loading {
+    /// Has keys loaded from these origins from now on.
+    pub fn set_origins(&mut self, origins: Origins) {
+        self.origins = origins;
+    }
+
     /// Has a key loaded.
     ///
     /// # Errors
-    /// [`LOADS_MAX`] loads are under way: the flight, and why it will not be.
-    pub fn want(&self, load: Load) -> Result<(), (FlightId, Failure)> {
+    /// It will not be: the flight, and what has become of it. Its origin takes no more at this time, which is found out here,
+    /// so that refusing costs no way to the sidecar; or [`LOADS_MAX`] loads are under way.
+    pub fn want(&self, load: Load) -> Result<(), (FlightId, Landed)> {
         let flight = load.flight;
-        if self.count.fetch_add(1, Ordering::Relaxed) < LOADS_MAX
-            && self.sender.try_send(Wanted { shard: self.shard, load }).is_ok()
-        {
+        let Some(origin) = self.origins.get(&load.group) else {
+            let failure = Failure::new(Status::OriginFailed, "the group has no origin any more");
+            return Err((flight, Landed::Failed(failure)));
+        };
+        if let Some(refusal) = origin.refusal() {
+            return Err((flight, refusal.into()));
+        }
+        let wanted = Wanted { shard: self.shard, load, origin: Arc::clone(origin) };
+        if self.count.fetch_add(1, Ordering::Relaxed) < LOADS_MAX && self.sender.try_send(wanted).is_ok() {
             return Ok(());
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
         let message = format!("{LOADS_MAX} keys are being loaded by this node, as many as may; try again");
         let failure =
             Failure { status: Status::OriginBusy, message: message.into(), retry_after_ms: LOADS_RETRY_AFTER_MS };
-        Err((flight, failure))
+        Err((flight, Landed::Failed(failure)))
     }
 }
 
@@ -118,27 +131,23 @@ impl From<Answer> for Landed {
 }
 
 impl Loader {
-    /// A loader for these shards, and how each of them has keys loaded.
-    pub fn new(origins: Origins, shards: Vec<Arc<ControlLane>>, clock: Clock) -> (Self, Vec<Loading>) {
+    /// A loader for these shards, and how each of them has keys loaded, from these origins at first.
+    pub fn new(origins: &Origins, shards: Vec<Arc<ControlLane>>, clock: Clock) -> (Self, Vec<Loading>) {
         let (sender, wanted) = mpsc::channel(LOADS_MAX);
         let count = Arc::<CachePadded<AtomicUsize>>::default();
-        let loading = |shard| Loading { shard, sender: sender.clone(), count: Arc::clone(&count) };
+        let loading =
+            |shard| Loading { shard, origins: Arc::clone(origins), sender: sender.clone(), count: Arc::clone(&count) };
         let all = (0..shards.len() as u16).map(loading).collect();
-        (Self { origins, wanted, shards, count, clock }, all)
+        (Self { wanted, shards, count, clock }, all)
     }
 
     /// Loads until nobody can want anything any more. Each load is a task of its own.
     pub async fn run(mut self) {
-        while let Some(Wanted { shard, load }) = self.wanted.recv().await {
-            let origin = lock(&self.origins).get(&load.group).map(|known| Arc::clone(&known.origin));
+        while let Some(Wanted { shard, load, origin }) = self.wanted.recv().await {
             let (lane, count) = (Arc::clone(&self.shards[usize::from(shard)]), Arc::clone(&self.count));
             let now_ms = self.clock.now_ms();
             tokio::spawn(async move {
-                let landed = match origin {
-                    Some(origin) => origin.load(&load.key, load.etag.as_deref(), now_ms).await.into(),
-                    // The shard has not heard yet.
-                    None => Landed::Failed(Failure::new(Status::OriginFailed, "the group has no origin any more")),
-                };
+                let landed = origin.load(&load.key, load.etag.as_deref(), now_ms).await.into();
                 give(&lane, Control::Landed { flight: load.flight, landed }).await;
                 count.fetch_sub(1, Ordering::Relaxed);
             });

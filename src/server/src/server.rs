@@ -19,7 +19,7 @@ use crate::cluster::{Asking, Cluster, Shards};
 use crate::config::{Config, Cores, EtcdConfig, Size};
 use crate::dialer::{Dialer, Known};
 use crate::http::{self, Http, Inside};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Plans};
 use crate::limits::{ASKED_MAX, HTTP_BODY_TIMEOUT_MS, ORDERS_MAX, REPORTS_PER_SHARD_MAX, STOP_RESERVE_MS, UPDATES_MAX};
 use crate::listen::{ListenError, Listeners, listen};
 use crate::loading::Loader;
@@ -210,8 +210,8 @@ fn start(
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
     let keeper = Keeper::new(config);
     let tallies: Vec<Arc<Tally>> = (0..config.shards).map(|_| Arc::default()).collect();
-    let groups = keeper.plans().groups;
-    let (loader, loading) = Loader::new(keeper.origins(), controls.clone(), clock);
+    let Plans { groups, origins, .. } = keeper.plans();
+    let (loader, loading) = Loader::new(&origins, controls.clone(), clock);
     let mut loading = loading.into_iter();
     let (mut plans, mut heartbeats, mut pages, mut progress) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ((port, listener), dials) in ports.into_iter().zip(listeners).zip(dials) {

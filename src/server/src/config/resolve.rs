@@ -233,7 +233,7 @@ fn http_cors(text: &str) -> Result<Vec<String>, Fault> {
         let is_origin = host.is_some_and(|host| {
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#*@,".contains(&byte))
         });
-        if !is_origin && !(origin == "*" && origins.len() == 1) {
+        if !(is_origin || (origin == "*" && origins.len() == 1)) {
             let remedy = "write origins with commas, such as https://app.example,http://localhost:3000, or * alone";
             return Err(Fault::new(format!("{origin:?} is no origin of web pages"), remedy));
         }

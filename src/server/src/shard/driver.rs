@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use glommio::timer::sleep;
-use larder_engine::{Backlog, ClusterOrderOutcome, Loaded};
+use larder_engine::{Backlog, ClusterOrderOutcome};
 
 use super::bell::Bell;
 use super::control::{Admission, Control, ControlLane, News, Reporter};
@@ -234,8 +234,8 @@ impl Shard {
     /// Has loaded what is missing in groups with an origin.
     fn pass_on_loads(&mut self, now_ms: u64) {
         while let Some(load) = self.sockets.reactor.engine().next_load(now_ms) {
-            if let Err((flight, failure)) = self.loading.want(load) {
-                self.sockets.reactor.loaded(flight, &Loaded::Failed(&failure), now_ms);
+            if let Err((flight, landed)) = self.loading.want(load) {
+                self.sockets.reactor.loaded(flight, &landed.as_loaded(), now_ms);
                 self.sockets.take_listed(now_ms);
             }
         }
@@ -283,7 +283,8 @@ impl Shard {
                         crate::log::line(format_args!("the ring stays as it is: {error}"));
                     }
                 }
-                Control::Groups(Plans { version, groups }) => {
+                Control::Groups(Plans { version, groups, origins }) => {
+                    self.loading.set_origins(origins);
                     if let Err(error) = self.sockets.reactor.engine().set_groups(&groups) {
                         crate::log::line(format_args!("not all groups are as they should be: {error}"));
                     }
