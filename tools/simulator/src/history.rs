@@ -322,7 +322,9 @@ impl History {
     /// One shard has one load of a key at a time, unless there was a write of the key, an invalidation or another ring since
     /// the first began: what that brings may be too old.
     fn check_flights(&self, keys: &BTreeMap<usize, Vec<Operation>>) -> Result<(), Violation> {
-        let mut by_shard: HashMap<((usize, u16), u64, usize), Vec<&Load>> = HashMap::new();
+        // By shard, process and key.
+        type Place = ((usize, u16), u64, usize);
+        let mut by_shard: HashMap<Place, Vec<&Load>> = HashMap::new();
         for load in &self.loads {
             by_shard.entry((load.at, load.process, load.key)).or_default().push(load);
         }
