@@ -204,6 +204,7 @@ async fn ask(client: &Client, name: &str, kind: Kind) -> Result<Outcome, String>
                 None => Outcome::Refused,
             })
         }
+        Kind::Lease | Kind::Fill(..) => unreachable!("nobody here asks for leases"),
     }
 }
 
