@@ -186,7 +186,7 @@ pub(crate) enum GroupCommand {
     },
 }
 
-/// As in a [[group]] of larder.toml, where they are explained.
+/// As in a `[[group]]` of larder.toml, where they are explained.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct GroupSettings {
