@@ -316,7 +316,7 @@ pub struct AlterGroup {
     pub name: ::prost::alloc::string::String,
     #[prost(enumeration = "GroupAction", tag = "2")]
     pub action: i32,
-    /// For CREATE and ALTER: a JSON object of at most 16 KiB with the keys of a \[[group]\] in larder.toml but `name`, and texts
+    /// For CREATE and ALTER: a JSON object of at most 16 KiB with the keys of a group in larder.toml but `name`, and texts
     /// or numbers as there, such as {"memory": "64MiB", "policy": "two_q", "ttl": "10m", "origin": {"url": "<http://…/{key}"}}.>
     #[prost(string, tag = "3")]
     pub settings: ::prost::alloc::string::String,
