@@ -258,7 +258,7 @@ impl<H: RemovalHook> Engine<H> {
     pub fn next_wake_ms(&self) -> Option<u64> {
         let (late, due) = (self.waiting.next_deadline_ms(), self.peers.next_due_ms());
         let leases = self.local.flights.next_due_ms();
-        late.into_iter().chain(due).chain(leases).chain(self.next_ping_ms()).min()
+        late.into_iter().chain(due).chain(leases).chain(self.next_ping_ms()).chain(self.remember_ms()).min()
     }
 
     /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
@@ -284,6 +284,9 @@ impl<H: RemovalHook> Engine<H> {
                     | Awaited::Alteration { .. } => answer(ticket, &Reply::Failed(late)),
                 },
             }
+        }
+        if self.remember_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.remember(now_ms);
         }
         let is_asking = self.next_ping_ms().is_some_and(|ping_ms| ping_ms <= now_ms);
         if is_asking {

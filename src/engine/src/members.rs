@@ -107,6 +107,10 @@ impl<H: RemovalHook> Engine<H> {
             ));
         }
         self.peers.heard_clock(ahead_ms);
+        // Whoever has no memory of its own says no time.
+        if clock_ms > 0 && !self.local.ownership.remembers() {
+            self.remember(now_ms);
+        }
         if response.epoch <= self.epoch() {
             self.local.ownership.exchanged(sent_ms);
         }
@@ -119,10 +123,24 @@ impl<H: RemovalHook> Engine<H> {
         Ok(())
     }
 
+    /// When this process has been there for long enough, see [`Engine::remember`]; `None`: it has.
+    pub(crate) fn remember_ms(&self) -> Option<u64> {
+        let at_ms = self.local.started_ms.saturating_add(CLOCK_MARGIN_MS);
+        (!self.local.ownership.remembers()).then_some(at_ms)
+    }
+
+    /// Versions from now on are above those of processes that nobody who is there has heard of: by clocks that differ by less
+    /// than [`CLOCK_MARGIN_MS`], after so long. Those began before this one, and were at most as far ahead of their clocks as
+    /// this one is now.
+    pub(crate) fn remember(&mut self, now_ms: u64) {
+        self.local.store.run_ahead(now_ms + self.peers.ahead_ms() + CLOCK_MARGIN_MS, now_ms);
+        self.local.ownership.remember();
+    }
+
     /// Answers a ping.
     pub(crate) fn pong(&mut self, now_ms: u64) -> Reply<'static> {
         let acknowledged = self.local.ownership.acknowledges(self.epoch());
-        let clock_ms = now_ms + self.peers.ahead_ms();
+        let clock_ms = if self.local.ownership.remembers() { now_ms + self.peers.ahead_ms() } else { 0 };
         Reply::Pong { acknowledged, version: self.local.store.fence(now_ms), clock_ms }
     }
 }

@@ -5,7 +5,6 @@
 //! that nobody took its slots away without its knowledge: by its registration, which others wait for to run out.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -14,6 +13,10 @@ use larder_ring::{Membership, Node, NodeIndex, SLOTS, Slot, Topology};
 use crate::Ticket;
 use crate::limits::{EXCHANGE_MS, WAITS_MAX};
 use crate::planted::{self, Bug};
+
+mod wait;
+
+use wait::{Before, Wait, is_member, members};
 
 /// What a node knows of its registration, read anew before every batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,43 +34,6 @@ pub struct Standing {
 impl Standing {
     /// That of a node whose ring never changes.
     pub const FIXED: Standing = Standing { registration: 0, until_ms: u64::MAX, stand_in_until_ms: 0 };
-}
-
-/// A process that may have owned something: what of it is asked to acknowledge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Before {
-    id: String,
-    incarnation: u64,
-    /// Shards that have not acknowledged.
-    shards: Vec<u16>,
-}
-
-/// Slots that wait for the same processes.
-#[derive(Clone, Debug)]
-struct Wait {
-    /// What is to be acknowledged.
-    epoch: u64,
-    before: Vec<Before>,
-    /// They are all that there are: it suffices that each goes by the epoch, for then nobody goes by one before it. Of one
-    /// alone it has to be known that it has given up what it had, and was given that by who had it before.
-    is_everyone: bool,
-    /// Slots of it were lost before they were opened, and this is the last epoch at which this node had all of them. Who
-    /// gained them waits for this node, which therefore may not acknowledge a later one before it has been acknowledged
-    /// itself. Where epochs were missed, it is the last one before: in between this node may have been given and have lost
-    /// something, and never have asked for it. Else it is not before `epoch`, so of those who wait for each other each
-    /// waits for an earlier epoch than the one before, and none waits for itself; who waits for everyone waits for nobody's
-    /// waiting.
-    kept_epoch: Option<u64>,
-    /// Nor is it over before the registration is good until then, see [`Membership::shut_until_ms`].
-    until_ms: u64,
-    /// Who is answered once all have acknowledged, where it is about no slots.
-    ticket: Option<Ticket>,
-}
-
-impl Before {
-    fn of(node: &Node) -> Self {
-        Self { id: node.id.clone(), incarnation: node.incarnation, shards: (0..node.shards).collect() }
-    }
 }
 
 /// See the module.
@@ -97,6 +63,10 @@ pub(crate) struct Ownership {
     leaving: Vec<Node>,
     /// See [`Membership::shut_until_ms`].
     shut_until_ms: u64,
+    /// This process, or one that has answered it, has been there for long enough to be above all versions that were given,
+    /// if clocks differ by less than [`crate::limits::CLOCK_MARGIN_MS`]. Until then nothing is opened that may have been
+    /// owned by who is gone.
+    remembers: bool,
     /// Tickets of waits that are over.
     acknowledged: Vec<Ticket>,
 }
@@ -129,6 +99,7 @@ impl Ownership {
             cleared_to: None,
             leaving: Vec::new(),
             shut_until_ms: 0,
+            remembers: true,
             acknowledged: Vec::new(),
         };
         ownership.settle();
@@ -197,6 +168,18 @@ impl Ownership {
         self.registration != 0
     }
 
+    /// Whether versions that were given before are known of, see [`Ownership::remember`].
+    pub(crate) fn remembers(&self) -> bool {
+        self.remembers
+    }
+
+    /// All later versions are above those that anybody has given.
+    pub(crate) fn remember(&mut self) {
+        self.remembers = true;
+        self.end_waits();
+        self.settle();
+    }
+
     /// Whether no slot is shut.
     pub(crate) fn is_open(&self) -> bool {
         self.waits.iter().all(Option::is_none)
@@ -207,6 +190,8 @@ impl Ownership {
         let Gained { membership, own_id, own, before, own_before, fence } = *gained;
         let topology = &*membership.topology;
         let is_anew = membership.registration != self.registration && !planted::has(Bug::KeepsAfterLoss);
+        // Whoever began before and is gone may have given versions by a clock that was ahead of this one.
+        self.remembers &= self.registration > 0 || membership.registration == 0 || membership.is_first;
         self.registration = membership.registration;
         self.is_alone = topology.nodes().len() == 1 && own.is_some();
         // Who is not in the ring opens nothing.
@@ -355,7 +340,7 @@ impl Ownership {
             until_ms: if owner.is_none() { self.shut_until_ms } else { 0 },
             ticket: None,
         };
-        if wait.before.is_empty() && wait.until_ms == 0 {
+        if wait.before.is_empty() && wait.until_ms == 0 && (self.remembers || owner.is_some()) {
             return 0;
         }
         let free = self.waits.iter().position(Option::is_none).unwrap_or(self.waits.len());
@@ -429,9 +414,9 @@ impl Ownership {
 
     /// Opens the slots of waits that are over.
     fn end_waits(&mut self) {
-        let good_until_ms = self.standing.until_ms;
-        let is_over = |wait: &Wait| wait.before.is_empty() && wait.until_ms <= good_until_ms;
-        let over: Vec<bool> = self.waits.iter().map(|wait| wait.as_ref().is_some_and(is_over)).collect();
+        let (good_until_ms, remembers) = (self.standing.until_ms, self.remembers);
+        let is_over = |wait: &Option<Wait>| wait.as_ref().is_some_and(|wait| wait.is_over(good_until_ms, remembers));
+        let over: Vec<bool> = self.waits.iter().map(is_over).collect();
         if !over.contains(&true) {
             return;
         }
@@ -469,23 +454,12 @@ impl Ownership {
             assert!(self.waits[usize::from(*number) - 1].is_some(), "a slot waits for nothing");
         }
         for wait in self.waits.iter().flatten() {
-            assert!(wait.until_ms > 0 || !wait.before.is_empty(), "{wait:?}");
+            assert!(!wait.is_over(0, self.remembers), "{wait:?}");
             assert!(wait.before.iter().all(|before| !before.shards.is_empty()), "{wait:?}");
             let is_late = wait.kept_epoch.is_none_or(|kept| kept >= wait.epoch);
             assert!(is_late || wait.is_everyone || self.waits.len() >= WAITS_MAX, "{wait:?}");
         }
     }
-}
-
-/// Every process that may own something.
-fn members(membership: &Membership) -> impl Iterator<Item = &Node> {
-    membership.topology.nodes().iter().chain(&membership.leaving)
-}
-
-fn is_member(membership: &Membership, id: &str, incarnation: u64) -> bool {
-    let topology = &membership.topology;
-    let is_it = |node: &Node| node.id == id && node.incarnation == incarnation;
-    topology.index_of(id).is_some_and(|index| is_it(topology.node(index))) || membership.leaving.iter().any(is_it)
 }
 
 #[cfg(test)]
@@ -620,6 +594,36 @@ mod tests {
         shard.good_until(1_700);
         assert_eq!(shard.shut(), 0);
         shard.ownership.validate();
+    }
+
+    /// The cluster was there before, and of those who gave versions then nobody is.
+    #[test]
+    fn who_remembers_nothing_opens_nothing_of_who_is_gone() {
+        let fresh = |is_first| {
+            let standing = Standing { registration: 0, until_ms: 1_000, stand_in_until_ms: 0 };
+            let alone = Membership { registration: 0, ..membership(1, &["a"]) };
+            let mut shard = Shard { ownership: Ownership::new(standing, 0, true), membership: alone, own: "a" };
+            let count = shard.adopt(Membership { is_first, follows: false, ..membership(2, &["a"]) });
+            shard.good_until(1_000);
+            assert_eq!(count, SLOTS);
+            shard
+        };
+        assert_eq!(fresh(true).shut(), 0, "nobody was before it");
+        let mut shard = fresh(false);
+        assert_eq!(shard.shut(), SLOTS);
+        shard.ownership.remember();
+        assert!(shard.shut() == 0 && shard.ownership.remembers());
+        // Who registers anew has been there all the time.
+        shard.adopt(Membership { is_first: false, follows: false, registration: 2, ..membership(3, &["a"]) });
+        assert!(shard.ownership.remembers());
+        // What is gained of who is there is opened by its acknowledgement, which names a version.
+        let mut shard = fresh(true);
+        shard.adopt(membership(3, &["a", "b"]));
+        shard.ownership.remembers = false;
+        shard.adopt(Membership { leaving: vec![node("b")], ..membership(4, &["a"]) });
+        assert!(shard.shut() > 0);
+        shard.acknowledged("b", 4);
+        assert_eq!(shard.shut(), 0);
     }
 
     #[test]

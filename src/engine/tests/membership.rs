@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use larder_engine::limits::CLUSTER_ORDERS_MAX;
+use larder_engine::limits::{CLOCK_MARGIN_MS, CLUSTER_ORDERS_MAX};
 use larder_engine::{Backlog, ClusterOrderKind, ClusterOrderOutcome, Standing};
 use larder_protocol::{Command, ScanStep, Status};
 use larder_ring::Membership;
+use larder_store::version_ms;
 
 use crate::forwarding::status;
 use crate::harness::{Batch, Cluster, OwnedReply, ring, set};
@@ -161,6 +162,42 @@ fn a_lapsed_registration_is_no_proof_and_another_member_stands_in_during_an_outa
     cluster.is_stopped[1] = true;
     (0..4_000).for_each(|_| cluster.step());
     assert_eq!(status(&cluster.ask((0, 0), get)), Status::OwnerUnsure, "nobody stands in");
+}
+
+/// A cluster that crashed and began again at once: those before may have run their versions ahead by clocks that nobody
+/// who is there has ever heard.
+#[test]
+fn who_begins_after_others_answers_once_its_versions_are_above_theirs() {
+    let mut cluster = Cluster::new(26, 2, 2);
+    let began_ms = cluster.now_ms;
+    let again = Membership { follows: false, is_first: false, ..membership(2, &[0, 1], 2) };
+    for node in 0..2 {
+        cluster.set_membership(node, &again);
+        cluster.set_standing(node, GOOD);
+    }
+    let key = cluster.key_of(0, "k");
+    while cluster.now_ms < began_ms + CLOCK_MARGIN_MS / 2 {
+        cluster.step();
+    }
+    assert_eq!(status(&cluster.ask((0, 0), set(&key, b"v"))), Status::OwnerUnsure);
+    settle(&mut cluster);
+    assert!(cluster.now_ms >= began_ms + CLOCK_MARGIN_MS, "open after {} ms", cluster.now_ms - began_ms);
+    let OwnedReply::Stored(version) = cluster.ask((0, 0), set(&key, b"v")) else { panic!("it is open") };
+    let ahead_ms = version_ms(version) - began_ms;
+    assert!(ahead_ms >= 2 * CLOCK_MARGIN_MS, "{ahead_ms} ms ahead");
+    // A node that comes to two who remember learns from them, and does not wait.
+    let mut cluster = Cluster::new(27, 3, 1);
+    (0..2).for_each(|node| cluster.set_membership(node, &membership(2, &[0, 1], 1)));
+    (0..2).for_each(|node| cluster.set_standing(node, GOOD));
+    settle(&mut cluster);
+    let came_ms = cluster.now_ms;
+    for node in 0..3 {
+        let follows = node != 2;
+        cluster.set_membership(node, &Membership { follows, is_first: false, ..membership(3, &[0, 1, 2], 1) });
+    }
+    cluster.set_standing(2, GOOD);
+    settle(&mut cluster);
+    assert!(cluster.now_ms < came_ms + CLOCK_MARGIN_MS / 2, "open after {} ms", cluster.now_ms - came_ms);
 }
 
 /// Nodes that have registered keep how often a group was invalidated where their members are kept: the engine says that

@@ -67,6 +67,8 @@ pub struct View {
     missed: BTreeSet<String>,
     /// Somebody may have been a member before anything was read, and be none now.
     is_late: bool,
+    /// When this node began, it was the only one that there had ever been.
+    is_first: bool,
     /// Keys that are there, of whatever can be read or not.
     present: BTreeSet<String>,
     /// By key, what is wrong with a record.
@@ -136,6 +138,7 @@ impl View {
             shut_until_ms: 0,
             missed: BTreeSet::new(),
             is_late: true,
+            is_first: false,
             present: BTreeSet::new(),
             rejected: BTreeMap::new(),
             reports: Vec::new(),
@@ -155,15 +158,19 @@ impl View {
         self.groups.clear();
         self.present.clear();
         self.rejected.clear();
-        let (mut began, mut writes) = (0, 0);
+        let (mut began, mut writes, mut node_writes) = (0, 0, 0);
+        let nodes = self.keys.node("");
         for found in found {
             began = if found.key == self.keys.seed() { found.created } else { began };
             writes += found.writes;
+            node_writes += if found.key.starts_with(&nodes) { found.writes } else { 0 };
             self.take(found);
         }
         // Every write since the cluster began is of something that is still there, so nobody has ever left.
         let is_whole = began > 0 && began + writes == revision + 1;
         self.is_late &= self.revision == 0 && !is_whole;
+        // That one was this node's.
+        self.is_first |= self.revision == 0 && is_whole && node_writes == 1;
         (self.revision, self.is_changed, self.follows) = (revision, true, false);
         Ok(())
     }
@@ -266,9 +273,18 @@ impl View {
         let shut_until_ms = if may_be_late { self.shut_until_ms } else { 0 };
         let generations = self.groups.iter().map(|(name, group)| (name.clone(), group.record.generation)).collect();
         let (follows, registration, generations) = (self.follows, self.registration, Arc::new(generations));
-        let groups = Some(Arc::new(self.kept_groups()));
-        let membership =
-            Membership { topology, joining, leaving, follows, registration, shut_until_ms, generations, groups };
+        let (is_first, groups) = (self.is_first, Some(Arc::new(self.kept_groups())));
+        let membership = Membership {
+            topology,
+            joining,
+            leaving,
+            follows,
+            registration,
+            shut_until_ms,
+            is_first,
+            generations,
+            groups,
+        };
         (self.is_changed, self.follows) = (false, true);
         Some(membership)
     }
@@ -524,6 +540,27 @@ mod tests {
         view.change(10, [node("b", State::Serving)]);
         let back = view.membership(1, up).expect("it is back");
         assert_eq!((back.topology.nodes().len(), back.topology.epoch(), back.follows), (2, 10, false));
+    }
+
+    #[test]
+    fn the_first_process_of_a_cluster_is_told_from_one_that_comes_back() {
+        let seed = Found { key: "/larder/c/seed".into(), value: Some(b"0".to_vec()), created: 4, writes: 1 };
+        let group = found("groups/g", r#"{"generation":0}"#);
+        let is_first = |revision, nodes: &[Found]| {
+            let mut view = view();
+            view.list(revision, [&[seed.clone(), group.clone()], nodes].concat()).expect("the first");
+            view.membership(0, up).map(|membership| membership.is_first)
+        };
+        let rewritten = Found { writes: 2, ..node("a", State::Serving) };
+        assert_eq!(is_first(6, &[node("a", State::Serving)]), Some(true));
+        assert_eq!(is_first(7, &[node("a", State::Serving)]), Some(false), "something was written that is gone");
+        assert_eq!(is_first(7, &[node("a", State::Serving), node("b", State::Joining)]), Some(false));
+        assert_eq!(is_first(7, &[rewritten]), Some(false), "it may have been another process");
+        // Who was the first remains so.
+        let mut view = view();
+        view.list(6, [seed.clone(), group.clone(), node("a", State::Serving)]).expect("the first");
+        view.list(9, [seed, group, node("a", State::Serving)]).expect("a later one");
+        assert_eq!(view.membership(0, up).map(|membership| membership.is_first), Some(true));
     }
 
     #[test]

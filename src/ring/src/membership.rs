@@ -27,6 +27,9 @@ pub struct Membership {
     /// enough. What was such a node's, or is not known whose it was, is not to be opened before. 0: whoever is gone has
     /// fallen silent.
     pub shut_until_ms: u64,
+    /// No other process of this cluster can have given versions before this node's began. Otherwise some may have that nobody
+    /// who is there remembers.
+    pub is_first: bool,
     /// How often each group was invalidated, by its name; those that never were may be left out.
     pub generations: Arc<BTreeMap<String, u64>>,
     /// The groups of the cluster, by name, if somebody keeps them.
@@ -47,6 +50,7 @@ impl Membership {
     pub fn first(topology: Arc<Topology>) -> Self {
         let (joining, leaving, generations) = (Vec::new(), Vec::new(), Arc::default());
         let (follows, registration, shut_until_ms, groups) = (false, 0, 0, None);
-        Self { topology, joining, leaving, follows, registration, shut_until_ms, generations, groups }
+        let is_first = true;
+        Self { topology, joining, leaving, follows, registration, shut_until_ms, is_first, generations, groups }
     }
 }
