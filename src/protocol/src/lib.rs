@@ -18,6 +18,7 @@ pub mod limits;
 pub mod native;
 mod removals;
 mod reply;
+pub mod resp;
 mod size;
 
 pub use ahead::Ahead;
