@@ -9,6 +9,7 @@
 //! [`mesh`]. The thread that started them becomes the [`sidecar`], which catches signals and stops them in order.
 #![deny(unsafe_code)]
 
+pub mod acceptor;
 pub mod clock;
 pub mod cluster;
 pub mod config;

@@ -14,6 +14,7 @@ use larder_engine::{Engine, EngineError, EngineSettings, GroupPlans, Standing, W
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
 use tokio::sync::{mpsc, watch};
 
+use crate::acceptor::Acceptor;
 use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
 use crate::config::{Config, Cores, EtcdConfig, Size};
@@ -27,7 +28,9 @@ use crate::mesh::{Port, mesh};
 use crate::orders::pass_on_orders;
 use crate::pages;
 use crate::preflight::{self, PreflightError};
-use crate::shard::{self, Admission, ControlLane, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome};
+use crate::shard::{
+    self, Admission, ControlLane, Dialect, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome,
+};
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 use crate::standing::{Progress, SharedStanding};
 use crate::startup_code;
@@ -53,6 +56,9 @@ pub enum ServeError {
     /// The address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The address for RESP cannot be served.
+    #[error("for RESP (--resp, listen.resp): {0}")]
+    Resp(ListenError),
     /// The address for HTTP cannot be served.
     #[error("for HTTP (--http, listen.http): {0}")]
     Http(ListenError),
@@ -90,6 +96,7 @@ impl ServeError {
             Self::Clock(_)
             | Self::Preflight(_)
             | Self::Listen(_)
+            | Self::Resp(_)
             | Self::Http(_)
             | Self::Membership(_)
             | Self::File { .. }
@@ -121,6 +128,8 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
         }
         Err(error) => return Err(ServeError::Http(error)),
     };
+    let resp = config.resp.map(|address| listen(address, 1)).transpose().map_err(ServeError::Resp)?;
+    config.resp = resp.as_ref().map(|listeners| listeners.address);
     config.http = http.as_ref().map(|listeners| listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -131,6 +140,9 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
         let (crew, sidecar, cluster) = start(&config, clock, listeners.sockets, signals)?;
         if let Some(http) = http {
             serve_http(&config, &crew, sidecar.is_ready(), http)?;
+        }
+        if let Some(resp) = resp {
+            accept(|| Dialect::Resp(Box::default()), &config, &crew, resp)?;
         }
         let stopped = sidecar.run(cluster, || {
             if let Err(error) = startup_code::give_back() {
@@ -175,6 +187,15 @@ fn serve_http(config: &Config, crew: &Crew, is_ready: Arc<AtomicBool>, listeners
     };
     // It ends with the runtime.
     tokio::spawn(http::serve(listener, http));
+    Ok(())
+}
+
+/// Accepts connections that speak a dialect from now on, until the runtime ends.
+fn accept(dialect: fn() -> Dialect, config: &Config, crew: &Crew, listeners: Listeners) -> Result<(), ServeError> {
+    let socket = listeners.sockets.into_iter().next().expect("one was asked for");
+    let listener = tokio::net::TcpListener::from_std(socket).map_err(system("listen for a dialect"))?;
+    let (handover, admission) = (crew.handover.clone(), crew.admission.clone());
+    tokio::spawn(Acceptor::new(listener, dialect, config.shards, handover, admission).run());
     Ok(())
 }
 
@@ -354,6 +375,7 @@ fn incarnation() -> u64 {
 /// Says on standard error to people, and on standard output to programs, that the server is ready.
 fn announce(config: &Config) {
     let memory = Size(config.memory_bytes);
+    let resp = config.resp.map_or_else(String::new, |address| format!(", RESP on {address}"));
     let http = config.http.map_or_else(String::new, |address| format!(", HTTP on {address}"));
     let groups: Vec<_> = config
         .groups
@@ -364,7 +386,7 @@ fn announce(config: &Config) {
         })
         .collect();
     crate::log::line(format_args!(
-        "{SERVER} is ready: native protocol on {}{http}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
+        "{SERVER} is ready: native protocol on {}{resp}{http}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
          values up to {}; groups: {}",
         config.listen,
         config.node_id,
@@ -381,7 +403,11 @@ fn announce(config: &Config) {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "node": config.node_id,
-        "listen": { "native": config.listen.to_string(), "http": config.http.map(|address| address.to_string()) },
+        "listen": {
+            "native": config.listen.to_string(),
+            "resp": config.resp.map(|address| address.to_string()),
+            "http": config.http.map(|address| address.to_string()),
+        },
         "cores": config.cores,
         "shards": config.shards,
         "memory_bytes": config.memory_bytes,

@@ -11,6 +11,8 @@ pub enum Spoken {
     Native,
     /// HTTP, for which the sidecar asks.
     Http,
+    /// RESP.
+    Resp,
 }
 
 /// What was asked for, as an index.
@@ -61,7 +63,7 @@ pub const OPERATIONS: [&str; 21] = [
 /// By [`Outcome`].
 pub const OUTCOMES: [&str; 6] = ["hit", "miss", "stale", "done", "unmet", "error"];
 /// By [`Spoken`].
-pub const DIALECTS: [&str; 2] = ["native", "http"];
+pub const DIALECTS: [&str; 3] = ["native", "http", "resp"];
 /// Upper bounds of durations, in ms; there is one more class without a bound. What is answered in the turn in which it
 /// came has taken less than the first.
 pub const DURATIONS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];

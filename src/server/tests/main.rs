@@ -15,6 +15,7 @@ mod moves;
 mod origins;
 mod python;
 mod requests;
+mod resp;
 mod silence;
 mod support;
 mod wall_clock;

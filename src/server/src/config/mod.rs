@@ -63,6 +63,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Where the native protocol is spoken. Port 0 means any free port, see [`Config::bound_to`].
     pub listen: SocketAddr,
+    /// Where RESP is spoken, if it is. Port 0 means any free port.
+    pub resp: Option<SocketAddr>,
     /// Where HTTP is spoken, if it is. Port 0 means any free port.
     pub http: Option<SocketAddr>,
     /// Whether nobody has asked for that: then it is done without where it cannot be.

@@ -48,6 +48,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         true => Some(HTTP_DEFAULT.parse().expect("it is an address")),
         false => listen(given, Setting::Http, insecure, &mut warnings)?,
     };
+    let resp = listen(given, Setting::Resp, insecure, &mut warnings)?;
     let http_cors = given.parse(Setting::HttpCors, http_cors)?.unwrap_or_default();
     let listen = listen(given, Setting::Listen, insecure, &mut warnings)?;
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("it is an address"));
@@ -82,6 +83,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         shards,
         memory_bytes,
         listen,
+        resp,
         http,
         http_is_default,
         http_cors,

@@ -128,7 +128,7 @@ impl Setting {
                 flag: "resp",
                 environment: "LARDER_RESP",
                 value: "IP:PORT",
-                meaning: "Where the RESP dialect is spoken",
+                meaning: "Where RESP is spoken, the protocol of Redis and Valkey; port 0: any free one",
                 default: "off",
             },
         ),
@@ -389,7 +389,7 @@ impl Setting {
     /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
     /// refused unless it is switched off.
     pub fn is_available(self) -> bool {
-        !matches!(self, Setting::Resp | Setting::Memcache)
+        !matches!(self, Setting::Memcache)
     }
 
     /// Whether `off` is a value.

@@ -82,9 +82,9 @@ impl Connection {
         (self.input, self.output) = (Vec::new(), Vec::new());
     }
 
-    /// Bytes that are to be sent.
+    /// Bytes that are to be sent, some of them once others have come.
     pub(super) fn backlog(&self) -> usize {
-        self.sending + self.output.len()
+        self.sending + self.output.len() + self.dialect.held_bytes()
     }
 
     /// Whether requests wait until answers are sent or come in, or for another shard.
@@ -127,6 +127,7 @@ impl Connection {
         assert!(self.home == Home::Here || is_untouched, "what has begun to be served stays");
         assert!(!self.broken || self.input.is_empty(), "a broken connection keeps no input");
         assert_eq!(self.pending == 0, self.first_waiter == NO_WAITER, "what is pending is in the list of waiters");
+        self.dialect.validate(self.pending as usize);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The protocols that a connection may speak.
 
+use larder_protocol::limits::KEY_BYTES_MAX;
 use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 
+use super::resp::{Resp, RespScratch};
 use crate::limits::AHEAD_MAX;
 use crate::tally::Spoken;
 
@@ -16,6 +18,27 @@ pub enum Dialect {
     Native,
     /// The same, by the sidecar on behalf of who speaks HTTP to it.
     Http,
+    /// RESP, the protocol of Redis and Valkey.
+    Resp(Box<Resp>),
+}
+
+/// Memory that decoding needs, one for all connections of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Decoding {
+    native: Scratch,
+    resp: RespScratch,
+}
+
+impl Decoding {
+    /// For requests within these limits.
+    pub(super) fn new(limits: RequestLimits) -> Self {
+        Self { native: Scratch::new(limits), resp: RespScratch::default() }
+    }
+
+    /// What requests may have.
+    pub(super) fn limits(&self) -> RequestLimits {
+        self.native.limits()
+    }
 }
 
 /// What the beginning of a connection's input is.
@@ -36,6 +59,13 @@ pub(super) enum Step<'a> {
     },
     /// What follows cannot be trusted. The answer, under id 0, is the last one.
     Broken(Failure),
+    /// So many bytes are done with: the connection answers by itself, by [`Dialect::say`], or not at all.
+    Said(usize),
+    /// The connection says something by itself, and nothing more is to be read from it.
+    Last {
+        /// What came was nothing that makes sense.
+        is_malformed: bool,
+    },
 }
 
 impl Dialect {
@@ -45,6 +75,7 @@ impl Dialect {
         match self {
             Dialect::Native => Spoken::Native,
             Dialect::Http => Spoken::Http,
+            Dialect::Resp(_) => Spoken::Resp,
         }
     }
 
@@ -60,14 +91,50 @@ impl Dialect {
     ) {
         match self {
             Dialect::Native | Dialect::Http => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
+            Dialect::Resp(_) => ahead.requests.clear(),
         }
     }
 
     /// The first request in `input`.
     #[inline]
-    pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut Scratch, frame_bytes_max: usize) -> Step<'a> {
+    pub(super) fn next<'a>(&mut self, input: &'a [u8], decoding: &'a mut Decoding, frame_bytes_max: usize) -> Step<'a> {
         match self {
-            Dialect::Native | Dialect::Http => next_native(input, scratch, frame_bytes_max),
+            Dialect::Native | Dialect::Http => next_native(input, &mut decoding.native, frame_bytes_max),
+            Dialect::Resp(resp) => {
+                let argument_bytes_max = decoding.limits().value_bytes_max.max(KEY_BYTES_MAX);
+                resp.next(input, &mut decoding.resp, argument_bytes_max)
+            }
+        }
+    }
+
+    /// After each [`Dialect::next`]: what of the connection's was lent to it comes back.
+    #[inline]
+    pub(super) fn give_back(&mut self, decoding: &mut Decoding) {
+        if let Dialect::Resp(resp) = self {
+            resp.give_back(&mut decoding.resp);
+        }
+    }
+
+    /// Appends what the connection says by itself.
+    pub(super) fn say(&mut self, output: &mut Vec<u8>) {
+        if let Dialect::Resp(resp) = self {
+            resp.say(output);
+        }
+    }
+
+    /// Bytes of answers that wait for those before them.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Dialect::Native | Dialect::Http => 0,
+            Dialect::Resp(resp) => resp.held_bytes(),
+        }
+    }
+
+    /// Panics with what is wrong, where so many requests wait for an answer.
+    pub(super) fn validate(&self, pending: usize) {
+        if let Dialect::Resp(resp) = self {
+            resp.validate(pending);
         }
     }
 
@@ -76,6 +143,7 @@ impl Dialect {
     pub(super) fn answer(&mut self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
         match self {
             Dialect::Native | Dialect::Http => native::encode_response(output, id, epoch, reply),
+            Dialect::Resp(resp) => resp.answer(output, id, reply),
         }
     }
 
@@ -85,6 +153,7 @@ impl Dialect {
             Dialect::Native | Dialect::Http => input.first_chunk().map_or(usize::MAX, |prefix| {
                 (u32::from_be_bytes(*prefix) as usize).saturating_add(larder_protocol::limits::FRAME_PREFIX_BYTES)
             }),
+            Dialect::Resp(resp) => resp.bytes_announced(input),
         }
     }
 }

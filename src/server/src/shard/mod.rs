@@ -24,6 +24,7 @@ mod moves;
 mod provided;
 mod reactor;
 mod requests;
+mod resp;
 mod ring;
 mod sockets;
 #[cfg(test)]

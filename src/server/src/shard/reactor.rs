@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use larder_engine::{Backlog, ClusterOrderOutcome, Engine, EngineError, FlightId, Loaded, Standing, Ticket, Watchers};
-use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Reply};
 use larder_ring::{Membership, Topology};
 
 use super::answers::Answers;
 use super::buffers::Buffers;
 use super::connections::{Connection, Connections, Home};
-use super::dialect::Dialect;
+use super::dialect::{Decoding, Dialect};
 use super::hello::Welcome;
 use super::links::Links;
 use super::requests::Parts;
@@ -35,7 +34,7 @@ pub struct Reactor {
     waiters: Waiters,
     watches: Watches,
     pub(super) links: Links,
-    scratch: Scratch,
+    decoding: Decoding,
     /// Memory for requests that are decoded ahead; empty between two calls.
     ahead: Ahead<'static>,
     pub(super) buffers: Buffers,
@@ -77,7 +76,7 @@ impl Parcel {
 impl Reactor {
     /// A shard without connections.
     pub fn new(engine: Engine<Watchers>, port: Port, welcome: Welcome, tally: Arc<Tally>) -> Self {
-        let scratch = Scratch::new(welcome.request_limits());
+        let decoding = Decoding::new(welcome.request_limits());
         Self {
             engine,
             port,
@@ -86,7 +85,7 @@ impl Reactor {
             waiters: Waiters::new(tally),
             watches: Watches::default(),
             links: Links::default(),
-            scratch,
+            decoding,
             ahead: Ahead::default(),
             buffers: Buffers::default(),
             listed: Vec::new(),
@@ -408,8 +407,8 @@ impl Reactor {
         if let Some(link) = self.connections.at(id).link {
             return self.take_responses(id, link, bytes, now_ms);
         }
-        let Self { engine, welcome, waiters, watches, scratch, unsent, .. } = self;
-        let mut parts = Parts { engine, welcome, waiters, watches, scratch, unsent };
+        let Self { engine, welcome, waiters, watches, decoding, unsent, .. } = self;
+        let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);
         if connection.output.capacity() == 0 {

@@ -2,11 +2,10 @@
 //! says or remembers who waits.
 
 use larder_engine::{Engine, Submission, Watchers};
-use larder_protocol::native::Scratch;
 use larder_protocol::{Ahead, Command, Reply, Request};
 
 use super::connections::{Connection, ConnectionId, Home};
-use super::dialect::Step;
+use super::dialect::{Decoding, Step};
 use super::hello::Welcome;
 use super::waiters::Waiters;
 use super::watches::Watches;
@@ -19,7 +18,7 @@ pub(super) struct Parts<'r> {
     pub(super) welcome: &'r Welcome,
     pub(super) waiters: &'r mut Waiters,
     pub(super) watches: &'r mut Watches,
-    pub(super) scratch: &'r mut Scratch,
+    pub(super) decoding: &'r mut Decoding,
     pub(super) unsent: &'r mut bool,
 }
 
@@ -36,7 +35,7 @@ impl Parts<'_> {
     ) -> usize {
         let mut consumed = 0;
         let epoch = self.engine.epoch();
-        let (limits, frame_bytes_max) = (self.scratch.limits(), self.welcome.frame_bytes_max());
+        let (limits, frame_bytes_max) = (self.decoding.limits(), self.welcome.frame_bytes_max());
         while !connection.is_paused() {
             connection.dialect.ahead(&bytes[consumed..], &limits, frame_bytes_max, ahead);
             if ahead.requests.len() > 1 {
@@ -77,8 +76,8 @@ impl Parts<'_> {
     ) -> usize {
         let Connection { dialect, output, home, .. } = connection;
         // Out of `self` for as long as the request borrows it.
-        let mut scratch = std::mem::take(self.scratch);
-        let taken = match dialect.next(bytes, &mut scratch, self.welcome.frame_bytes_max()) {
+        let mut decoding = std::mem::take(self.decoding);
+        let taken = match dialect.next(bytes, &mut decoding, self.welcome.frame_bytes_max()) {
             Step::More => 0,
             Step::Request(request, taken) => {
                 if let Command::Hello { protocol, shard, .. } = request.command {
@@ -117,8 +116,22 @@ impl Parts<'_> {
                 connection.input = Vec::new();
                 bytes.len()
             }
+            Step::Said(taken) => {
+                *home = Home::Here;
+                dialect.say(output);
+                taken
+            }
+            Step::Last { is_malformed } => {
+                *home = Home::Here;
+                self.engine.counters_mut().malformed += u64::from(is_malformed);
+                dialect.say(output);
+                connection.broken = true;
+                connection.input = Vec::new();
+                bytes.len()
+            }
         };
-        *self.scratch = scratch;
+        connection.dialect.give_back(&mut decoding);
+        *self.decoding = decoding;
         taken
     }
 
