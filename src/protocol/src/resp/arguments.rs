@@ -18,6 +18,15 @@ const NUMBER_BYTES_MAX: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub Cow<'static, str>);
 
+/// How long what is read may be.
+#[derive(Clone, Copy, Debug)]
+pub struct ReaderLimits {
+    /// Longest argument, in bytes.
+    pub argument_bytes_max: usize,
+    /// Longest command, in bytes, below 4 GiB: so much of one is kept until it is whole.
+    pub command_bytes_max: usize,
+}
+
 /// Reads one command at a time, and goes on where it stopped when more has come.
 ///
 /// Memory: a place for each argument, at most [`ARGUMENTS_MAX`], of which those above [`SCRATCH_KEYS_KEPT`] are given back with
@@ -40,7 +49,8 @@ impl Reader {
     ///
     /// # Errors
     /// The connection is to be closed once that is said.
-    pub fn read(&mut self, input: &[u8], argument_bytes_max: usize) -> Result<Option<usize>, Broken> {
+    pub fn read(&mut self, input: &[u8], limits: ReaderLimits) -> Result<Option<usize>, Broken> {
+        let ReaderLimits { argument_bytes_max, command_bytes_max } = limits;
         if self.left.is_none() {
             self.begin();
             match input.first() {
@@ -73,8 +83,9 @@ impl Reader {
             };
             let start = self.at + 1 + taken;
             let end = start + len + 2;
-            if u32::try_from(end).is_err() {
-                return Err(Broken(Cow::Borrowed("Protocol error: the command is above 4 GiB")));
+            if end > command_bytes_max {
+                let text = format!("Protocol error: a command is longer than {command_bytes_max} bytes; send several");
+                return Err(Broken(Cow::Owned(text)));
             }
             if input.len() < end {
                 return Ok(None);
@@ -233,6 +244,8 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: ReaderLimits = ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 20 };
+
     /// Bytes that were taken, and the arguments.
     type Command = (usize, Vec<Vec<u8>>);
 
@@ -240,7 +253,7 @@ mod tests {
     fn read(input: &[u8], cuts: &[usize]) -> Result<Option<Command>, Broken> {
         let mut reader = Reader::default();
         for end in cuts.iter().copied().chain([input.len()]) {
-            if let Some(taken) = reader.read(&input[..end], 1 << 10)? {
+            if let Some(taken) = reader.read(&input[..end], LIMITS)? {
                 let arguments = reader.arguments(&input[..end]).iter().map(<[u8]>::to_vec).collect();
                 return Ok(Some((taken, arguments)));
             }
@@ -305,6 +318,11 @@ mod tests {
         for (input, text) in broken {
             assert_eq!(read(input, &[]), Err(Broken(Cow::Borrowed(text))), "{input:?}");
         }
+        let mut many = b"*2000\r\n".to_vec();
+        (0..1_023).for_each(|_| many.extend_from_slice(&[&b"$1017\r\n"[..], &[b'v'; 1_017], b"\r\n"].concat()));
+        many.extend_from_slice(b"$1017\r\n");
+        let text = "Protocol error: a command is longer than 1048576 bytes; send several";
+        assert_eq!(read(&many, &[]), Err(Broken(Cow::Borrowed(text))), "said before more of it has come");
         let long = vec![b'a'; INLINE_BYTES_MAX + 1];
         assert_eq!(read(&long, &[]), Err(Broken(Cow::Borrowed("Protocol error: too big inline request"))));
         assert_eq!(read(&long[1..], &[]), Ok(None), "its end may come");
@@ -314,7 +332,7 @@ mod tests {
     fn a_length_says_what_is_to_come() {
         let mut reader = Reader::default();
         let input = b"*2\r\n$3\r\nGET\r\n$500\r\nab";
-        assert_eq!(reader.read(input, 1 << 10), Ok(None));
+        assert_eq!(reader.read(input, LIMITS), Ok(None));
         assert_eq!(reader.bytes_announced(input), b"*2\r\n$3\r\nGET\r\n$500\r\n".len() + 500 + 2);
         assert_eq!(Reader::default().bytes_announced(b"GET"), usize::MAX);
     }
@@ -324,9 +342,9 @@ mod tests {
         let mut many = b"*20000\r\n".to_vec();
         (0..20_000).for_each(|_| many.extend_from_slice(b"$1\r\nk\r\n"));
         let mut reader = Reader::default();
-        assert_eq!(reader.read(&many, 1 << 10), Ok(Some(many.len())));
+        assert_eq!(reader.read(&many, LIMITS), Ok(Some(many.len())));
         assert_eq!(reader.arguments(&many).len(), 20_000);
-        assert_eq!(reader.read(b"PING\r\n", 1 << 10), Ok(Some(6)));
+        assert_eq!(reader.read(b"PING\r\n", LIMITS), Ok(Some(6)));
         assert!(reader.spans.capacity() <= SCRATCH_KEYS_KEPT);
     }
 

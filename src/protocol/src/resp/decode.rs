@@ -110,9 +110,13 @@ fn decode_named<'a>(all: Keys<'a>, writes: &'a mut Vec<WriteSpan>) -> Decoded<'a
             None => Err(Cow::Borrowed("ERR Protocol version is not an integer or out of range")),
         },
         (b"HELLO", 3..) => Err(Cow::Owned(format!("ERR Syntax error in HELLO option '{}'", quoted(at(2))))),
-        (b"COMMAND", _) => Ok(Asked::Own(Own::Nothing)),
+        (b"COMMAND", 1) => Ok(Asked::Own(Own::Nothing)),
+        (b"COMMAND", _) if at(1).eq_ignore_ascii_case(b"DOCS") => Ok(Asked::Own(Own::Nothing)),
         (b"CLIENT", 4) if at(1).eq_ignore_ascii_case(b"SETINFO") => Ok(Asked::Own(Own::Ok)),
-        (b"CLIENT", 2..) => Err(Cow::Owned(format!("ERR unknown subcommand '{}'. Try CLIENT HELP.", quoted(at(1))))),
+        (b"CLIENT" | b"COMMAND", 2..) => {
+            let name = String::from_utf8_lossy(name);
+            Err(Cow::Owned(format!("ERR unknown subcommand '{}'. Try {name} HELP.", quoted(at(1)))))
+        }
         (name, _) if NAMES.contains(&name) => {
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             Err(Cow::Owned(format!("ERR wrong number of arguments for '{name}' command")))
@@ -275,13 +279,14 @@ fn quoted(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reader;
+    use super::super::{Reader, ReaderLimits};
     use super::*;
 
     fn asked(line: &str) -> String {
         let line = format!("{line}\n");
         let (mut reader, mut writes) = (Reader::default(), Vec::new());
-        reader.read(line.as_bytes(), 1 << 10).expect("it is a line").expect("it is whole");
+        let limits = ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 10 };
+        reader.read(line.as_bytes(), limits).expect("it is a line").expect("it is whole");
         match decode(reader.arguments(line.as_bytes()), &mut writes) {
             Asked::Own(Own::Refused(text)) => text.into_owned(),
             Asked::Command(Command::Set(write), shape) => {

@@ -8,6 +8,6 @@ mod arguments;
 mod decode;
 mod encode;
 
-pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader};
+pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader, ReaderLimits};
 pub use decode::{Asked, Own, decode};
 pub use encode::{Shape, Version, encode, encode_error, encode_own};

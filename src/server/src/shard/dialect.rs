@@ -2,6 +2,7 @@
 
 use larder_protocol::limits::KEY_BYTES_MAX;
 use larder_protocol::native::{self, RequestLimits, Scratch};
+use larder_protocol::resp::ReaderLimits;
 use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 
@@ -102,7 +103,8 @@ impl Dialect {
             Dialect::Native | Dialect::Http => next_native(input, &mut decoding.native, frame_bytes_max),
             Dialect::Resp(resp) => {
                 let argument_bytes_max = decoding.limits().value_bytes_max.max(KEY_BYTES_MAX);
-                resp.next(input, &mut decoding.resp, argument_bytes_max)
+                let limits = ReaderLimits { argument_bytes_max, command_bytes_max: frame_bytes_max };
+                resp.next(input, &mut decoding.resp, limits)
             }
         }
     }

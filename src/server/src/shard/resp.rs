@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use larder_protocol::resp::{self, Asked, Own, Reader, Shape, Version, encode_error, encode_own};
+use larder_protocol::resp::{self, Asked, Own, Reader, ReaderLimits, Shape, Version, encode_error, encode_own};
 use larder_protocol::{Reply, Request, WriteSpan};
 
 use super::dialect::Step;
@@ -40,15 +40,10 @@ const PLACE_SHIFT: u32 = 8;
 
 impl Resp {
     /// The first command in `input`.
-    pub(super) fn next<'a>(
-        &mut self,
-        input: &'a [u8],
-        scratch: &'a mut RespScratch,
-        argument_bytes_max: usize,
-    ) -> Step<'a> {
+    pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut RespScratch, limits: ReaderLimits) -> Step<'a> {
         std::mem::swap(&mut self.reader, &mut scratch.reader);
         let RespScratch { reader, writes } = scratch;
-        let consumed = match reader.read(input, argument_bytes_max) {
+        let consumed = match reader.read(input, limits) {
             Ok(None) => return Step::More,
             Ok(Some(consumed)) => consumed,
             Err(broken) => {
