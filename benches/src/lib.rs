@@ -13,6 +13,7 @@ mod machine;
 pub mod memory;
 pub mod pauses;
 pub mod peers;
+pub mod report;
 pub mod target;
 pub mod topology;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use larder_benches::hung::{Hung, HungSettings, hung};
-use larder_benches::machine;
 use larder_benches::peers::server::larder_beside;
+use larder_benches::{machine, report};
 use serde::Serialize;
 
 /// Starts a server with a group whose origin never answers, and measures gets of another group that are there, in rounds
@@ -46,13 +46,7 @@ struct HungReport {
 }
 
 fn main() -> ExitCode {
-    match execute(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hung: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit("hung", execute(Options::parse()))
 }
 
 fn execute(options: Options) -> Result<()> {
@@ -64,13 +58,7 @@ fn execute(options: Options) -> Result<()> {
         HungSettings { cores: (server, generator), rounds, time: Duration::from_millis(options.time), rate_per_s };
     let hung = hung(&larder, &settings)?;
     let report = HungReport { command: "hung", machine: machine()?, rounds, rate_per_s, hung };
-    if options.json {
-        eprint!("{}", table(&report));
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report));
-    }
-    Ok(())
+    report::print(options.json, &report, table(&report))
 }
 
 fn table(report: &HungReport) -> String {

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use larder_benches::hit_ratio::config;
-use larder_benches::machine;
 use larder_benches::memory::churn::churn;
 use larder_benches::memory::fill::{FILLINGS, fill};
 use larder_benches::memory::report::MemoryReport;
 use larder_benches::peers::server::{Kind, Launch, larder_beside};
+use larder_benches::{machine, report};
 use larder_server::config::{ServeFlags, Setting};
 use larder_store::PolicyKind;
 
@@ -74,13 +74,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    match execute(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("memory: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit("memory", execute(&Options::parse()))
 }
 
 fn execute(options: &Options) -> Result<()> {
@@ -116,13 +110,7 @@ fn execute(options: &Options) -> Result<()> {
         let cores = format!("{},{}", options.server_core, options.generator_core);
         report.churn = Some(churn(&Launch { cores: &cores, ..launch }, options.generator_core)?);
     }
-    if options.json {
-        eprint!("{report}");
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    report::print(options.json, &report, &report)
 }
 
 /// A size as `larder serve` reads it.

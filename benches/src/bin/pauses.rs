@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use larder_benches::machine;
 use larder_benches::pauses::{INSERT_NS_MAX, P9999_NS_MAX, PASSES, Pass, PassReport, Times, clock, measure};
+use larder_benches::{machine, report};
 use larder_store::PolicyKind;
 use serde::Serialize;
 
@@ -54,13 +54,7 @@ struct PausesReport {
 }
 
 fn main() -> ExitCode {
-    match execute(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pauses: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit("pauses", execute(&Options::parse()))
 }
 
 fn execute(options: &Options) -> Result<()> {
@@ -83,13 +77,7 @@ fn execute(options: &Options) -> Result<()> {
         let pass = Pass { inserts: pass.inserts / divisor, keys: pass.keys / divisor, ..*pass };
         report.passes.push(measure(&pass, options.policy, repeats)?);
     }
-    if options.json {
-        eprint!("{}", table(&report));
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report));
-    }
-    Ok(())
+    report::print(options.json, &report, table(&report))
 }
 
 fn table(report: &PausesReport) -> String {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use larder_benches::machine;
 use larder_benches::peers::case::{DATA_SETS, DataSet, P16};
 use larder_benches::peers::idle;
 use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
 use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport, TwoShards};
 use larder_benches::peers::server::{Kind, Launch, Server, larder_beside};
 use larder_benches::target::Target;
+use larder_benches::{machine, report};
 use loadgen::run::Plan;
 
 /// What --quick divides the numbers of keys by.
@@ -86,13 +86,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match execute(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("peers: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit("peers", execute(Options::parse()))
 }
 
 fn execute(options: Options) -> Result<()> {
@@ -118,13 +112,7 @@ fn execute(options: Options) -> Result<()> {
     if bench.kinds.contains(&Kind::Memcached) {
         report.notes.push("memcached up to 1.6.18 sends a packet for each get, so pipelining does not help it".into());
     }
-    if bench.options.json {
-        eprint!("{report}");
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    report::print(bench.options.json, &report, &report)
 }
 
 struct Bench {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use larder_benches::machine;
 use larder_benches::peers::server::larder_beside;
 use larder_benches::topology::{RingCost, Spread, ring_cost, spread};
+use larder_benches::{machine, report};
 use serde::Serialize;
 
 /// Most processes and shards that are started.
@@ -48,13 +48,7 @@ struct TopologyReport {
 }
 
 fn main() -> ExitCode {
-    match execute(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("topology: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit("topology", execute(Options::parse()))
 }
 
 fn execute(options: Options) -> Result<()> {
@@ -65,13 +59,7 @@ fn execute(options: Options) -> Result<()> {
     let rings = options.rings.iter().map(|&nodes| ring_cost(nodes)).collect::<Result<_>>()?;
     let spread = spread(&larder, nodes, shards, options.events)?;
     let report = TopologyReport { command: "topology", machine: machine()?, spread, rings };
-    if options.json {
-        eprint!("{}", table(&report));
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report));
-    }
-    Ok(())
+    report::print(options.json, &report, table(&report))
 }
 
 fn table(report: &TopologyReport) -> String {

@@ -85,31 +85,23 @@ pub fn parse(text: &str) -> Result<Definition, String> {
 
 /// What was given in the configuration.
 pub(super) fn of_given(given: &GivenGroup) -> (String, Definition) {
-    let mut all = Definition::new();
-    let mut put = |key: &str, text: &Option<Text>| {
-        if let Some(text) = text {
-            all.insert(key.to_owned(), Value::from(text.text.clone()));
-        }
-    };
-    put("memory", &given.memory);
-    put("policy", &given.policy);
-    put("ttl", &given.ttl);
-    put("ttl_jitter", &given.ttl_jitter);
-    put("stale_while_revalidate", &given.stale_while_revalidate);
-    put("stale_if_error", &given.stale_if_error);
+    let mut all = texts([
+        ("memory", &given.memory),
+        ("policy", &given.policy),
+        ("ttl", &given.ttl),
+        ("ttl_jitter", &given.ttl_jitter),
+        ("stale_while_revalidate", &given.stale_while_revalidate),
+        ("stale_if_error", &given.stale_if_error),
+    ]);
     if let Some(given) = &given.origin {
-        let mut origin = Definition::new();
-        let mut put = |key: &str, text: &Option<Text>| {
-            if let Some(text) = text {
-                origin.insert(key.to_owned(), Value::from(text.text.clone()));
-            }
-        };
-        put("url", &given.url);
-        put("timeout", &given.timeout);
-        put("max_concurrent", &given.max_concurrent);
-        put("queue", &given.queue);
-        put("negative_ttl", &given.negative_ttl);
-        put("early_refresh", &given.early_refresh);
+        let mut origin = texts([
+            ("url", &given.url),
+            ("timeout", &given.timeout),
+            ("max_concurrent", &given.max_concurrent),
+            ("queue", &given.queue),
+            ("negative_ttl", &given.negative_ttl),
+            ("early_refresh", &given.early_refresh),
+        ]);
         if !given.headers.is_empty() {
             let headers: Vec<Value> = given.headers.iter().map(|header| Value::from(header.text.clone())).collect();
             origin.insert("headers".to_owned(), Value::from(headers));
@@ -117,6 +109,12 @@ pub(super) fn of_given(given: &GivenGroup) -> (String, Definition) {
         all.insert("origin".to_owned(), Value::from(origin));
     }
     (given.name.text.clone(), all)
+}
+
+/// Those settings that were given.
+fn texts<const N: usize>(settings: [(&str, &Option<Text>); N]) -> Definition {
+    let given = settings.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+    given.map(|(key, text)| (key.to_owned(), Value::from(text.text.clone()))).collect()
 }
 
 /// As if it had been written in the configuration.
