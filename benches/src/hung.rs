@@ -55,7 +55,8 @@ pub struct Hung {
     pub with_us: [f64; 2],
     /// Median of the ratios of the p99 within rounds.
     pub p99_ratio: f64,
-    /// The most requests that the origin had at a time.
+    /// The most requests that the origin had at a time, as it sees them: where all cores are busy, the end of one may reach
+    /// it after the beginning of the next.
     pub origin_most: usize,
     /// Gets of missing keys that were answered: it was busy, or their time was up.
     pub refused: u64,
@@ -185,7 +186,19 @@ fn ask(stream: &mut TcpStream, group: u64, command: Command<'_>) -> Result<(Stat
     }
 }
 
-/// An HTTP server that takes requests and never answers.
+/// Whether the other side has not ended a connection; what it has sent is not looked at.
+fn is_open(stream: &mut TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(1..) => {}
+            Ok(0) => return false,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// An HTTP server that takes requests, one on each connection, and never answers.
 struct Origin {
     address: SocketAddr,
     most: Arc<AtomicUsize>,
@@ -195,17 +208,15 @@ impl Origin {
     fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("a free port")?;
         let (address, most) = (listener.local_addr()?, Arc::new(AtomicUsize::new(0)));
-        let (open, shared) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&most));
+        let seen = Arc::clone(&most);
         thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let (open, most) = (Arc::clone(&open), Arc::clone(&shared));
-                thread::spawn(move || {
-                    most.fetch_max(1 + open.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-                    let mut buffer = [0; 4096];
-                    while matches!(stream.read(&mut buffer), Ok(1..)) {}
-                    open.fetch_sub(1, Ordering::Relaxed);
-                });
+            let mut open: Vec<TcpStream> = Vec::new();
+            for stream in listener.incoming().flatten() {
+                // Those that were ended before this one began are over, however late this thread has noticed.
+                open.retain_mut(is_open);
+                stream.set_nonblocking(true).expect("a socket option");
+                open.push(stream);
+                seen.fetch_max(open.len(), Ordering::Relaxed);
             }
         });
         Ok(Self { address, most })

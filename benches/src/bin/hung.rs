@@ -68,7 +68,7 @@ fn table(report: &HungReport) -> String {
         "{machine}\n\n{rate_per_s} gets per second of keys that are there, medians of {rounds} rounds\n\n\
          {:24} {:>9} {:>9}\n{:24} {:>9.0} {:>9.0}\n{:24} {:>9.0} {:>9.0}\n\n\
          ratio of the p99: {p99_ratio:.2} (median within rounds)\n\
-         the origin had {origin_most} requests at a time at most; {refused} gets waited for it in vain\n",
+         the origin saw {origin_most} requests at a time at most; {refused} gets waited for it in vain\n",
         "", "p50 us", "p99 us", "alone", without_us[0], without_us[1], "beside the hung origin", with_us[0], with_us[1]
     )
 }

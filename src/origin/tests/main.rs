@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use larder_origin::limits::{BREAKER_FAILURES, BREAKER_PAUSE_MS_MIN, RETRIES_SAVED_MAX};
 use larder_origin::{Answer, Origin, OriginError, OriginSettings};
 
-use server::{Act, Server};
+use server::{Act, HungServer, Server};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n93";
@@ -196,6 +196,37 @@ async fn a_hung_origin_never_sees_more_than_it_may() {
     assert!(server.most_at_once() <= 8, "{} at once", server.most_at_once());
     assert!(busy >= 88 && late >= 8 && busy + late == 100, "{busy} busy, {late} late");
     assert!(began.elapsed() < 10 * settings(&server).load_time_max());
+}
+
+/// Whoever was waiting asks when others have waited for too long, and not before their connections are closed.
+#[tokio::test]
+async fn what_timed_out_is_over_before_the_next_begins() {
+    let server = HungServer::start();
+    let settings = OriginSettings {
+        url: format!("http://{}/{{key}}", server.address),
+        timeout: Duration::from_millis(300),
+        queue_max: 100,
+        ..settings(&Server::start(|_| vec![]).await)
+    };
+    for _ in 0..5 {
+        // Each time another one, as one that has failed so often is left alone.
+        let origin = Arc::new(Origin::new(&settings).expect("it can be"));
+        let mut loads = Vec::new();
+        for number in 0..24_u32 {
+            if number == 8 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let origin = Arc::clone(&origin);
+            loads.push(tokio::spawn(async move { origin.load(&number.to_le_bytes(), None, NOW_MS).await }));
+        }
+        for load in loads {
+            let answer = load.await.expect("it does not panic");
+            assert!(matches!(answer, Answer::Busy { .. } | Answer::Failed { .. }), "{answer:?}");
+        }
+    }
+    println!("{} connections", server.connections());
+    assert!(server.connections() > 5 * 8, "some waited and asked then");
+    assert!(server.most_at_once() <= 8, "{} at once", server.most_at_once());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A server that is given what to send for each request, and keeps count.
 
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,6 +73,53 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A server that takes one request on each connection and never answers, on a thread of its own. It ends with the process.
+pub(crate) struct HungServer {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+impl HungServer {
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let seen = Arc::new(Seen::default());
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut open: Vec<std::net::TcpStream> = Vec::new();
+            for stream in listener.incoming().flatten() {
+                // Those that were ended before this one began are over, however late this thread has noticed.
+                open.retain_mut(is_open);
+                stream.set_nonblocking(true).expect("a socket option");
+                open.push(stream);
+                shared.connections.fetch_add(1, Ordering::Relaxed);
+                shared.most_at_once.fetch_max(open.len(), Ordering::Relaxed);
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.seen.most_at_once.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the other side has not ended a connection; what it has sent is not looked at.
+fn is_open(stream: &mut std::net::TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(1..) => {}
+            Ok(0) => return false,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
     }
 }
 
