@@ -14,39 +14,6 @@ pub(crate) fn parse(value: &[u8]) -> Option<i64> {
     canonical.then(|| core::str::from_utf8(value).ok()?.parse().ok()).flatten()
 }
 
-/// A number in the form that [`parse`] reads.
-#[derive(Debug)]
-pub(crate) struct Decimal {
-    bytes: [u8; DIGITS_MAX],
-    start: usize,
-}
-
-impl Decimal {
-    /// Spells a number.
-    pub(crate) fn new(number: i64) -> Self {
-        let (mut bytes, mut start) = ([0; DIGITS_MAX], DIGITS_MAX);
-        let mut rest = number.unsigned_abs();
-        loop {
-            start -= 1;
-            bytes[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        if number < 0 {
-            start -= 1;
-            bytes[start] = b'-';
-        }
-        Self { bytes, start }
-    }
-
-    /// Its characters.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,15 +34,16 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_are_spelled_as_they_are_read(number: i64) {
-            let spelled = Decimal::new(number);
-            prop_assert_eq!(spelled.as_bytes().to_vec(), number.to_string().into_bytes());
+            let mut buffer = itoa::Buffer::new();
+            let spelled = buffer.format(number);
+            prop_assert_eq!(spelled, number.to_string());
             prop_assert_eq!(parse(spelled.as_bytes()), Some(number));
         }
 
         #[test]
         fn what_is_a_number_spells_itself(value in prop::collection::vec(prop::sample::select(b"-+0123456789 ".to_vec()), 0..22)) {
             if let Some(number) = parse(&value) {
-                prop_assert_eq!(Decimal::new(number).as_bytes().to_vec(), value);
+                prop_assert_eq!(number.to_string().into_bytes(), value);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::block::{self, Head, Stamp};
 use crate::group::Group;
 use crate::limits::{BASE_BACK_MS, MEMORY_BYTES_MIN, PREFETCH_HASHES, REGION_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::memory::{Change, Found, Memory};
-use crate::number::{self, Decimal};
+use crate::number;
 use crate::pages::Ahead;
 use crate::policy::Replacement;
 use crate::region::Ref;
@@ -251,15 +251,16 @@ impl<H: RemovalHook> Store<H> {
         self.end_run();
         let Some(found) = self.find_present(key, now_ms) else {
             let number = initial.ok_or(StoreError::NotFound)?;
-            let value = Decimal::new(number);
-            let write = Write { value: value.as_bytes(), expiry, ..Write::default() };
+            let mut buffer = itoa::Buffer::new();
+            let write = Write { value: buffer.format(number).as_bytes(), expiry, ..Write::default() };
             return Ok((number, self.set(key, write, now_ms)?));
         };
         let value = self.value(found).contiguous().ok_or(StoreError::NotANumber)?;
         let number = number::parse(value).ok_or(StoreError::NotANumber)?;
         let sum = number.checked_add(delta).ok_or(StoreError::OutOfRange)?;
-        let value = Decimal::new(sum);
-        let version = self.rewrite(key, found, Change::Whole(value.as_bytes()), value.as_bytes().len(), now_ms)?;
+        let mut buffer = itoa::Buffer::new();
+        let value = buffer.format(sum).as_bytes();
+        let version = self.rewrite(key, found, Change::Whole(value), value.len(), now_ms)?;
         Ok((sum, version))
     }
 

@@ -97,6 +97,11 @@ impl Reader {
         Ok(Some(self.at))
     }
 
+    /// Whether part of a command was read, which is not to be read again.
+    pub fn is_begun(&self) -> bool {
+        self.left.is_some()
+    }
+
     /// The arguments of the command that was read as a whole from `input`.
     pub fn arguments<'a>(&'a self, input: &'a [u8]) -> Keys<'a> {
         Keys::new(if self.is_line { &self.line } else { input }, &self.spans)
@@ -169,20 +174,10 @@ fn number(bytes: &[u8]) -> Number {
 
 /// An integer as Valkey takes one (`string2ll`): no sign but "-", no zeros in front, no blanks.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text.strip_prefix(b"-") {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    match digits {
-        [b'0'] if !is_negative => return Some(0),
-        [b'1'..=b'9', ..] => {}
-        _ => return None,
-    }
-    digits.iter().try_fold(0_i64, |sum, digit| {
-        let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
-        let sum = sum.checked_mul(10)?;
-        if is_negative { sum.checked_sub(digit) } else { sum.checked_add(digit) }
-    })
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_canonical =
+        text == b"0" || matches!(digits, [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
+    is_canonical.then(|| core::str::from_utf8(text).ok()?.parse().ok()).flatten()
 }
 
 /// Appends the first word of `text`, which may be in quotes, and returns what is behind it (`sdssplitargs` of Valkey).

@@ -183,21 +183,8 @@ fn bulk(out: &mut Vec<u8>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
 
 /// A line with a number: of what kind its first byte says.
 fn number(out: &mut Vec<u8>, kind: u8, number: i64) {
-    let mut digits = [0; 20];
-    let (mut place, mut rest) = (digits.len(), number.unsigned_abs());
-    loop {
-        place -= 1;
-        digits[place] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
     out.push(kind);
-    if number < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[place..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

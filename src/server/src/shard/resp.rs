@@ -19,6 +19,7 @@ pub struct Resp {
     /// other shards are as many as may wait; those that a connection gives by itself are counted by their bytes.
     held: VecDeque<Option<Vec<u8>>>,
     held_bytes: usize,
+    /// A command that has come in part; else nothing.
     reader: Reader,
     /// Answers of the connection's own, until they have their place.
     said: Vec<u8>,
@@ -33,6 +34,8 @@ pub(super) struct RespScratch {
 
 /// Bytes that an answer that is held takes beside its text.
 const HELD_BYTES: usize = size_of::<Option<Vec<u8>>>();
+/// Places for answers that are kept when none is held.
+const HELD_KEPT: usize = 64;
 /// The version of the protocol in the id of a request, above its shape.
 const THREE: u64 = 1 << 7;
 /// Where the place begins in an id.
@@ -41,7 +44,9 @@ const PLACE_SHIFT: u32 = 8;
 impl Resp {
     /// The first command in `input`.
     pub(super) fn next<'a>(&mut self, input: &'a [u8], scratch: &'a mut RespScratch, limits: ReaderLimits) -> Step<'a> {
-        std::mem::swap(&mut self.reader, &mut scratch.reader);
+        if self.reader.is_begun() {
+            std::mem::swap(&mut self.reader, &mut scratch.reader);
+        }
         let RespScratch { reader, writes } = scratch;
         let consumed = match reader.read(input, limits) {
             Ok(None) => return Step::More,
@@ -77,9 +82,11 @@ impl Resp {
         Step::Said(consumed)
     }
 
-    /// The reader belongs to the connection again.
+    /// What was read of a command belongs to the connection, and nothing else does: memory of large ones is the shard's.
     pub(super) fn give_back(&mut self, scratch: &mut RespScratch) {
-        std::mem::swap(&mut self.reader, &mut scratch.reader);
+        if scratch.reader.is_begun() {
+            std::mem::swap(&mut self.reader, &mut scratch.reader);
+        }
     }
 
     fn id(&mut self, shape: Shape) -> u64 {
@@ -157,9 +164,6 @@ impl Resp {
         assert!(self.said.is_empty());
     }
 }
-
-/// Places for answers that are kept when none is held.
-const HELD_KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {
