@@ -39,6 +39,11 @@ impl<'a> Subject<'a> {
             | Command::Increment { key, .. }
             | Command::Append { key, .. }
             | Command::Prepend { key, .. }
+            | Command::Patch { key, .. }
+            | Command::AddDecimal { key, .. }
+            | Command::Look { key, .. }
+            | Command::Check { key, .. }
+            | Command::Transact { key, .. }
             | Command::LeaseGet { key, .. }
             | Command::LeaseSet { write: Write { key, .. }, .. } => Subject::Key(key),
             Command::GetMany { keys } => Subject::Keys(Many::Get(keys)),

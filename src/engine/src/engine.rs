@@ -140,6 +140,7 @@ impl<H: RemovalHook> Engine<H> {
             node_id,
             server,
             started_ms,
+            transact: Scratch::new(limits),
             placed: Vec::new(),
             last: Last::default(),
         };

@@ -7,12 +7,14 @@ use larder_store::StoreError;
 
 use crate::limits::{FLIGHTS_RETRY_AFTER_MS, LINK_BACKOFF_MS_MIN, RETRY_AFTER_MS, WATCH_RETRY_AFTER_MS};
 
-static EXISTS: Failure = Failure::new(Status::Exists, "the key is there");
-static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
+static EXISTS: Failure = Failure::new(Status::Exists, "the key is there, and the condition is about others");
+pub(crate) static VERSION_MISMATCH: Failure = Failure::new(Status::VersionMismatch, "the entry has another version");
 static TOO_LARGE: Failure = Failure::new(
     Status::TooLarge,
     "the value is above the server's limit, or its entry above the group's budget per shard",
 );
+pub(crate) static NO_ROOM: Failure =
+    Failure::new(Status::TooLarge, "it was executed; the answers to the transaction are too long to be sent together");
 static NOT_A_NUMBER: Failure = Failure::new(Status::NotANumber, "the value is no decimal integer of 64 bits");
 static OUT_OF_RANGE: Failure = Failure::new(Status::OutOfRange, "the sum is outside 64 bits");
 pub(crate) static OVERLOADED: Failure = Failure {

@@ -25,6 +25,7 @@ use crate::mesh::Part;
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
 use crate::planted::{self, Bug};
 use crate::receive::{fill, reply_of};
+use crate::transact::{for_each, for_each_key};
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket};
 
@@ -119,6 +120,11 @@ impl<H: RemovalHook> Engine<H> {
         let link = self.peers.link_to(place);
         let boarding = match request.command {
             Command::Get { key } => self.peers.board(hash, request.group, key),
+            Command::Transact { requests, .. } => {
+                self.end_flights(requests, now_ms);
+                self.peers.end_flight(hash, now_ms);
+                Boarding::Alone
+            }
             _ => {
                 self.peers.end_flight(hash, now_ms);
                 Boarding::Alone
@@ -141,6 +147,23 @@ impl<H: RemovalHook> Engine<H> {
         self.local.counters.forwarded += 1;
         self.peers.send_get(link, Passenger { ticket, order: 0..0, deadline_ms }, request, (hash, boarding), now_ms);
         Submission::Pending(ticket)
+    }
+
+    /// Nobody who asks for a key of a transaction joins a get that was sent before it. What is no transaction is refused by who
+    /// executes it.
+    #[cold]
+    fn end_flights(&mut self, requests: &[u8], now_ms: u64) {
+        let Self { local, peers, .. } = self;
+        let mut scratch = mem::take(&mut local.transact);
+        let _ = for_each(requests, &mut scratch, |request| {
+            for_each_key(request, |group, key| {
+                if let Some(group) = local.groups.group(group) {
+                    peers.end_flight(larder_ring::key_hash(key, group.hash), now_ms);
+                }
+                Ok(())
+            })
+        });
+        local.transact = scratch;
     }
 
     /// Executes a request of another node, or passes it on to the shard of this one that has to. It is never forwarded.

@@ -73,6 +73,7 @@ mod absent;
 mod batches;
 mod command;
 mod deadlines;
+mod decimal;
 mod engine;
 mod error;
 mod etags;
@@ -100,6 +101,9 @@ mod scan;
 mod scatter;
 mod slab;
 mod stats;
+mod terms;
+mod transact;
+mod updates;
 mod waiting;
 mod watchers;
 

@@ -1,7 +1,8 @@
 //! Every bound of the engine, and how they relate.
 
 use larder_protocol::limits::{
-    FRAME_BYTES_MAX, KEY_BYTES_MAX, PIPELINE_MAX, SCAN_BYTES_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+    FRAME_BYTES_MAX, KEY_BYTES_MAX, PIPELINE_MAX, RESULT_ENVELOPE_BYTES_MAX, SCAN_BYTES_MAX, TRANSACT_REQUESTS_MAX,
+    VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
 };
 use larder_store::limits::HOME_ENTRIES_MAX;
 
@@ -33,8 +34,10 @@ pub const BATCH_HEADER_BYTES: usize = 8;
 /// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single record above
 /// it passes when the lane is empty, so that the largest value can always travel. Replies without values always pass:
 /// they are bounded by the credits and bytes of their requests (at most 24 bytes for each, or 13 per key of several). A get_and_touch
-/// cannot be taken back once executed, so its value passes while the lane is below the bound.
+/// or a transaction cannot be taken back once executed, so its answer passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
+/// Longest text that is taken for a decimal fraction, in bytes.
+pub const DECIMAL_BYTES_MAX: usize = 256;
 /// Most requests of one shard that one shard of another node has not answered; more are refused with OVERLOADED.
 pub const LINK_CREDITS: usize = 4 << 10;
 /// Most bytes of unanswered requests per link. A single request above it passes when nothing else is unanswered.
@@ -129,6 +132,10 @@ pub(crate) const ENVELOPE_BYTES_MAX: usize = 128;
 pub(crate) const KEY_ENVELOPE_BYTES_MAX: usize = 6;
 /// Most bytes that an entry takes in an encoded set_many or get_many reply beside its key and value.
 pub(crate) const ENTRY_ENVELOPE_BYTES_MAX: usize = 64;
+/// Most bytes that an entry takes in the reply to a look, beside its value.
+pub(crate) const LOOKED_ENVELOPE_BYTES_MAX: usize = ENTRY_ENVELOPE_BYTES_MAX + 64;
+/// Bytes that each answer of a transaction has for certain: those of one that is refused for want of room.
+pub(crate) const REFUSED_BYTES_MAX: usize = 2 * ENVELOPE_BYTES_MAX;
 /// Most bytes of the outcome of one key of a set_many or delete_many.
 pub(crate) const OUTCOME_BYTES_MAX: usize = 16;
 
@@ -159,4 +166,8 @@ const _: () = assert!(GATHER_BYTES_MAX <= u32::MAX as usize, "places in a gather
 const _: () = assert!(
     VALUE_BYTES_MAX + KEY_BYTES_MAX + ENVELOPE_BYTES_MAX + ENTRY_ENVELOPE_BYTES_MAX <= FRAME_BYTES_MAX,
     "the largest entry can be passed on, alone or as a part of a set_many"
+);
+const _: () = assert!(
+    TRANSACT_REQUESTS_MAX * REFUSED_BYTES_MAX + RESULT_ENVELOPE_BYTES_MAX <= FRAME_BYTES_MAX,
+    "a transaction has room for an answer to each of its requests"
 );

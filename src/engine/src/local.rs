@@ -6,11 +6,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use larder_protocol::native::Scratch;
 use larder_protocol::native::generated::{ScanResult, StatsResult};
-use larder_protocol::{
-    Command, Condition, Entries, Expiry, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value,
-    Write,
-};
+use larder_protocol::{Command, Entries, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value};
 use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
 use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
@@ -25,6 +23,7 @@ use crate::members::key_of;
 use crate::ownership::Ownership;
 use crate::planted::{self, Bug};
 use crate::stats;
+use crate::terms::{expiry_of, touched_of, write_of};
 
 /// Where a key belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +69,8 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) node_id: String,
     pub(crate) server: String,
     pub(crate) started_ms: u64,
+    /// For the requests of transactions.
+    pub(crate) transact: Scratch,
     /// Where the keys of the last multi-key request belong.
     pub(crate) placed: Vec<Placed>,
     /// What the replies that were given last borrow.
@@ -86,6 +87,8 @@ pub(crate) struct Last {
     pub(crate) failure: Failure,
     stats: StatsResult,
     pub(crate) scan: ScanResult,
+    /// Frames.
+    pub(crate) transacted: Vec<u8>,
 }
 
 impl Default for Last {
@@ -97,6 +100,7 @@ impl Default for Last {
             failure: Failure::new(Status::Ok, ""),
             stats: StatsResult::default(),
             scan: ScanResult::default(),
+            transacted: Vec::new(),
         }
     }
 }
@@ -207,8 +211,8 @@ impl<H: RemovalHook> Local<H> {
             Command::Delete { key: bytes, version } => {
                 self.store.delete(key(bytes), version, now_ms).map(|()| Reply::Done)
             }
-            Command::Touch { key: bytes, expiry } => {
-                let touched = self.store.touch(key(bytes), expiry_of(expiry), now_ms);
+            Command::Touch { key: bytes, expiry, only } => {
+                let touched = self.store.touch_if(key(bytes), expiry_of(expiry), touched_of(only), now_ms);
                 touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version })
             }
             Command::GetAndTouch { key: bytes, expiry } => {
@@ -222,11 +226,30 @@ impl<H: RemovalHook> Local<H> {
                 sum.map(|(value, version)| Reply::Number { value, version })
             }
             Command::Append { key: bytes, value } => {
-                self.store.append(key(bytes), value, now_ms).map(|version| Reply::Stored { version })
+                let version = self.store.append(key(bytes), value, now_ms);
+                version.map(|version| self.resized(key(bytes), version, now_ms))
             }
             Command::Prepend { key: bytes, value } => {
-                self.store.prepend(key(bytes), value, now_ms).map(|version| Reply::Stored { version })
+                let version = self.store.prepend(key(bytes), value, now_ms);
+                version.map(|version| self.resized(key(bytes), version, now_ms))
             }
+            Command::Patch { key: bytes, offset, value } => {
+                let version = self.patch(key(bytes), offset, value, now_ms);
+                version.map(|version| self.resized(key(bytes), version, now_ms))
+            }
+            Command::AddDecimal { key: bytes, delta } => {
+                let version = self.add_decimal(key(bytes), delta, now_ms);
+                version.map(|version| Reply::Stored { version })
+            }
+            Command::Look { key: bytes, value } => return self.look(key(bytes), value, now_ms),
+            Command::Check { key: bytes, version } => {
+                let found = self.store.peek(key(bytes), now_ms);
+                return match found.map_or(0, |handle| self.store.entry(handle).version) == version {
+                    true => Reply::Done,
+                    false => Reply::Failed(&failures::VERSION_MISMATCH),
+                };
+            }
+            Command::Transact { requests, .. } => return self.transact(requests, now_ms),
             Command::LeaseSet { ref write, token } => {
                 let named = Named { group: group.index.0, hash, key: write.key };
                 if !self.flights.holds(named, token, now_ms) {
@@ -241,10 +264,16 @@ impl<H: RemovalHook> Local<H> {
         if is_written && !self.flights.are_idle() {
             self.flights.changed(Named { group: group.index.0, hash, key: key_of(command) });
         }
-        match changed {
-            Ok(reply) => reply,
-            Err(StoreError::NotFound) => Reply::Miss,
-            Err(error) => Reply::Failed(failures::of_store(error)),
+        match (changed, command) {
+            // The sum is what is stored.
+            (Ok(_), Command::AddDecimal { key: bytes, .. }) => {
+                let key = Key { group: group.index, hash, bytes };
+                let handle = self.store.peek(key, now_ms).expect("it was just stored");
+                Reply::Entry(self.found(handle, now_ms))
+            }
+            (Ok(reply), _) => reply,
+            (Err(StoreError::NotFound), _) => Reply::Miss,
+            (Err(error), _) => Reply::Failed(failures::of_store(error)),
         }
     }
 
@@ -451,25 +480,5 @@ impl Outcomes for Last {
 
     fn outcome(&self, index: usize) -> Result<u64, Status> {
         self.outcomes[index]
-    }
-}
-
-fn write_of<'a>(write: &Write<'a>) -> larder_store::Write<'a> {
-    let condition = match write.condition {
-        Condition::Always => larder_store::Condition::Always,
-        Condition::Absent => larder_store::Condition::Absent,
-        Condition::Present => larder_store::Condition::Present,
-        Condition::Version(version) => larder_store::Condition::Version(version),
-    };
-    larder_store::Write { value: write.value, flags: write.flags, condition, expiry: expiry_of(write.expiry) }
-}
-
-fn expiry_of(expiry: Expiry) -> larder_store::Expiry {
-    match expiry {
-        Expiry::Default => larder_store::Expiry::Default,
-        Expiry::Never => larder_store::Expiry::Never,
-        Expiry::After(ttl_ms) => larder_store::Expiry::After(ttl_ms),
-        Expiry::At(at_ms) => larder_store::Expiry::At(at_ms),
-        Expiry::Keep => larder_store::Expiry::Keep,
     }
 }

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::{Body, Response, decode_request, decode_response, encode_response};
-use larder_protocol::{Command, Failure, Reply, Request, Status};
+use larder_protocol::{Command, Failure, Looked, Reply, Request, Status};
 use larder_store::RemovalHook;
 
 use crate::error::BatchError;
@@ -16,7 +16,7 @@ use crate::flights::Wish;
 use crate::gather::{Gather, Gathers};
 use crate::limits::{
     ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, FLIGHT_MS_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX,
-    OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
+    LOOKED_ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
 };
 use crate::load::{loads, wish};
 use crate::local::Route;
@@ -113,12 +113,12 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     /// Executes one request of another shard and sends the reply. Entries that would take the lane above its bound are
-    /// not sent: the reply is OVERLOADED instead. A get_and_touch is refused before it changes anything, once the lane is
-    /// at its bound.
+    /// not sent: the reply is OVERLOADED instead. A get_and_touch or a transaction is refused before it changes anything, once
+    /// the lane is at its bound.
     fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();
-        let touches = matches!(request.command, Command::GetAndTouch { .. });
-        let reads = matches!(request.command, Command::GetMany { .. } | Command::Scan(_));
+        let touches = matches!(request.command, Command::GetAndTouch { .. } | Command::Transact { .. });
+        let reads = matches!(request.command, Command::GetMany { .. } | Command::Look { .. } | Command::Scan(_));
         if touches && !self.mesh.has_reply_room(from, 1) {
             self.local.counters.overloaded += 1;
             send_reply(&mut self.mesh, from, (request.id, epoch), &Reply::Failed(&failures::OVERLOADED));
@@ -252,7 +252,13 @@ pub(crate) fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure)
     match (response.status, &response.body) {
         (Status::Ok, Body::None) => Some(Reply::Done),
         (Status::Ok, Body::Entry(entry)) => Some(Reply::Entry((*entry).into())),
-        (Status::Ok, &Body::Stored { version }) => Some(Reply::Stored { version }),
+        (Status::Ok, &Body::Stored { version, value_bytes: 0 }) => Some(Reply::Stored { version }),
+        (Status::Ok, &Body::Stored { version, value_bytes }) => Some(Reply::Resized { version, value_bytes }),
+        (Status::Ok, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })) => {
+            let entry = entry.into();
+            Some(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }))
+        }
+        (Status::Ok, &Body::Transacted(responses)) => Some(Reply::Transacted(responses)),
         (Status::NotFound, Body::None) => Some(Reply::Miss),
         (Status::Ok, &Body::Number { value, version }) => Some(Reply::Number { value, version }),
         (Status::Ok, &Body::Leased { token, lease_ms }) => Some(Reply::Leased { token, lease_ms }),
@@ -339,6 +345,9 @@ fn frame_bytes_max(reply: &Reply<'_>) -> usize {
             let bytes: usize = found.map(|bytes| bytes + ENTRY_ENVELOPE_BYTES_MAX).sum();
             bytes.min(FRAME_BYTES_MAX)
         }
+        Reply::Entry(found) => found.value.len() + ENTRY_ENVELOPE_BYTES_MAX,
+        Reply::Looked(looked) => looked.entry.value.len() + LOOKED_ENVELOPE_BYTES_MAX,
+        Reply::Transacted(responses) => responses.len(),
         Reply::Outcomes(outcomes) => outcomes.len() * OUTCOME_BYTES_MAX,
         Reply::Scan(scan) => scan.keys.iter().map(|key| key.len() + KEY_ENVELOPE_BYTES_MAX).sum(),
         Reply::Failed(failure) => failure.message.len(),

@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use larder_engine::{Outgoing, Submission};
-use larder_protocol::{Command, Condition, Expiry, Reply, Request, Value};
+use larder_protocol::{Command, Condition, Expiry, Reply, Request, TouchCondition, Value};
 
 use crate::harness::{Batch, START_MS, World, WorldSettings, set, set_if};
 
@@ -47,7 +47,9 @@ fn what_is_executed_here_allocates_nothing() {
         check("a miss", Command::Get { key: &absent }, |reply| matches!(reply, Reply::Miss));
         let touch = Command::GetAndTouch { key, expiry: Expiry::Never };
         check("get_and_touch", touch, |reply| matches!(reply, Reply::Entry(_)));
-        check("a touch", Command::Touch { key, expiry: Expiry::Never }, |reply| matches!(reply, Reply::Stored { .. }));
+        check("a touch", Command::Touch { key, expiry: Expiry::Never, only: TouchCondition::Always }, |reply| {
+            matches!(reply, Reply::Stored { .. })
+        });
         check("exists", set_if(key, b"v", Condition::Absent), |reply| matches!(reply, Reply::Failed(_)));
         check("a stale delete", Command::Delete { key, version: 1 }, |reply| matches!(reply, Reply::Failed(_)));
         let all_found = |reply: &Reply<'_>| match reply {

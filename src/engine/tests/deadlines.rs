@@ -1,7 +1,7 @@
 //! Requests whose time is up, and callers that are gone.
 
 use larder_engine::limits::EXPIRE_STEPS_MAX;
-use larder_protocol::{Command, Condition, Expiry, Request, Status};
+use larder_protocol::{Command, Condition, Expiry, Request, Status, TouchCondition};
 
 use crate::harness::{Batch, OwnedReply, START_MS, World, WorldSettings, set, set_if};
 
@@ -28,7 +28,7 @@ fn late_is_unknown_unless_it_is_harmless_to_repeat() {
         (Command::Append { key, value: b"v" }, Status::OutcomeUnknown),
         (Command::Prepend { key, value: b"v" }, Status::OutcomeUnknown),
         (Command::Increment { key, delta: 1, initial, expiry: Expiry::Default }, Status::OutcomeUnknown),
-        (Command::Touch { key, expiry: Expiry::Never }, Status::DeadlineExceeded),
+        (Command::Touch { key, expiry: Expiry::Never, only: TouchCondition::Always }, Status::DeadlineExceeded),
         (Command::Stats, Status::DeadlineExceeded),
         (Command::Invalidate, Status::DeadlineExceeded),
     ];

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use larder_engine::Ticket;
 use larder_engine::limits::LANE_BATCHES_MAX;
-use larder_protocol::{Command, Condition, Expiry, Request, Status};
+use larder_protocol::{Command, Condition, Expiry, Request, Status, TouchCondition};
 
 use crate::harness::{Batch, OwnedEntry, OwnedReply, World, WorldSettings, scaled, set_if};
 
@@ -110,7 +110,7 @@ fn outcome(reply: &OwnedReply, index: usize) -> Outcome {
         OwnedReply::Miss => Outcome::Miss,
         OwnedReply::Entry(entry) => found(entry),
         OwnedReply::Entries(entries) => entries[index].as_ref().map_or_else(|status| of_status(*status), found),
-        OwnedReply::Stored(version) => Outcome::Stored(*version),
+        OwnedReply::Stored(version) | OwnedReply::Resized(version, _) => Outcome::Stored(*version),
         OwnedReply::Outcomes(outcomes) => match outcomes[index] {
             Ok(0) => Outcome::Deleted,
             Ok(version) => Outcome::Stored(version),
@@ -269,7 +269,7 @@ impl Callers {
             Operation::Increment(delta, initial) => {
                 Command::Increment { key: &key, delta: *delta, initial: *initial, expiry }
             }
-            Operation::Touch => Command::Touch { key: &key, expiry },
+            Operation::Touch => Command::Touch { key: &key, expiry, only: TouchCondition::Always },
             Operation::GetAndTouch => Command::GetAndTouch { key: &key, expiry },
         };
         let place = self.history.begin(&key, operation.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use larder_engine::limits::FLIGHT_MS_MAX;
 use larder_engine::{Load, Loaded, OriginSettings, Ticket};
-use larder_protocol::{Command, Failure, Request, Status};
+use larder_protocol::{Command, Failure, Request, Status, TouchCondition};
 use larder_ring::group_hash;
 
 use crate::harness::{Batch, OwnedReply, World, WorldSettings, scaled, set};
@@ -81,7 +81,11 @@ fn a_key_is_loaded_once_for_all_who_ask() {
     world.loaded(&loads[0], value(b"late"));
     assert_eq!(value_of(&ask(&mut world, 0, get(b"ann"))), b"93", "there is no such flight any more");
     assert_eq!(
-        ask(&mut world, 0, Command::Touch { key: b"bob", expiry: larder_protocol::Expiry::Never }),
+        ask(
+            &mut world,
+            0,
+            Command::Touch { key: b"bob", expiry: larder_protocol::Expiry::Never, only: TouchCondition::Always }
+        ),
         OwnedReply::Miss
     );
     assert_eq!(world.ask(0, get(b"bob")), OwnedReply::Miss, "the default group has no origin");

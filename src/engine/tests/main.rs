@@ -17,4 +17,5 @@ mod refresh;
 mod refusals;
 mod scan;
 mod scatter;
+mod transact;
 mod watch;

@@ -1,7 +1,7 @@
 //! Every operation, on a key that is here and on one that is elsewhere, answers the same.
 
 use larder_engine::Backlog;
-use larder_protocol::{Command, Condition, Expiry, Status, Write};
+use larder_protocol::{Command, Condition, Expiry, Status, TouchCondition, Write};
 
 use crate::harness::{OwnedReply, World, WorldSettings, set, set_if};
 
@@ -16,7 +16,7 @@ fn worlds() -> impl Iterator<Item = (World, Vec<u8>)> {
 
 fn stored(reply: &OwnedReply) -> u64 {
     match reply {
-        OwnedReply::Stored(version) => *version,
+        OwnedReply::Stored(version) | OwnedReply::Resized(version, _) => *version,
         other => panic!("not stored: {other:?}"),
     }
 }
@@ -36,7 +36,8 @@ fn an_entry_comes_back_whole() {
             }
             other => panic!("{other:?}"),
         }
-        let touched = world.ask(0, Command::Touch { key, expiry: Expiry::At(stored_ms + 500) });
+        let touched =
+            world.ask(0, Command::Touch { key, expiry: Expiry::At(stored_ms + 500), only: TouchCondition::Always });
         assert_eq!(stored(&touched), version, "a touch keeps the version");
         world.now_ms = stored_ms + 499;
         let OwnedReply::Entry(entry) = world.ask(0, Command::GetAndTouch { key, expiry: Expiry::Keep }) else {
@@ -86,6 +87,94 @@ fn values_are_changed_in_place() {
         stored(&world.ask(0, Command::Prepend { key, value: b"-" }));
         assert_eq!(world.ask(0, Command::Get { key }).value(), Some(&b"-70"[..]));
         assert!(matches!(world.ask(0, add(None)), OwnedReply::Number(-73, _)));
+    }
+}
+
+#[test]
+fn lengths_are_told() {
+    for (mut world, key) in worlds() {
+        let key = &key[..];
+        let patch = |offset, value| Command::Patch { key, offset, value };
+        assert!(matches!(world.ask(0, patch(2, b"cd")), OwnedReply::Resized(_, 4)));
+        assert!(matches!(world.ask(0, Command::Append { key, value: b"ef" }), OwnedReply::Resized(_, 6)));
+        assert!(matches!(world.ask(0, Command::Prepend { key, value: b"" }), OwnedReply::Resized(_, 6)));
+        assert!(matches!(world.ask(0, patch(0, b"ab")), OwnedReply::Resized(_, 6)));
+        assert_eq!(world.ask(0, Command::Get { key }).value(), Some(&b"abcdef"[..]));
+        let bytes_max = world.settings.value_bytes_max as u64;
+        for offset in [bytes_max - 1, bytes_max + 1, u64::MAX] {
+            assert_eq!(world.ask(0, patch(offset, b"xy")).failure(), Some(Status::TooLarge), "{offset}");
+        }
+        assert_eq!(world.ask(0, Command::Get { key }).value(), Some(&b"abcdef"[..]));
+    }
+}
+
+#[test]
+fn decimal_fractions_are_added() {
+    for (mut world, key) in worlds() {
+        let key = &key[..];
+        let add = |delta| Command::AddDecimal { key, delta };
+        for (delta, sum) in [("1.50", "1.5"), ("-0.25", "1.25"), ("1e2", "101.25"), ("-101.25", "0")] {
+            assert_eq!(world.ask(0, add(delta.as_bytes())).value(), Some(sum.as_bytes()), "{delta}");
+        }
+        assert_eq!(world.ask(0, add(b"x")).failure(), Some(Status::NotANumber));
+        world.ask(0, set(key, b"1.7e308"));
+        assert_eq!(world.ask(0, add(b"1.7e308")).failure(), Some(Status::OutOfRange));
+        world.ask(0, set(key, b""));
+        assert_eq!(world.ask(0, add(b"1")).failure(), Some(Status::NotANumber), "no text is no number");
+    }
+}
+
+#[test]
+fn a_look_is_no_access_and_says_what_is_known() {
+    for (mut world, key) in worlds() {
+        let key = &key[..];
+        let look = |value| Command::Look { key, value };
+        assert_eq!(world.ask(0, look(true)), OwnedReply::Miss);
+        let expires_at_ms = world.now_ms + 9_000;
+        let (condition, expiry) = (Condition::Always, Expiry::At(expires_at_ms));
+        let version = stored(&world.ask(0, Command::Set(Write { key, value: b"abc", flags: 7, condition, expiry })));
+        for wants_value in [false, true] {
+            let OwnedReply::Looked(looked) = world.ask(0, look(wants_value)) else { panic!() };
+            assert_eq!((looked.entry.flags, looked.entry.version, looked.value_bytes), (7, version, 3));
+            assert_eq!(looked.entry.value, if wants_value { &b"abc"[..] } else { b"" });
+            assert_eq!((looked.expires_at_ms, looked.is_hit), (expires_at_ms, false), "a look is no hit");
+        }
+        world.ask(0, Command::Get { key });
+        let OwnedReply::Looked(looked) = world.ask(0, look(false)) else { panic!() };
+        assert!(looked.is_hit && looked.accessed_ms <= world.now_ms);
+    }
+}
+
+#[test]
+fn touches_are_of_those_that_are_meant() {
+    use TouchCondition::{Always, Earlier, Expiring, ExpiringEarlier, Lasting, Later};
+    for (mut world, key) in worlds() {
+        let key = &key[..];
+        // Whether those conditions hold for an entry that lasts, or expires in 10 s, and is to expire in 5 s, 20 s or never.
+        for (only, holds) in [
+            (Always, [true, true, true, true, true, true]),
+            (Lasting, [true, true, true, false, false, false]),
+            (Expiring, [false, false, false, true, true, true]),
+            (Later, [false, false, false, false, true, true]),
+            (Earlier, [true, true, false, true, false, false]),
+            (ExpiringEarlier, [false, false, false, true, false, false]),
+        ] {
+            let mut holds = holds.into_iter();
+            for before in [Expiry::Never, Expiry::After(10_000)] {
+                for then in [Expiry::After(5_000), Expiry::After(20_000), Expiry::Never] {
+                    let write = Write { key, value: b"v", flags: 0, condition: Condition::Always, expiry: before };
+                    let version = stored(&world.ask(0, Command::Set(write)));
+                    let touched = world.ask(0, Command::Touch { key, expiry: then, only });
+                    let what = format!("{only:?}: {before:?} to {then:?}");
+                    match holds.next().expect("one for each") {
+                        true => assert_eq!(stored(&touched), version, "{what}"),
+                        false => assert_eq!(touched.failure(), Some(Status::Exists), "{what}"),
+                    }
+                }
+            }
+        }
+        world.ask(0, Command::Delete { key, version: 0 });
+        assert_eq!(world.ask(0, Command::Touch { key, expiry: Expiry::Never, only: Lasting }), OwnedReply::Miss);
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Command<'a> {
         key: &'a [u8],
         /// The new expiry.
         expiry: Expiry,
+        /// Of which entries.
+        only: TouchCondition,
     },
     /// Set the expiry of an entry and return it.
     GetAndTouch {
@@ -87,6 +89,43 @@ pub enum Command<'a> {
         key: &'a [u8],
         /// What to add.
         value: &'a [u8],
+    },
+    /// Replace the bytes of a value from an offset on. One that is shorter, or absent, is filled up with zeros.
+    Patch {
+        /// The key.
+        key: &'a [u8],
+        /// Where to begin, in bytes.
+        offset: u64,
+        /// What to put there.
+        value: &'a [u8],
+    },
+    /// Add to a decimal fraction; an absent one is 0.
+    AddDecimal {
+        /// The key.
+        key: &'a [u8],
+        /// What to add, as text such as "-1.5" or "3e2".
+        delta: &'a [u8],
+    },
+    /// What is known of an entry. This is no access to it, and loads nothing.
+    Look {
+        /// The key.
+        key: &'a [u8],
+        /// Whether its value is wanted too.
+        value: bool,
+    },
+    /// Whether an entry has this version; 0: whether it is absent.
+    Check {
+        /// The key.
+        key: &'a [u8],
+        /// The version.
+        version: u64,
+    },
+    /// Several requests at one go, if all checks among them hold.
+    Transact {
+        /// A key whose owner executes it: that of all keys in it.
+        key: &'a [u8],
+        /// Their frames, one behind the other.
+        requests: &'a [u8],
     },
     /// Make every entry of the group absent.
     Invalidate,
@@ -146,14 +185,20 @@ impl Command<'_> {
             Command::SetMany { entries } => entries.iter().all(|write| write.is_idempotent()),
             Command::Delete { version, .. } => *version == 0,
             // The token of a lease whose answer was lost is lost too: its time is waited for, and no harm is done.
-            Command::LeaseSet { .. } | Command::Increment { .. } | Command::Append { .. } | Command::Prepend { .. } => {
-                false
-            }
+            Command::LeaseSet { .. }
+            | Command::Increment { .. }
+            | Command::AddDecimal { .. }
+            | Command::Append { .. }
+            | Command::Prepend { .. }
+            | Command::Transact { .. } => false,
+            Command::Touch { only, .. } => *only == TouchCondition::Always,
             Command::Get { .. }
             | Command::GetMany { .. }
             | Command::DeleteMany { .. }
-            | Command::Touch { .. }
             | Command::GetAndTouch { .. }
+            | Command::Patch { .. }
+            | Command::Look { .. }
+            | Command::Check { .. }
             | Command::Invalidate
             | Command::Scan(_)
             | Command::AlterGroup(_)
@@ -249,6 +294,33 @@ pub enum Condition {
     Present,
     /// Only if the key is present with this version.
     Version(u64),
+}
+
+/// The expiry of which entries a touch sets; the numbers are those of the native protocol. Who never expires does so later
+/// than everybody else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TouchCondition {
+    /// Of all.
+    #[default]
+    Always = 0,
+    /// Of those that never expire.
+    Lasting = 1,
+    /// Of those that expire.
+    Expiring = 2,
+    /// Of those that expire earlier than they would then.
+    Later = 3,
+    /// Of those that expire later than they would then.
+    Earlier = 4,
+    /// Of those that expire, but later than they would then.
+    ExpiringEarlier = 5,
+}
+
+impl TouchCondition {
+    /// The condition with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        use TouchCondition::{Always, Earlier, Expiring, ExpiringEarlier, Lasting, Later};
+        [Always, Lasting, Expiring, Later, Earlier, ExpiringEarlier].get(number as usize).copied()
+    }
 }
 
 /// When an entry expires.
@@ -412,6 +484,11 @@ mod tests {
         assert!(!Command::Delete { key: b"k", version: 1 }.is_idempotent());
         assert!(!Command::Append { key: b"k", value: b"v" }.is_idempotent());
         assert!(!Command::Prepend { key: b"k", value: b"v" }.is_idempotent());
+        let touch = |only| Command::Touch { key: b"k", expiry: Expiry::Never, only };
+        assert!(touch(TouchCondition::Always).is_idempotent() && !touch(TouchCondition::Later).is_idempotent());
+        assert!(Command::Patch { key: b"k", offset: 3, value: b"v" }.is_idempotent());
+        assert!(!Command::AddDecimal { key: b"k", delta: b"1" }.is_idempotent());
+        assert!(!Command::Transact { key: b"k", requests: b"" }.is_idempotent());
         let increment = Command::Increment { key: b"k", delta: 0, initial: None, expiry: Expiry::Keep };
         assert!(!increment.is_idempotent());
         assert!(Command::GetAndTouch { key: b"k", expiry: Expiry::Never }.is_idempotent());

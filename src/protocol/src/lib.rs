@@ -23,9 +23,9 @@ mod size;
 
 pub use ahead::Ahead;
 pub use command::{
-    Command, Condition, Expiry, GroupAction, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Span, Write,
-    WriteSpan, Writes,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Span,
+    TouchCondition, Write, WriteSpan, Writes,
 };
 pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
-pub use reply::{Entries, Entry, Failure, Found, Members, Outcomes, Pieces, Reply, Status, Value};
+pub use reply::{Entries, Entry, Failure, Found, Looked, Members, Outcomes, Pieces, Reply, Status, Value};
 pub use size::Size;

@@ -30,6 +30,8 @@ pub const GROUP_SETTINGS_BYTES_MAX: usize = 16 << 10;
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest Hello result, statistics or topology, in bytes. A decoder allocates at most some 64 times as much for one.
 pub const COLD_BYTES_MAX: usize = 4 << 20;
+/// Most requests of a transaction.
+pub const TRANSACT_REQUESTS_MAX: usize = 1 << 10;
 /// Longest pattern of a scan, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 255;
 /// Longest cursor of a scan that a decoder takes, in bytes. Which cursors there are is up to who gives them.

@@ -26,6 +26,17 @@ pub enum Reply<'a> {
         /// The version.
         version: u64,
     },
+    /// The value of an entry has another length (append, prepend, patch).
+    Resized {
+        /// The entry's version.
+        version: u64,
+        /// Length of its value, in bytes.
+        value_bytes: u64,
+    },
+    /// What is known of an entry (look).
+    Looked(Looked<Found<'a>>),
+    /// The frames of the answers to the requests of a transaction, one behind the other.
+    Transacted(&'a [u8]),
     /// The result of each key (set_many, delete_many).
     Outcomes(&'a dyn Outcomes),
     /// The number after an increment.
@@ -94,6 +105,21 @@ pub struct Entry<'a> {
     pub ttl_ms: u64,
     /// Its time is over, and its group shows it for a while longer.
     pub is_stale: bool,
+}
+
+/// An entry, and what is known of it beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked<E> {
+    /// The entry, with an empty value if that was not asked for.
+    pub entry: E,
+    /// Length of its value, in bytes.
+    pub value_bytes: u64,
+    /// When it expires, in ms since the Unix epoch; 0: never.
+    pub expires_at_ms: u64,
+    /// The second in which it was last read or stored, in ms since the Unix epoch.
+    pub accessed_ms: u64,
+    /// Whether it was read since it was stored.
+    pub is_hit: bool,
 }
 
 /// An entry as a server finds it; its fields are those of [`Entry`].

@@ -46,8 +46,9 @@ fn set() -> impl Strategy<Value = pb::Set> {
 
 fn touch() -> impl Strategy<Value = pb::Touch> {
     use pb::{set, touch};
-    (short_bytes(), set_expiry()).prop_map(|(key, expiry)| pb::Touch {
+    (short_bytes(), -1..7i32, set_expiry()).prop_map(|(key, only, expiry)| pb::Touch {
         key,
+        only,
         expiry: expiry.map(|expiry| match expiry {
             set::Expiry::TtlMs(ttl_ms) => touch::Expiry::TtlMs(ttl_ms),
             set::Expiry::ExpiresAtMs(at_ms) => touch::Expiry::ExpiresAtMs(at_ms),
@@ -58,15 +59,17 @@ fn touch() -> impl Strategy<Value = pb::Touch> {
 
 fn increment() -> impl Strategy<Value = pb::Increment> {
     use pb::{increment, touch};
-    (touch(), signed(), option::of(signed())).prop_map(|(pb::Touch { key, expiry }, delta, initial)| pb::Increment {
-        key,
-        delta,
-        initial,
-        expiry: expiry.map(|expiry| match expiry {
-            touch::Expiry::TtlMs(ttl_ms) => increment::Expiry::TtlMs(ttl_ms),
-            touch::Expiry::ExpiresAtMs(at_ms) => increment::Expiry::ExpiresAtMs(at_ms),
-            touch::Expiry::KeepTtl(keep) => increment::Expiry::KeepTtl(keep),
-        }),
+    (touch(), signed(), option::of(signed())).prop_map(|(pb::Touch { key, expiry, .. }, delta, initial)| {
+        pb::Increment {
+            key,
+            delta,
+            initial,
+            expiry: expiry.map(|expiry| match expiry {
+                touch::Expiry::TtlMs(ttl_ms) => increment::Expiry::TtlMs(ttl_ms),
+                touch::Expiry::ExpiresAtMs(at_ms) => increment::Expiry::ExpiresAtMs(at_ms),
+                touch::Expiry::KeepTtl(keep) => increment::Expiry::KeepTtl(keep),
+            }),
+        }
     })
 }
 
@@ -84,6 +87,12 @@ fn operation() -> impl Strategy<Value = Operation> {
         increment().prop_map(Operation::Increment),
         append().prop_map(Operation::Append),
         append().prop_map(Operation::Prepend),
+        (append(), number())
+            .prop_map(|(pb::Append { key, value }, offset)| { Operation::Patch(pb::Patch { key, value, offset }) }),
+        append().prop_map(|pb::Append { key, value }| Operation::AddDecimal(pb::AddDecimal { key, delta: value })),
+        (bytes(), any::<bool>()).prop_map(|(key, value)| Operation::Look(pb::Look { key, value })),
+        (bytes(), number()).prop_map(|(key, version)| Operation::Check(pb::Check { key, version })),
+        append().prop_map(|pb::Append { key, value }| Operation::Transact(pb::Transact { key, requests: value })),
     ];
     let on_several = prop_oneof![
         vec(short_bytes(), 0..20).prop_map(|keys| Operation::GetMany(pb::GetMany { keys })),
@@ -274,7 +283,13 @@ fn result() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         entry().prop_map(Outcome::Entry),
         vec(entry(), 0..8).prop_map(|entries| Outcome::Entries(pb::Entries { entries })),
-        number().prop_map(|version| Outcome::Stored(pb::Stored { version })),
+        (number(), number()).prop_map(|(version, value_bytes)| Outcome::Stored(pb::Stored { version, value_bytes })),
+        (option::of(entry()), number(), number(), number(), any::<bool>()).prop_map(
+            |(entry, value_bytes, expires_at_ms, accessed_ms, hit)| {
+                Outcome::Looked(pb::Looked { entry, value_bytes, expires_at_ms, accessed_ms, hit })
+            }
+        ),
+        bytes().prop_map(|responses| Outcome::Transacted(pb::Transacted { responses })),
         vec(outcome, 0..20).prop_map(|outcomes| Outcome::Outcomes(pb::Outcomes { outcomes })),
         (signed(), number()).prop_map(|(value, version)| Outcome::Number(pb::Number { value, version })),
         (number(), number(), number()).prop_map(|(acknowledged, version, clock_ms)| {

@@ -10,7 +10,7 @@ use larder_protocol::native::{Body, Scratch, decode_request, decode_response, en
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
     Command, Condition, Entry, Expiry, Failure, GroupAction, GroupAlteration, Keys, NodeAlteration, RemovalReason,
-    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, WriteSpan, Writes,
+    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, TouchCondition, WriteSpan, Writes,
 };
 use prost::Message;
 
@@ -202,7 +202,12 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Set(write.of(&[])),
         Command::SetMany { entries: Writes::new(&[], &[write; 100]) },
         Command::Delete { key, version: u64::MAX },
-        Command::Touch { key, expiry },
+        Command::Touch { key, expiry, only: TouchCondition::ExpiringEarlier },
+        Command::Patch { key, offset: u64::MAX, value },
+        Command::AddDecimal { key, delta: value },
+        Command::Look { key, value: true },
+        Command::Check { key, version: u64::MAX },
+        Command::Transact { key, requests: value },
         Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },

@@ -39,9 +39,9 @@ fn an_empty_message_has_no_operation() {
 
 #[test]
 fn an_unknown_operation_is_not_supported() {
-    // Field 28, a message, before and behind the id.
-    assert_refused(&[0xe2, 0x01, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
-    assert_refused(&[0x08, 7, 0xe2, 0x01, 0], 7, Status::NotSupported, "no operation");
+    // Field 39, a message, before and behind the id.
+    assert_refused(&[0xba, 0x02, 2, 0x0a, 0, 0x08, 7], 7, Status::NotSupported, "no operation");
+    assert_refused(&[0x08, 7, 0xba, 0x02, 0], 7, Status::NotSupported, "no operation");
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn broken_fields_are_named() {
         (&[0x08], "cut off"),
         (&[0x08, 0x80], "cut off"),
         (&[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80], "more than 10 bytes"),
-        (&[0xfa, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "an unknown field claims"),
+        (&[0xba, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "an unknown field claims"),
         (&[0x32, 0xff, 0xff, 0xff, 0xff, 0x0f], "a field claims"),
-        (&[0xfb, 0x01], "no end"),
-        (&[0xfb, 0x01, 0x1c], "did not begin"),
-        (&[0xfc, 0x01], "did not begin"),
+        (&[0xbb, 0x02], "no end"),
+        (&[0xbb, 0x02, 0x1c], "did not begin"),
+        (&[0xbc, 0x02], "did not begin"),
     ] {
         assert_refused(message, 0, Status::BadRequest, reason);
         agree_about_request(message).expect("prost refuses it too");
@@ -113,7 +113,7 @@ fn broken_fields_are_named() {
 
 #[test]
 fn groups_nest_as_deep_as_prost_lets_them() {
-    let nested = |depth: usize| [[0xfb, 0x01].repeat(depth), [0xfc, 0x01].repeat(depth), vec![0x32, 0]].concat();
+    let nested = |depth: usize| [[0xbb, 0x02].repeat(depth), [0xbc, 0x02].repeat(depth), vec![0x32, 0]].concat();
     let mut scratch = Scratch::default();
     for depth in [1, 99, 100, 101, 1_000, 1_000_000] {
         let message = nested(depth);
@@ -123,7 +123,7 @@ fn groups_nest_as_deep_as_prost_lets_them() {
     assert_refused(&nested(101), 0, Status::BadRequest, "too deep");
 
     // A message around them counts as a level: get, set_many and its element; entries and its element.
-    let groups = |depth: usize| [[0xfb, 0x01].repeat(depth), [0xfc, 0x01].repeat(depth)].concat();
+    let groups = |depth: usize| [[0xbb, 0x02].repeat(depth), [0xbc, 0x02].repeat(depth)].concat();
     let within = |number: u8, body: &[u8]| {
         let mut field = vec![number << 3 | 2];
         prost::encoding::encode_varint(body.len() as u64, &mut field);
@@ -157,11 +157,16 @@ fn what_is_above_a_limit_is_too_large_and_keeps_its_id() {
         Operation::Get(pb::Get { key: key() }),
         Operation::Set(pb::Set { key: key(), ..pb::Set::default() }),
         Operation::Delete(pb::Delete { key: key(), version: 0 }),
-        Operation::Touch(pb::Touch { key: key(), expiry: None }),
-        Operation::GetAndTouch(pb::Touch { key: key(), expiry: None }),
+        Operation::Touch(pb::Touch { key: key(), ..pb::Touch::default() }),
+        Operation::GetAndTouch(pb::Touch { key: key(), ..pb::Touch::default() }),
         Operation::Increment(pb::Increment { key: key(), ..pb::Increment::default() }),
         Operation::Append(pb::Append { key: key(), value: Vec::new() }),
         Operation::Prepend(pb::Append { key: key(), value: Vec::new() }),
+        Operation::Patch(pb::Patch { key: key(), ..pb::Patch::default() }),
+        Operation::AddDecimal(pb::AddDecimal { key: key(), delta: Vec::new() }),
+        Operation::Look(pb::Look { key: key(), value: false }),
+        Operation::Check(pb::Check { key: key(), version: 0 }),
+        Operation::Transact(pb::Transact { key: key(), requests: Vec::new() }),
         Operation::GetMany(pb::GetMany { keys: vec![key()] }),
         Operation::DeleteMany(pb::DeleteMany { keys: vec![Vec::new(), key()] }),
         Operation::SetMany(pb::SetMany { entries: vec![pb::Set { key: key(), ..pb::Set::default() }] }),

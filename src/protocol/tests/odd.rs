@@ -111,7 +111,7 @@ impl Writer {
                 Some(&(number, _)) if !self.valid && self.random.u32(0..60) == 0 => self.unknown(&mut out, number, 0),
                 Some(&(number, kind)) => self.field(&mut out, number, kind, depth),
                 None => {
-                    let number = self.random.u32(28..40) << self.random.u32(0..20);
+                    let number = self.random.u32(33..40) << self.random.u32(0..20);
                     self.unknown(&mut out, number, 0);
                 }
             }
@@ -272,7 +272,7 @@ fn the_last_operation_counts_and_parts_of_one_are_merged() {
         other => panic!("{other:?}"),
     });
     // get_many { keys: "a" }, get_many { keys: "b" }, with an unknown field in between.
-    command(&[0x3a, 3, 0x0a, 1, b'a', 0xf8, 0x01, 1, 0x3a, 3, 0x0a, 1, b'b'], |command| match command {
+    command(&[0x3a, 3, 0x0a, 1, b'a', 0xb8, 0x02, 1, 0x3a, 3, 0x0a, 1, b'b'], |command| match command {
         Command::GetMany { keys } => assert_eq!(keys.iter().collect::<Vec<_>>(), [b"a", b"b"]),
         other => panic!("{other:?}"),
     });
@@ -326,12 +326,12 @@ fn numbers_may_be_overlong_up_to_ten_bytes() {
 #[test]
 fn unknown_fields_of_every_kind_are_skipped() {
     let unknown = [
-        &[0xf8, 0x01, 0x96, 0x01][..],
-        &[0xf9, 0x01, 1, 2, 3, 4, 5, 6, 7, 8],
-        &[0xfa, 0x01, 2, 0xff, 0xff],
-        &[0xfd, 0x01, 1, 2, 3, 4],
+        &[0xb8, 0x02, 0x96, 0x01][..],
+        &[0xb9, 0x02, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0xba, 0x02, 2, 0xff, 0xff],
+        &[0xbd, 0x02, 1, 2, 3, 4],
         // A group with a number, a group and a string in it.
-        &[0xfb, 0x01, 0x08, 1, 0x13, 0x14, 0x1a, 1, 0, 0xfc, 0x01],
+        &[0xbb, 0x02, 0x08, 1, 0x13, 0x14, 0x1a, 1, 0, 0xbc, 0x02],
     ]
     .concat();
     let body = [&unknown[..], &[0x0a, 1, b'k'], &unknown].concat();
@@ -344,9 +344,9 @@ fn results_spread_over_a_response_are_merged() {
     // entries { entries { value: "a" } }, id, an unknown field, entries { unknown, entries { status: NOT_FOUND } }.
     let message = [
         &[0x3a, 5, 0x0a, 3, 0x0a, 1, b'a'][..],
-        &[0x08, 4, 0xf8, 0x01, 0],
+        &[0x08, 4, 0xb8, 0x02, 0],
         &[0x3a, 0],
-        &[0x3a, 7, 0xf8, 0x01, 0, 0x0a, 2, 0x28, 1],
+        &[0x3a, 7, 0xb8, 0x02, 0, 0x0a, 2, 0x28, 1],
     ]
     .concat();
     agree_about_response(&message).expect("prost agrees");

@@ -10,8 +10,8 @@ use larder_protocol::native::{
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Members, NodeAlteration, Outcomes,
-    Pieces, RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Looked, Members, NodeAlteration,
+    Outcomes, Pieces, RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
@@ -129,7 +129,12 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
     match meaning.operation.as_mut().ok_or(Status::NotSupported)? {
         Operation::Set(set) => expiry_of_set(set)?,
         Operation::SetMany(many) => many.entries.iter_mut().try_for_each(expiry_of_set)?,
-        Operation::Touch(touch) | Operation::GetAndTouch(touch) => {
+        Operation::Touch(touch) if !(0..=5).contains(&touch.only) => return Err(Status::BadRequest),
+        Operation::GetAndTouch(touch) => {
+            touch.only = 0;
+            touch.expiry.take_if(|expiry| *expiry == pb::touch::Expiry::KeepTtl(false));
+        }
+        Operation::Touch(touch) => {
             touch.expiry.take_if(|expiry| *expiry == pb::touch::Expiry::KeepTtl(false));
         }
         Operation::Increment(increment) => {
@@ -159,6 +164,12 @@ pub(crate) fn meaning_of_response(sent: &pb::Response) -> Result<pb::Response, S
     known(meaning.status)?;
     match &mut meaning.result {
         Some(Outcome::Entry(entry)) if known(entry.status)? != pb::Status::Ok => meaning.result = None,
+        Some(Outcome::Looked(looked)) => {
+            let status = looked.entry.get_or_insert_default().status;
+            if known(status)? != pb::Status::Ok {
+                meaning.result = None;
+            }
+        }
         Some(Outcome::Entries(entries)) => {
             for entry in &mut entries.entries {
                 if known(entry.status)? != pb::Status::Ok {
@@ -191,7 +202,9 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         Command::DeleteMany { keys } => {
             Operation::DeleteMany(pb::DeleteMany { keys: keys.iter().map(Vec::from).collect() })
         }
-        Command::Touch { key, expiry } => Operation::Touch(touch_as_prost(key, expiry)),
+        Command::Touch { key, expiry, only } => {
+            Operation::Touch(pb::Touch { only: only as i32, ..touch_as_prost(key, expiry) })
+        }
         Command::GetAndTouch { key, expiry } => Operation::GetAndTouch(touch_as_prost(key, expiry)),
         Command::Increment { key, delta, initial, expiry } => {
             let expiry = match expiry {
@@ -205,6 +218,17 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         }
         Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),
+        Command::Patch { key, offset, value } => {
+            Operation::Patch(pb::Patch { key: key.to_vec(), value: value.to_vec(), offset })
+        }
+        Command::AddDecimal { key, delta } => {
+            Operation::AddDecimal(pb::AddDecimal { key: key.to_vec(), delta: delta.to_vec() })
+        }
+        Command::Look { key, value } => Operation::Look(pb::Look { key: key.to_vec(), value }),
+        Command::Check { key, version } => Operation::Check(pb::Check { key: key.to_vec(), version }),
+        Command::Transact { key, requests } => {
+            Operation::Transact(pb::Transact { key: key.to_vec(), requests: requests.to_vec() })
+        }
         Command::Invalidate => Operation::Invalidate(pb::Invalidate {}),
         Command::Ping => Operation::Ping(pb::Ping {}),
         Command::AlterNode(NodeAlteration { node, weight, drain }) => {
@@ -268,7 +292,7 @@ fn touch_as_prost(key: &[u8], expiry: Expiry) -> pb::Touch {
         Expiry::At(at_ms) => Some(pb::touch::Expiry::ExpiresAtMs(at_ms)),
         Expiry::Keep => Some(pb::touch::Expiry::KeepTtl(true)),
     };
-    pb::Touch { key: key.to_vec(), expiry }
+    pb::Touch { key: key.to_vec(), only: 0, expiry }
 }
 
 /// A decoded response in prost's terms.
@@ -280,7 +304,12 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
             let entries: Vec<_> = entries.iter().map(entry_as_prost).collect();
             Some(Outcome::Entries(pb::Entries { entries }))
         }
-        Body::Stored { version } => Some(Outcome::Stored(pb::Stored { version: *version })),
+        &Body::Stored { version, value_bytes } => Some(Outcome::Stored(pb::Stored { version, value_bytes })),
+        &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit: hit }) => {
+            let entry = Some(entry_as_prost(Ok(entry)));
+            Some(Outcome::Looked(pb::Looked { entry, value_bytes, expires_at_ms, accessed_ms, hit }))
+        }
+        Body::Transacted(responses) => Some(Outcome::Transacted(pb::Transacted { responses: responses.to_vec() })),
         Body::Outcomes(outcomes) => {
             let outcomes = outcomes.iter().map(|outcome| match outcome {
                 Ok(version) => pb::Outcome { status: 0, version },
@@ -384,7 +413,18 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
             assert_eq!(in_pieces, out, "a value in pieces looks the same on the wire");
         }
         (_, Body::Entries(entries)) => encode(Reply::Entries(&Results(entries.iter().collect()))),
-        (_, Body::Stored { version }) => encode(Reply::Stored { version: *version }),
+        (_, &Body::Stored { version, value_bytes: 0 }) => {
+            encode(Reply::Stored { version });
+            let mut resized = Vec::new();
+            encode_response(&mut resized, id, epoch, &Reply::Resized { version, value_bytes: 0 });
+            assert_eq!(resized, out, "no length is none");
+        }
+        (_, &Body::Stored { version, value_bytes }) => encode(Reply::Resized { version, value_bytes }),
+        (_, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })) => {
+            let entry = entry.into();
+            encode(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }));
+        }
+        (_, Body::Transacted(responses)) => encode(Reply::Transacted(responses)),
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),
         (_, Body::Number { value, version }) => encode(Reply::Number { value: *value, version: *version }),
         (_, &Body::Pong { acknowledged, version, clock_ms }) => encode(Reply::Pong { acknowledged, version, clock_ms }),

@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 /// What requests are about, by their [`Operation`].
-pub const OPERATIONS: [&str; 21] = [
+pub const OPERATIONS: [&str; 26] = [
     "get",
     "set",
     "delete",
@@ -58,6 +58,11 @@ pub const OPERATIONS: [&str; 21] = [
     "alter_group",
     "alter_node",
     "ping",
+    "patch",
+    "add_decimal",
+    "look",
+    "check",
+    "transact",
     "other",
 ];
 /// By [`Outcome`].
@@ -114,7 +119,12 @@ impl Operation {
             Command::AlterGroup(_) => 17,
             Command::AlterNode(_) => 18,
             Command::Ping => 19,
-            _ => 20,
+            Command::Patch { .. } => 20,
+            Command::AddDecimal { .. } => 21,
+            Command::Look { .. } => 22,
+            Command::Check { .. } => 23,
+            Command::Transact { .. } => 24,
+            _ => 25,
         })
     }
 }

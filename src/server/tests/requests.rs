@@ -1,7 +1,7 @@
 //! What clients ask for, over one shard and over several.
 
 use larder_protocol::limits::PIPELINE_MAX;
-use larder_protocol::{Command, Condition, Expiry, Status, Write};
+use larder_protocol::{Command, Condition, Expiry, Status, TouchCondition, Write};
 use larder_ring::{DEFAULT_GROUP, Topology, group_hash, key_hash};
 
 use crate::support::{Client, Result, SHARDS, get, server, set};
@@ -44,7 +44,10 @@ fn one_key(client: &mut Client, key: &[u8]) {
     assert_eq!(client.call(Command::Prepend { key, value: b"w" }).status, Status::Ok);
     assert_eq!(client.call(get(key)).value(), Some(&b"wxz"[..]));
     assert_eq!(client.call(delta(2)).status, Status::NotANumber);
-    assert_eq!(client.call(Command::Touch { key, expiry: Expiry::After(100_000) }).status, Status::Ok);
+    assert_eq!(
+        client.call(Command::Touch { key, expiry: Expiry::After(100_000), only: TouchCondition::Always }).status,
+        Status::Ok
+    );
     let touched = client.call(Command::GetAndTouch { key, expiry: Expiry::Never });
     assert_eq!(touched.value(), Some(&b"wxz"[..]));
     assert_eq!(client.call(Command::Delete { key, version: 0 }).status, Status::Ok);

@@ -200,7 +200,7 @@ impl Answer {
             Body::Entries(entries) => {
                 Result::Values(entries.iter().map(|entry| entry.map(|entry| entry.value.to_vec())).collect())
             }
-            Body::Stored { version } => Result::Stored(version),
+            Body::Stored { version, .. } => Result::Stored(version),
             Body::Outcomes(outcomes) => Result::Outcomes(outcomes.iter().collect()),
             Body::Number { value, .. } => Result::Number(value),
             Body::Hello(hello) => Result::Hello(hello),

@@ -44,6 +44,40 @@ pub enum Condition {
     Version(u64),
 }
 
+/// The expiry of which entries a touch sets. Who never expires does so later than everybody else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TouchCondition {
+    /// Of all.
+    #[default]
+    Always,
+    /// Of those that never expire.
+    Lasting,
+    /// Of those that expire.
+    Expiring,
+    /// Of those that expire earlier than they would then.
+    Later,
+    /// Of those that expire later than they would then.
+    Earlier,
+    /// Of those that expire, but later than they would then.
+    ExpiringEarlier,
+}
+
+impl TouchCondition {
+    /// Whether it holds for an entry that expires at one time and would at the other, in ms; 0: never.
+    pub(crate) fn holds(self, now_ms: u64, then_ms: u64) -> bool {
+        let order = |at_ms: u64| if at_ms == 0 { u64::MAX } else { at_ms };
+        let expires = now_ms != 0;
+        match self {
+            TouchCondition::Always => true,
+            TouchCondition::Lasting => !expires,
+            TouchCondition::Expiring => expires,
+            TouchCondition::Later => order(then_ms) > order(now_ms),
+            TouchCondition::Earlier => order(then_ms) < order(now_ms),
+            TouchCondition::ExpiringEarlier => expires && order(then_ms) < order(now_ms),
+        }
+    }
+}
+
 /// When an entry expires: it is there before that ms, and absent from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {

@@ -80,7 +80,7 @@ mod version;
 mod writes;
 
 pub use counters::{GroupCounters, MemoryCounters, Reclaimed};
-pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, Write};
+pub use entry::{Condition, Entry, Expiry, Handle, Key, Marks, TouchCondition, Write};
 pub use error::{GroupError, StoreError, VersionAhead};
 pub use pages::{Advance, Ahead};
 pub use policy_settings::{PolicyError, PolicyKind, PolicyParameter, PolicySettings};

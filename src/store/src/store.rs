@@ -14,8 +14,8 @@ use crate::region::Ref;
 use crate::version::VersionClock;
 use crate::writes::Work;
 use crate::{
-    Entry, Expiry, GroupIndex, Handle, Key, Marks, NoHook, Reason, RemovalHook, StoreError, StoreSettings, Value,
-    VersionAhead, Write,
+    Entry, Expiry, GroupIndex, Handle, Key, Marks, NoHook, Reason, RemovalHook, StoreError, StoreSettings,
+    TouchCondition, Value, VersionAhead, Write,
 };
 
 /// One shard's entries, in groups.
@@ -223,12 +223,29 @@ impl<H: RemovalHook> Store<H> {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub fn touch(&mut self, key: Key<'_>, expiry: Expiry, now_ms: u64) -> Result<Handle, StoreError> {
+        self.touch_if(key, expiry, TouchCondition::Always, now_ms)
+    }
+
+    /// The same for some entries only.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Exists`] if the entry is there and is none of those.
+    pub fn touch_if(
+        &mut self,
+        key: Key<'_>,
+        expiry: Expiry,
+        only: TouchCondition,
+        now_ms: u64,
+    ) -> Result<Handle, StoreError> {
         self.end_run();
         let mut handle = self.look_up(key, now_ms).ok_or(StoreError::NotFound)?;
         let found = Found::at(&self.memory.region, handle.entry);
         let kept = self.group(key).time_over_ms(self.expires_at_ms(found));
         let seed = key.hash ^ self.memory.frame.version(&found.head) ^ now_ms;
         let expires_at_ms = self.group(key).expires_at_ms(expiry, Some(kept), seed, now_ms);
+        if !only.holds(kept, expires_at_ms) {
+            return Err(StoreError::Exists);
+        }
         handle.entry = self.expire_at(key, found, expires_at_ms, now_ms)?;
         Ok(handle)
     }
@@ -278,6 +295,28 @@ impl<H: RemovalHook> Store<H> {
     /// [`StoreError::NotFound`], [`StoreError::TooLarge`].
     pub fn prepend(&mut self, key: Key<'_>, value: &[u8], now_ms: u64) -> Result<u64, StoreError> {
         self.extend(key, Change::Prepend(value), value.len(), now_ms)
+    }
+
+    /// Gives a key the value that `change` makes of its present one, which is empty if the key is absent, and returns its
+    /// version. Flags and expiry of an entry stay; a new one expires as its group has it. Copies the value twice.
+    ///
+    /// # Errors
+    /// What `change` says, and nothing was changed; [`StoreError::TooLarge`].
+    pub fn update(
+        &mut self,
+        key: Key<'_>,
+        now_ms: u64,
+        change: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
+        self.end_run();
+        let mut value = Vec::new();
+        let found = self.find_present(key, now_ms);
+        found.into_iter().for_each(|found| self.value(found).copy_to(&mut value));
+        change(&mut value)?;
+        match found {
+            Some(found) => self.rewrite(key, found, Change::Whole(&value), value.len(), now_ms),
+            None => self.set(key, Write { value: &value, ..Write::default() }, now_ms),
+        }
     }
 
     /// Makes every later version of this store greater than this one, which another shard or node gave.

@@ -130,6 +130,11 @@ impl<H: RemovalHook> Store<H> {
         (next, seen)
     }
 
+    /// The longest value that is accepted, in bytes.
+    pub fn value_bytes_max(&self) -> usize {
+        self.settings.value_bytes_max
+    }
+
     /// A group's settings.
     pub fn group_settings(&self, group: GroupIndex) -> &GroupSettings {
         &self.groups[usize::from(group.0)].settings

@@ -1,6 +1,6 @@
 //! Operations on one key.
 
-use larder_protocol::{Command, Expiry, Status, Write};
+use larder_protocol::{Command, Expiry, Status, TouchCondition, Write};
 
 use crate::call::{Target, unexpected};
 use crate::client::Client;
@@ -111,7 +111,10 @@ impl Client {
     /// Any but [`Error::OutcomeUnknown`].
     pub async fn touch(&self, key: impl AsRef<[u8]>, expiry: Expiry) -> Result<Option<u64>, Error> {
         let key = key.as_ref();
-        version("touch", self.call(Target::Key(key), Command::Touch { key, expiry }).await?)
+        version(
+            "touch",
+            self.call(Target::Key(key), Command::Touch { key, expiry, only: TouchCondition::Always }).await?,
+        )
     }
 
     /// Sets the expiry of an entry and returns it; `None`: a miss. Tried again after a lost or late answer.

@@ -73,7 +73,7 @@ impl Answer {
             Body::Entries(entries) => {
                 Payload::Entries(entries.iter().map(|entry| entry.map(|entry| owned(chunk, &entry))).collect())
             }
-            Body::Stored { version } => Payload::Stored(version),
+            Body::Stored { version, .. } => Payload::Stored(version),
             Body::Outcomes(outcomes) => Payload::Outcomes(outcomes.iter().collect()),
             Body::Number { value, version } => Payload::Number { value, version },
             Body::Invalidated { generation } => Payload::Invalidated(generation),

@@ -404,7 +404,7 @@ impl Shared {
                 let outcome = |key: &[u8]| entries.remove(&at(key)).map(|_| 0).ok_or(Status::NotFound);
                 self.answer(id, &Reply::Outcomes(&Done(keys.iter().map(outcome).collect())))
             }
-            Command::Touch { key, expiry } => match entries.get_mut(&at(key)) {
+            Command::Touch { key, expiry, .. } => match entries.get_mut(&at(key)) {
                 Some(stored) => {
                     stored.ttl_ms = ttl_ms(expiry);
                     self.answer(id, &Reply::Stored { version: stored.version })
@@ -484,9 +484,8 @@ impl Shared {
                 Some(stored) => self.answer(id, &Reply::Entry(stored.view())),
                 None => self.answer(id, &Reply::Leased { token: 1, lease_ms: lease_ms.max(1000) }),
             },
-            Command::Hello { .. } => {
-                self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered")))
-            }
+            // Hello, and what the client never asks for.
+            _ => self.answer(id, &Reply::Failed(&Failure::new(Status::NotSupported, "not offered"))),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Replies that outlive the engine's memory.
 
 use larder_protocol::native::generated::{AlteredGroup, ScanResult, StatsResult};
-use larder_protocol::{Failure, Found, Members, Reply, Status};
+use larder_protocol::{Failure, Found, Looked, Members, Reply, Status};
 
 /// An entry of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +22,24 @@ pub(crate) enum OwnedReply {
     Entries(Vec<Result<OwnedEntry, Status>>),
     Stored(u64),
     Outcomes(Vec<Result<u64, Status>>),
+    /// Version and length of the value.
+    Resized(u64, u64),
+    Looked(Looked<OwnedEntry>),
+    /// Frames.
+    Transacted(Vec<u8>),
     Number(i64, u64),
     Invalidated(u64),
-    Leased { token: u64, lease_ms: u32 },
+    Leased {
+        token: u64,
+        lease_ms: u32,
+    },
     Stats(StatsResult),
     Scan(ScanResult),
     Altered(AlteredGroup),
-    Topology { epoch: u64, nodes: usize },
+    Topology {
+        epoch: u64,
+        nodes: usize,
+    },
     Failed(Failure),
 }
 
@@ -45,6 +56,12 @@ impl OwnedReply {
             Reply::Outcomes(outcomes) => {
                 OwnedReply::Outcomes((0..outcomes.len()).map(|index| outcomes.outcome(index)).collect())
             }
+            Reply::Resized { version, value_bytes } => OwnedReply::Resized(version, value_bytes),
+            Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }) => {
+                let entry = OwnedEntry::of(entry);
+                OwnedReply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+            }
+            Reply::Transacted(responses) => OwnedReply::Transacted(responses.to_vec()),
             Reply::Number { value, version } => OwnedReply::Number(value, version),
             Reply::Invalidated { generation } => OwnedReply::Invalidated(generation),
             Reply::Leased { token, lease_ms } => OwnedReply::Leased { token, lease_ms },

@@ -34,10 +34,15 @@ pub(super) mod operation {
     pub(in crate::native) const ALTER_GROUP: u32 = 25;
     pub(in crate::native) const PING: u32 = 26;
     pub(in crate::native) const ALTER_NODE: u32 = 27;
+    pub(in crate::native) const PATCH: u32 = 28;
+    pub(in crate::native) const ADD_DECIMAL: u32 = 29;
+    pub(in crate::native) const LOOK: u32 = 30;
+    pub(in crate::native) const CHECK: u32 = 31;
+    pub(in crate::native) const TRANSACT: u32 = 32;
 }
 
-/// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append` and of the messages with keys; the numbers of the fields
-/// that several have are the same in all.
+/// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append`, `Patch`, `AddDecimal`, `Look`, `Check`, `Transact` and of the
+/// messages with keys; the numbers of the fields that several have are the same in all.
 pub(super) mod item {
     pub(in crate::native) const KEY: u32 = 1;
     pub(in crate::native) const VALUE: u32 = 2;
@@ -51,6 +56,11 @@ pub(super) mod item {
     pub(in crate::native) const DELETE_VERSION: u32 = 2;
     pub(in crate::native) const DELTA: u32 = 2;
     pub(in crate::native) const INITIAL: u32 = 3;
+    /// The condition in `Touch`.
+    pub(in crate::native) const ONLY: u32 = 4;
+    pub(in crate::native) const OFFSET: u32 = 3;
+    /// Whether `Look` wants the value.
+    pub(in crate::native) const WANTS_VALUE: u32 = 2;
     /// The elements of `GetMany`, `SetMany`, `DeleteMany`, `Entries` and `Outcomes`.
     pub(in crate::native) const ELEMENT: u32 = 1;
 }
@@ -119,6 +129,8 @@ pub(super) mod result {
     pub(in crate::native) const ALTERED_GROUP: u32 = 16;
     pub(in crate::native) const PONG: u32 = 17;
     pub(in crate::native) const LEASED: u32 = 18;
+    pub(in crate::native) const LOOKED: u32 = 19;
+    pub(in crate::native) const TRANSACTED: u32 = 20;
     pub(in crate::native) const REMOVALS: u32 = 40;
 }
 
@@ -140,9 +152,24 @@ pub(super) mod entry {
     pub(in crate::native) const STALE: u32 = 6;
 }
 
+/// Fields of `Looked`.
+pub(super) mod looked {
+    pub(in crate::native) const ENTRY: u32 = 1;
+    pub(in crate::native) const VALUE_BYTES: u32 = 2;
+    pub(in crate::native) const EXPIRES_AT_MS: u32 = 3;
+    pub(in crate::native) const ACCESSED_MS: u32 = 4;
+    pub(in crate::native) const HIT: u32 = 5;
+}
+
+/// Fields of `Transacted`.
+pub(super) mod transacted {
+    pub(in crate::native) const RESPONSES: u32 = 1;
+}
+
 /// Fields of `Stored`, `Outcome`, `Number`, `Invalidated` and `Pong`.
 pub(super) mod outcome {
     pub(in crate::native) const STORED_VERSION: u32 = 1;
+    pub(in crate::native) const VALUE_BYTES: u32 = 2;
     pub(in crate::native) const STATUS: u32 = 1;
     pub(in crate::native) const VERSION: u32 = 2;
     pub(in crate::native) const NUMBER_VALUE: u32 = 1;

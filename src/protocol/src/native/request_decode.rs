@@ -37,7 +37,7 @@ fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>
             request::GROUP => group = reader.fixed64(wire)?,
             request::TIMEOUT_MS => timeout_ms = reader.uint32(wire)?,
             request::FORWARDED => forwarded = reader.bool(wire)?,
-            operation::GET..=operation::ALTER_NODE => {
+            operation::GET..=operation::TRANSACT => {
                 let body = reader.message(wire)?;
                 if draft.operation != number {
                     draft = Draft { operation: number, ..Draft::default() };
@@ -78,7 +78,12 @@ impl<'a> Draft<'a> {
             operation::DELETE => self.item.merge_delete(body),
             operation::TOUCH | operation::GET_AND_TOUCH => self.item.merge_touch(body),
             operation::INCREMENT => self.merge_increment(body),
-            operation::APPEND | operation::PREPEND => self.item.merge_append(body),
+            operation::APPEND | operation::PREPEND | operation::ADD_DECIMAL | operation::TRANSACT => {
+                self.item.merge_append(body)
+            }
+            operation::PATCH => self.item.merge_patch(body),
+            operation::LOOK => self.item.merge_look(body),
+            operation::CHECK => self.item.merge_delete(body),
             operation::HELLO => self.hello.merge(body),
             operation::LEASE_GET => self.lease.merge_get(&mut self.item, body),
             operation::LEASE_SET => self.lease.merge_set(&mut self.item, body),
@@ -112,7 +117,10 @@ impl<'a> Draft<'a> {
             operation::SET_MANY => Command::SetMany { entries: Writes::new(message, &scratch.writes) },
             operation::DELETE => Command::Delete { key: self.item.key(message, limits)?, version: self.item.version },
             operation::DELETE_MANY => Command::DeleteMany { keys: Keys::new(message, &scratch.keys) },
-            operation::TOUCH => Command::Touch { key: self.item.key(message, limits)?, expiry },
+            operation::TOUCH => {
+                let only = self.item.only()?;
+                Command::Touch { key: self.item.key(message, limits)?, expiry, only }
+            }
             operation::GET_AND_TOUCH => Command::GetAndTouch { key: self.item.key(message, limits)?, expiry },
             operation::INCREMENT => {
                 let key = self.item.key(message, limits)?;
@@ -125,6 +133,19 @@ impl<'a> Draft<'a> {
             operation::PREPEND => {
                 let Write { key, value, .. } = self.item.write(limits)?.of(message);
                 Command::Prepend { key, value }
+            }
+            operation::PATCH => {
+                let Write { key, value, .. } = self.item.write(limits)?.of(message);
+                Command::Patch { key, offset: self.item.offset, value }
+            }
+            operation::ADD_DECIMAL => {
+                let Write { key, value, .. } = self.item.write(limits)?.of(message);
+                Command::AddDecimal { key, delta: value }
+            }
+            operation::LOOK => Command::Look { key: self.item.key(message, limits)?, value: self.item.wants_value },
+            operation::CHECK => Command::Check { key: self.item.key(message, limits)?, version: self.item.version },
+            operation::TRANSACT => {
+                Command::Transact { key: self.item.key(message, limits)?, requests: self.item.value(message) }
             }
             operation::LEASE_GET => {
                 Command::LeaseGet { key: self.item.key(message, limits)?, lease_ms: self.lease.lease_ms }

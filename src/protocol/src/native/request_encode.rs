@@ -58,7 +58,9 @@ fn body(command: &Command<'_>) -> (u32, usize) {
             (operation::DELETE, len)
         }
         Command::DeleteMany { keys } => (operation::DELETE_MANY, keys_bytes(&keys)),
-        Command::Touch { key, expiry } => (operation::TOUCH, touch_bytes(key, expiry)),
+        Command::Touch { key, expiry, only } => {
+            (operation::TOUCH, touch_bytes(key, expiry) + size::uint(item::ONLY, only as u64))
+        }
         Command::GetAndTouch { key, expiry } => (operation::GET_AND_TOUCH, touch_bytes(key, expiry)),
         Command::Increment { key, delta, initial, expiry } => {
             let initial = initial.map_or(0, |initial| size::present(item::INITIAL, zigzag(initial)));
@@ -67,6 +69,18 @@ fn body(command: &Command<'_>) -> (u32, usize) {
         }
         Command::Append { key, value } => (operation::APPEND, append_bytes(key, value)),
         Command::Prepend { key, value } => (operation::PREPEND, append_bytes(key, value)),
+        Command::Patch { key, offset, value } => {
+            (operation::PATCH, append_bytes(key, value) + size::uint(item::OFFSET, offset))
+        }
+        Command::AddDecimal { key, delta } => (operation::ADD_DECIMAL, append_bytes(key, delta)),
+        Command::Look { key, value } => {
+            (operation::LOOK, size::bytes(item::KEY, key.len()) + size::uint(item::WANTS_VALUE, u64::from(value)))
+        }
+        Command::Check { key, version } => {
+            let len = size::bytes(item::KEY, key.len()) + size::fixed64(item::DELETE_VERSION, version);
+            (operation::CHECK, len)
+        }
+        Command::Transact { key, requests } => (operation::TRANSACT, append_bytes(key, requests)),
         Command::Invalidate => (operation::INVALIDATE, 0),
         Command::Scan(ScanStep { cursor, count, pattern }) => {
             let len = size::bytes(scan::CURSOR, cursor.len())
@@ -123,13 +137,27 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 put_write(writer, &write);
             }
         }
-        Command::Delete { key, version } => {
+        Command::Delete { key, version } | Command::Check { key, version } => {
             writer.bytes(item::KEY, key);
             writer.fixed64(item::DELETE_VERSION, version);
         }
-        Command::Touch { key, expiry } | Command::GetAndTouch { key, expiry } => {
+        Command::Touch { key, expiry, only } => {
+            writer.bytes(item::KEY, key);
+            writer.uint(item::ONLY, only as u64);
+            put_expiry(writer, expiry);
+        }
+        Command::GetAndTouch { key, expiry } => {
             writer.bytes(item::KEY, key);
             put_expiry(writer, expiry);
+        }
+        Command::Patch { key, offset, value } => {
+            writer.bytes(item::KEY, key);
+            writer.bytes(item::VALUE, value);
+            writer.uint(item::OFFSET, offset);
+        }
+        Command::Look { key, value } => {
+            writer.bytes(item::KEY, key);
+            writer.uint(item::WANTS_VALUE, u64::from(value));
         }
         Command::Increment { key, delta, initial, expiry } => {
             writer.bytes(item::KEY, key);
@@ -148,7 +176,10 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
             put_write(writer, write);
             writer.fixed64(lease_set::TOKEN, token);
         }
-        Command::Append { key, value } | Command::Prepend { key, value } => {
+        Command::Append { key, value }
+        | Command::Prepend { key, value }
+        | Command::AddDecimal { key, delta: value }
+        | Command::Transact { key, requests: value } => {
             writer.bytes(item::KEY, key);
             writer.bytes(item::VALUE, value);
         }

@@ -4,7 +4,7 @@ use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set,
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
 use crate::command::{
-    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, ScanStep, Span, WriteSpan,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, ScanStep, Span, TouchCondition, WriteSpan,
 };
 use crate::limits::{
     CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_SETTINGS_BYTES_MAX, NODE_NAME_BYTES_MAX,
@@ -20,6 +20,9 @@ pub(super) struct Item {
     condition: u32,
     pub(super) version: u64,
     pub(super) expiry: Expiry,
+    only: u32,
+    pub(super) offset: u64,
+    pub(super) wants_value: bool,
 }
 
 /// The fields of `Hello`.
@@ -96,6 +99,7 @@ impl Item {
         while let Some((number, wire)) = body.field()? {
             match number {
                 item::KEY => self.key = body.span(wire)?,
+                item::ONLY => self.only = body.uint32(wire)?,
                 _ => self.merge_expiry(&mut body, number, wire)?,
             }
         }
@@ -107,6 +111,29 @@ impl Item {
             match number {
                 item::KEY => self.key = body.span(wire)?,
                 item::VALUE => self.value = body.span(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_patch(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::VALUE => self.value = body.span(wire)?,
+                item::OFFSET => self.offset = body.uint64(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_look(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::WANTS_VALUE => self.wants_value = body.bool(wire)?,
                 _ => body.skip(number, wire)?,
             }
         }
@@ -134,6 +161,14 @@ impl Item {
     pub(super) fn key<'a>(&self, message: &'a [u8], limits: &RequestLimits) -> Result<&'a [u8], Fault> {
         limits.check_key(self.key.len as usize)?;
         Ok(self.key.of(message))
+    }
+
+    pub(super) fn value<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        self.value.of(message)
+    }
+
+    pub(super) fn only(&self) -> Result<TouchCondition, Fault> {
+        TouchCondition::from_number(self.only).ok_or(Fault::bad("a condition is none that this server knows"))
     }
 
     pub(super) fn write(&self, limits: &RequestLimits) -> Result<WriteSpan, Fault> {

@@ -6,11 +6,11 @@ use prost::Message;
 
 use super::Malformed;
 use super::generated::{AlteredGroup, HelloResult, Removals, ScanResult, StatsResult, TopologyResult};
-use super::numbers::{outcome, response, result};
+use super::numbers::{looked, outcome, response, result, transacted};
 use super::reader::{Fault, Reader, Wire};
 use super::views::{Elements, EntriesView, EntryDraft, OutcomesView, check_elements, known_status};
 use crate::limits::{COLD_BYTES_MAX, SCAN_BYTES_MAX};
-use crate::reply::{Entry, Status};
+use crate::reply::{Entry, Looked, Status};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,13 @@ pub enum Body<'a> {
     Stored {
         /// Its version.
         version: u64,
+        /// Length of its value in bytes after an append, prepend or patch; else 0.
+        value_bytes: u64,
     },
+    /// What is known of an entry.
+    Looked(Looked<Entry<'a>>),
+    /// The frames of the answers to the requests of a transaction, one behind the other.
+    Transacted(&'a [u8]),
     /// The result of each key of a set_many or delete_many.
     Outcomes(OutcomesView<'a>),
     /// The number after an increment.
@@ -112,7 +118,7 @@ fn decode(message: &[u8]) -> Result<Response<'_>, Fault> {
             response::STATUS => status = reader.uint32(wire)?,
             response::MESSAGE => text = reader.text(wire, "the message of a response is not UTF-8")?,
             response::RETRY_AFTER_MS => retry_after_ms = reader.uint32(wire)?,
-            result::ENTRY..=result::LEASED | result::REMOVALS => {
+            result::ENTRY..=result::TRANSACTED | result::REMOVALS => {
                 if draft.number != number {
                     draft = Draft { number, start, ..Draft::default() };
                 }
@@ -138,11 +144,22 @@ struct Draft<'a> {
     /// Of `Stored`, `Number` and `Pong`.
     version: u64,
     value: i64,
-    /// Of `Invalidated` and `Pong`.
+    /// Of `Invalidated` and `Pong`, and the bytes of `Stored`.
     generation: u64,
     /// Of `Pong`.
     clock_ms: u64,
+    looked: LookedDraft,
+    responses: &'a [u8],
     cold: Cold,
+}
+
+/// The fields of `Looked` beside its entry.
+#[derive(Default)]
+struct LookedDraft {
+    value_bytes: u64,
+    expires_at_ms: u64,
+    accessed_ms: u64,
+    is_hit: bool,
 }
 
 /// A result that prost decodes.
@@ -167,14 +184,41 @@ impl<'a> Draft<'a> {
             result::STORED | result::NUMBER | result::INVALIDATED | result::PONG | result::LEASED => {
                 self.merge_numbers(reader.message(wire)?)
             }
+            result::LOOKED => self.merge_looked(reader.message(wire)?),
+            result::TRANSACTED => self.merge_transacted(reader.message(wire)?),
             _ => self.merge_cold(reader.slice(wire)?),
         }
+    }
+
+    fn merge_looked(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                looked::ENTRY => self.entry.merge(body.message(wire)?)?,
+                looked::VALUE_BYTES => self.looked.value_bytes = body.uint64(wire)?,
+                looked::EXPIRES_AT_MS => self.looked.expires_at_ms = body.uint64(wire)?,
+                looked::ACCESSED_MS => self.looked.accessed_ms = body.uint64(wire)?,
+                looked::HIT => self.looked.is_hit = body.bool(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_transacted(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                transacted::RESPONSES => self.responses = body.slice(wire)?,
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
     }
 
     fn merge_numbers(&mut self, mut body: Reader<'a>) -> Result<(), Fault> {
         while let Some((number, wire)) = body.field()? {
             match (self.number, number) {
                 (result::STORED, outcome::STORED_VERSION) => self.version = body.fixed64(wire)?,
+                (result::STORED, outcome::VALUE_BYTES) => self.generation = body.uint64(wire)?,
                 (result::NUMBER, outcome::NUMBER_VALUE) => self.value = body.sint64(wire)?,
                 (result::NUMBER, outcome::VERSION) => self.version = body.fixed64(wire)?,
                 (result::INVALIDATED, outcome::GENERATION) => self.generation = body.uint64(wire)?,
@@ -227,7 +271,15 @@ impl<'a> Draft<'a> {
             },
             result::ENTRIES => Body::Entries(EntriesView::new(elements)),
             result::OUTCOMES => Body::Outcomes(OutcomesView::new(elements)),
-            result::STORED => Body::Stored { version: self.version },
+            result::STORED => Body::Stored { version: self.version, value_bytes: self.generation },
+            result::LOOKED => match self.entry.finish()? {
+                Ok(entry) => {
+                    let LookedDraft { value_bytes, expires_at_ms, accessed_ms, is_hit } = self.looked;
+                    Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+                }
+                Err(_) => Body::None,
+            },
+            result::TRANSACTED => Body::Transacted(self.responses),
             result::NUMBER => Body::Number { value: self.value, version: self.version },
             result::INVALIDATED => Body::Invalidated { generation: self.generation },
             result::PONG => {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use prost::Message;
 
 use super::generated::{HelloResult, TopologyResult};
-use super::numbers::{entry, item, outcome, removals, response, result};
+use super::numbers::{entry, item, looked, outcome, removals, response, result, transacted};
 use super::piece::Piece;
 use super::writer::{Writer, size, zigzag};
 use crate::limits::{
@@ -13,7 +13,7 @@ use crate::limits::{
     SCAN_BYTES_MAX,
 };
 use crate::removals::{Removals, Removed};
-use crate::reply::{Entries, Failure, Found, Outcomes, Reply, Status};
+use crate::reply::{Entries, Failure, Found, Looked, Outcomes, Reply, Status};
 
 /// Appends the frame of the answer to request `id`, its length first: the same bytes as prost's. Reserves once; a
 /// value is copied once. Entries of a get_many that do not fit in a frame any more are answered with
@@ -35,6 +35,18 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
             let len = size::fixed64(outcome::STORED_VERSION, version);
             let mut writer = envelope.begin(out, result::STORED, len);
             writer.fixed64(outcome::STORED_VERSION, version);
+        }
+        Reply::Resized { version, value_bytes } => {
+            let len = size::fixed64(outcome::STORED_VERSION, version) + size::uint(outcome::VALUE_BYTES, value_bytes);
+            let mut writer = envelope.begin(out, result::STORED, len);
+            writer.fixed64(outcome::STORED_VERSION, version);
+            writer.uint(outcome::VALUE_BYTES, value_bytes);
+        }
+        Reply::Looked(of) => put_looked(out, envelope, &of),
+        Reply::Transacted(responses) => {
+            let len = size::bytes(transacted::RESPONSES, responses.len());
+            let mut writer = envelope.begin(out, result::TRANSACTED, len);
+            writer.bytes(transacted::RESPONSES, responses);
         }
         Reply::Outcomes(outcomes) => put_outcomes(out, envelope, outcomes),
         Reply::Number { value, version } => {
@@ -201,6 +213,22 @@ fn put_entry(writer: &mut Writer<'_>, found: Result<Found<'_>, Status>) {
         }
         Err(status) => writer.uint(entry::STATUS, status as u64),
     }
+}
+
+fn put_looked(out: &mut Vec<u8>, envelope: Envelope<'_>, of: &Looked<Found<'_>>) {
+    let entry_len = entry_bytes(Ok(of.entry));
+    let len = size::message(looked::ENTRY, entry_len)
+        + size::uint(looked::VALUE_BYTES, of.value_bytes)
+        + size::uint(looked::EXPIRES_AT_MS, of.expires_at_ms)
+        + size::uint(looked::ACCESSED_MS, of.accessed_ms)
+        + size::uint(looked::HIT, u64::from(of.is_hit));
+    let mut writer = envelope.begin(out, result::LOOKED, len);
+    writer.message(looked::ENTRY, entry_len);
+    put_entry(&mut writer, Ok(of.entry));
+    writer.uint(looked::VALUE_BYTES, of.value_bytes);
+    writer.uint(looked::EXPIRES_AT_MS, of.expires_at_ms);
+    writer.uint(looked::ACCESSED_MS, of.accessed_ms);
+    writer.uint(looked::HIT, u64::from(of.is_hit));
 }
 
 fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries) {

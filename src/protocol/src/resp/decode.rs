@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::arguments::integer;
 use super::{Shape, Version};
-use crate::command::{Command, Condition, Expiry, Keys, Write, WriteSpan, Writes};
+use crate::command::{Command, Condition, Expiry, Keys, TouchCondition, Write, WriteSpan, Writes};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, SCRATCH_KEYS_KEPT};
 
 /// What a command asks for.
@@ -256,7 +256,7 @@ fn expire<'a>(all: Keys<'a>, unit_ms: i64, is_absolute: bool, name: &str) -> Dec
         Ok(time_ms @ 1..) => Expiry::After(time_ms),
         _ => Expiry::At(1),
     };
-    Ok(Asked::Command(Command::Touch { key: key(of)?, expiry }, Shape::Flag))
+    Ok(Asked::Command(Command::Touch { key: key(of)?, expiry, only: TouchCondition::Always }, Shape::Flag))
 }
 
 fn unknown(all: Keys<'_>) -> String {
@@ -294,7 +294,9 @@ mod tests {
                 let (key, value) = (quoted(key), quoted(value));
                 format!("set {key}={value} {condition:?} {expiry:?} as {shape:?}")
             }
-            Asked::Command(Command::Touch { key, expiry }, Shape::Flag) => format!("touch {} {expiry:?}", quoted(key)),
+            Asked::Command(Command::Touch { key, expiry, .. }, Shape::Flag) => {
+                format!("touch {} {expiry:?}", quoted(key))
+            }
             Asked::Command(Command::Increment { key, delta, initial, expiry: Expiry::Default }, Shape::Number) => {
                 format!("add {delta} to {}, {initial:?}", quoted(key))
             }

@@ -112,7 +112,7 @@ async fn put(http: &Http, named: &Named, headers: &HeaderMap, body: HttpBody) ->
     let response = call(http, named, Command::Set(write)).await?;
     let response = decode_response(&response).expect("the server's answers are valid");
     match (response.status, &response.body) {
-        (Status::Ok, Body::Stored { version }) => {
+        (Status::Ok, Body::Stored { version, .. }) => {
             Ok((StatusCode::NO_CONTENT, [(ETAG, etag(*version))]).into_response())
         }
         (Status::NotFound, _) => Err(named.failure(Status::VersionMismatch, &response)),

@@ -459,7 +459,7 @@ mod tests {
     use super::super::tests::{NOW_MS, reactors};
     use super::*;
     use larder_protocol::native::encode_request;
-    use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, Write};
+    use larder_protocol::{Command, Condition, Expiry, Keys, Request, Span, TouchCondition, Write};
 
     /// Frames of any kind of request, and some that are none.
     fn frames(random: &mut fastrand::Rng, next_id: &mut u64) -> Vec<Vec<u8>> {
@@ -473,7 +473,7 @@ mod tests {
                 0..9 => Command::Get { key },
                 9..14 => Command::Set(Write { key, value: &value, flags: 1, condition, expiry }),
                 14 => Command::Delete { key, version: 0 },
-                15 => Command::Touch { key, expiry },
+                15 => Command::Touch { key, expiry, only: TouchCondition::Always },
                 16 => Command::Append { key, value: &value },
                 17 => Command::GetMany { keys: Keys::new(names.as_bytes(), &spans) },
                 18 => return vec![0, 0, 0, 2, 0x08, random.u8(..)],

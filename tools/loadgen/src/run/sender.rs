@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_protocol::{Command, Condition, Expiry, Keys, Span, Write};
+use larder_protocol::{Command, Condition, Expiry, Keys, Span, TouchCondition, Write};
 
 use super::Plan;
 use crate::error::LoadError;
@@ -66,7 +66,7 @@ impl Sender {
             Operation::Get => Command::Get { key: self.keys.key(call.key) },
             Operation::Set => self.set(call, writer),
             Operation::Delete => Command::Delete { key: self.keys.key(call.key), version: 0 },
-            Operation::Touch => Command::Touch { key: self.keys.key(call.key), expiry },
+            Operation::Touch => Command::Touch { key: self.keys.key(call.key), expiry, only: TouchCondition::Always },
             Operation::Increment => {
                 Command::Increment { key: self.keys.counter_key(call.key), delta: 1, initial: Some(0), expiry }
             }

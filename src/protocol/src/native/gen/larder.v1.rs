@@ -17,7 +17,7 @@ pub struct Request {
     /// whichever of its shards, or refused with WRONG_OWNER; no node passes it on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
-    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
+    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -68,6 +68,16 @@ pub mod request {
         Ping(super::Ping),
         #[prost(message, tag = "27")]
         AlterNode(super::AlterNode),
+        #[prost(message, tag = "28")]
+        Patch(super::Patch),
+        #[prost(message, tag = "29")]
+        AddDecimal(super::AddDecimal),
+        #[prost(message, tag = "30")]
+        Look(super::Look),
+        #[prost(message, tag = "31")]
+        Check(super::Check),
+        #[prost(message, tag = "32")]
+        Transact(super::Transact),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -85,7 +95,7 @@ pub struct Response {
     /// With OVERLOADED and UNAVAILABLE: when to try again at the earliest.
     #[prost(uint32, tag = "5")]
     pub retry_after_ms: u32,
-    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 40")]
+    #[prost(oneof = "response::Result", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 40")]
     pub result: ::core::option::Option<response::Result>,
 }
 /// Nested message and enum types in `Response`.
@@ -118,6 +128,10 @@ pub mod response {
         Pong(super::Pong),
         #[prost(message, tag = "18")]
         Leased(super::Leased),
+        #[prost(message, tag = "19")]
+        Looked(super::Looked),
+        #[prost(message, tag = "20")]
+        Transacted(super::Transacted),
         #[prost(message, tag = "40")]
         Removals(super::Removals),
     }
@@ -175,11 +189,15 @@ pub struct Delete {
     #[prost(fixed64, tag = "2")]
     pub version: u64,
 }
-/// Sets the expiry of an entry; its version stays. Answer: `stored` (touch) or `entry` (get_and_touch), or NOT_FOUND.
+/// Sets the expiry of an entry; its version stays. Answer: `stored` (touch) or `entry` (get_and_touch), or NOT_FOUND; EXISTS if
+/// the entry is there and is none of those that are to be touched.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Touch {
     #[prost(bytes = "vec", tag = "1")]
     pub key: ::prost::alloc::vec::Vec<u8>,
+    /// Does not count in get_and_touch.
+    #[prost(enumeration = "TouchCondition", tag = "4")]
+    pub only: i32,
     #[prost(oneof = "touch::Expiry", tags = "6, 7, 8")]
     pub expiry: ::core::option::Option<touch::Expiry>,
 }
@@ -222,13 +240,70 @@ pub mod increment {
     }
 }
 /// Adds bytes behind (append) or before (prepend) the value of an existing entry. Flags and expiry stay.
-/// Answer: `stored`, or NOT_FOUND.
+/// Answer: `stored` with the length of the value, or NOT_FOUND.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Append {
     #[prost(bytes = "vec", tag = "1")]
     pub key: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<u8>,
+}
+/// Replaces the bytes of a value from an offset on. A value that is shorter is filled up with zeros, and so is that of an
+/// absent key, which is created with the group's default expiry. Flags and expiry of an entry stay. Answer: `stored` with the
+/// length of the value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Patch {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+}
+/// Adds to a value that is a decimal fraction in ASCII, such as "-1.5" or "3e2". Flags and expiry stay. An absent key is created
+/// with `delta` and the group's default expiry. The sum has no exponent, and at most 17 digits behind the point; it is exact
+/// if its terms have no more than those and are below 10^20, else as exact as an IEEE 754 double. Answer: `entry` with the sum as its
+/// value, or NOT_A_NUMBER, OUT_OF_RANGE.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddDecimal {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub delta: ::prost::alloc::vec::Vec<u8>,
+}
+/// What is known of an entry. This is no access to it: who is evicted does not depend on it, and nothing is loaded from an origin.
+/// Answer: `looked`, or NOT_FOUND.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Look {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// Whether the value is wanted too.
+    #[prost(bool, tag = "2")]
+    pub value: bool,
+}
+/// Whether an entry has this version, or is absent. Answer: OK or VERSION_MISMATCH.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Check {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// 0: it is absent.
+    #[prost(fixed64, tag = "2")]
+    pub version: u64,
+}
+/// Several requests at one go: nobody's request for their keys comes between. If a `check` among them does not hold, none of them
+/// is executed, and the answer is VERSION_MISMATCH. Each of the others is answered for itself, also if one before it failed.
+/// Nothing is loaded from an origin for them. Answer: `transacted`.
+///
+/// All their keys have to belong to one shard, as the same key in all of them does; else NOT_SUPPORTED: nothing was executed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Transact {
+    /// One of their keys, or any other of the same shard.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// Frames of requests as on a connection, one behind the other, at most 1,024: of operations on one key or several, without
+    /// `transact` and those on leases. The epoch, the time-out and `forwarded` in their envelopes do not count.
+    #[prost(bytes = "vec", tag = "2")]
+    pub requests: ::prost::alloc::vec::Vec<u8>,
 }
 /// Get, or the right to fill a miss: answered with `entry` if the key is there, and with `leased` if it is not and nobody else
 /// is filling it. If somebody is, it waits: until the key is filled (`entry`), or that lease ends unfilled (`leased`: to one
@@ -410,6 +485,35 @@ pub struct Entries {
 pub struct Stored {
     #[prost(fixed64, tag = "1")]
     pub version: u64,
+    /// After append, prepend and patch: the length of the value, in bytes.
+    #[prost(uint64, tag = "2")]
+    pub value_bytes: u64,
+}
+/// What is known of an entry.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Looked {
+    /// Without its value if that was not asked for.
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<Entry>,
+    /// Length of the value.
+    #[prost(uint64, tag = "2")]
+    pub value_bytes: u64,
+    /// In milliseconds since the Unix epoch; 0: never.
+    #[prost(uint64, tag = "3")]
+    pub expires_at_ms: u64,
+    /// The second in which it was last read or stored, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub accessed_ms: u64,
+    /// Whether it was read since it was stored.
+    #[prost(bool, tag = "5")]
+    pub hit: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Transacted {
+    /// The frames of the answers to the requests but checks, in their order, one behind the other. One that does not fit in this
+    /// frame any more is TOO_LARGE; it was executed.
+    #[prost(bytes = "vec", tag = "1")]
+    pub responses: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Outcome {
@@ -873,6 +977,50 @@ impl Condition {
             "ABSENT" => Some(Self::Absent),
             "PRESENT" => Some(Self::Present),
             "VERSION" => Some(Self::Version),
+            _ => None,
+        }
+    }
+}
+/// Which entries are touched. Who never expires does so later than everybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TouchCondition {
+    All = 0,
+    /// Those that never expire.
+    Lasting = 1,
+    /// Those that expire.
+    Expiring = 2,
+    /// Those that expire earlier than they would then.
+    Later = 3,
+    /// Those that expire later than they would then.
+    Earlier = 4,
+    /// Those that expire, but later than they would then.
+    ExpiringEarlier = 5,
+}
+impl TouchCondition {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::All => "ALL",
+            Self::Lasting => "LASTING",
+            Self::Expiring => "EXPIRING",
+            Self::Later => "LATER",
+            Self::Earlier => "EARLIER",
+            Self::ExpiringEarlier => "EXPIRING_EARLIER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ALL" => Some(Self::All),
+            "LASTING" => Some(Self::Lasting),
+            "EXPIRING" => Some(Self::Expiring),
+            "LATER" => Some(Self::Later),
+            "EARLIER" => Some(Self::Earlier),
+            "EXPIRING_EARLIER" => Some(Self::ExpiringEarlier),
             _ => None,
         }
     }

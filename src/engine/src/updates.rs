@@ -1,0 +1,57 @@
+//! What is made of the value that is there: on one shard, reading and writing it is one step.
+
+use larder_protocol::{Looked, Reply};
+use larder_store::{Key, RemovalHook, StoreError};
+
+use crate::decimal::Decimal;
+use crate::local::Local;
+
+impl<H: RemovalHook> Local<H> {
+    /// What is known of an entry, with its value or without.
+    pub(crate) fn look(&mut self, key: Key<'_>, wants_value: bool, now_ms: u64) -> Reply<'_> {
+        let Some(handle) = self.store.peek(key, now_ms) else { return Reply::Miss };
+        let known = self.store.entry(handle);
+        let (value_bytes, is_hit) = (known.value.len() as u64, known.hit_before);
+        let (expires_at_ms, accessed_ms) = (known.expires_at_ms, known.last_access_ms);
+        let mut entry = self.found(handle, now_ms);
+        if !wants_value {
+            entry.value = larder_protocol::Value::Whole(&[]);
+        }
+        Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+    }
+
+    /// The reply to a change of a value's length.
+    pub(crate) fn resized(&self, key: Key<'_>, version: u64, now_ms: u64) -> Reply<'static> {
+        let handle = self.store.peek(key, now_ms);
+        let value_bytes = handle.map_or(0, |handle| self.store.entry(handle).value.len() as u64);
+        Reply::Resized { version, value_bytes }
+    }
+
+    /// Replaces bytes of a value from an offset on; what is missing in front of it is filled up with zeros.
+    pub(crate) fn patch(&mut self, key: Key<'_>, offset: u64, part: &[u8], now_ms: u64) -> Result<u64, StoreError> {
+        let bytes_max = self.store.value_bytes_max();
+        let begin = usize::try_from(offset).ok().filter(|begin| *begin <= bytes_max).ok_or(StoreError::TooLarge)?;
+        self.store.update(key, now_ms, |value| {
+            let end = begin + part.len();
+            if value.len() < end {
+                value.resize(end, 0);
+            }
+            value[begin..end].copy_from_slice(part);
+            Ok(())
+        })
+    }
+
+    /// Adds to a decimal fraction.
+    pub(crate) fn add_decimal(&mut self, key: Key<'_>, delta: &[u8], now_ms: u64) -> Result<u64, StoreError> {
+        let delta = Decimal::parse(delta).ok_or(StoreError::NotANumber)?;
+        let is_absent = self.store.peek(key, now_ms).is_none();
+        self.store.update(key, now_ms, |value| {
+            let present = if is_absent { &b"0"[..] } else { &value[..] };
+            let present = Decimal::parse(present).ok_or(StoreError::NotANumber)?;
+            let sum = present.plus(delta).ok_or(StoreError::OutOfRange)?;
+            value.clear();
+            value.extend_from_slice(sum.as_bytes());
+            Ok(())
+        })
+    }
+}
