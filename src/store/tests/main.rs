@@ -18,6 +18,7 @@ mod shrinking;
 mod stale;
 mod switching;
 mod traces;
+mod updates;
 mod upkeep;
 
 use larder_store::{Charge, GroupSettings, PolicyKind, StoreSettings};
