@@ -15,7 +15,7 @@ const WORDS: usize = (PATTERN_BYTES_MAX + 1).div_ceil(64);
 
 /// A pattern.
 #[derive(Debug)]
-pub(crate) struct Glob {
+pub struct Glob {
     /// By byte: the elements that take it.
     takers: Box<[Counts; 256]>,
     /// Behind how many elements there is a star.
@@ -26,7 +26,7 @@ pub(crate) struct Glob {
 
 impl Glob {
     /// Reads a pattern; `None` if it is longer than [`PATTERN_BYTES_MAX`].
-    pub(crate) fn new(pattern: &[u8]) -> Option<Glob> {
+    pub fn new(pattern: &[u8]) -> Option<Glob> {
         if pattern.len() > PATTERN_BYTES_MAX {
             return None;
         }
@@ -61,7 +61,7 @@ impl Glob {
     }
 
     /// Whether the whole key stands for the whole pattern.
-    pub(crate) fn matches(&self, key: &[u8]) -> bool {
+    pub fn matches(&self, key: &[u8]) -> bool {
         let words = self.len / 64 + 1;
         let mut counts: Counts = [0; WORDS];
         counts[0] = 1;

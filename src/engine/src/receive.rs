@@ -248,7 +248,7 @@ impl<H: RemovalHook> Engine<H> {
 
 /// The reply that another shard's response to a request that it alone has to execute is; `None`: it can be none.
 /// `failure` is a place for one that has to be made.
-pub(crate) fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<Reply<'a>> {
+pub fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Option<Reply<'a>> {
     match (response.status, &response.body) {
         (Status::Ok, Body::None) => Some(Reply::Done),
         (Status::Ok, Body::Entry(entry)) => Some(Reply::Entry((*entry).into())),

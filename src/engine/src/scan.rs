@@ -41,6 +41,28 @@ impl Cursor {
     }
 }
 
+/// Bits of a position that a number has room for. Positions are bits of hashes, the first ones of which tell lines of an
+/// index apart: those that no index has so many of are 0.
+const NUMBER_BITS: u32 = 44;
+const UNUSED_BITS: u32 = u64::BITS - NUMBER_BITS;
+
+/// The number that stands for a cursor, for clients that know no others: below 2^53, so that each is one of a double; 0: that
+/// of an empty one. `None`: it is none that a scan of this node gave, or no number can.
+pub fn number_of_cursor(cursor: &[u8]) -> Option<u64> {
+    let Cursor { shard, position } = Cursor::decode(cursor, u16::MAX)?;
+    let is_whole = position.trailing_zeros() >= UNUSED_BITS && u32::from(shard) < 1 << (53 - NUMBER_BITS);
+    is_whole.then_some(u64::from(shard) << NUMBER_BITS | position >> UNUSED_BITS)
+}
+
+/// The cursor that a number stands for, which may be none.
+pub fn cursor_of_number(number: u64) -> Vec<u8> {
+    if number == 0 {
+        return Vec::new();
+    }
+    let shard = u16::try_from(number >> NUMBER_BITS).unwrap_or(u16::MAX);
+    Cursor { shard, position: number << UNUSED_BITS }.encode()
+}
+
 impl<H: RemovalHook> Local<H> {
     /// The shard that has to execute this step; `None`: the cursor is none.
     pub(crate) fn scanned_shard(&self, step: &ScanStep<'_>) -> Option<u16> {
@@ -100,6 +122,19 @@ impl<H: RemovalHook> Local<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_stands_for_a_cursor() {
+        for (shard, position) in [(0, 1 << 20), (1, 0), (255, u64::MAX << 20), (7, 5 << 40)] {
+            let cursor = Cursor { shard, position }.encode();
+            let number = number_of_cursor(&cursor).expect("it has room");
+            assert!(number > 0 && number < 1 << 53);
+            assert_eq!(cursor_of_number(number), cursor);
+        }
+        assert_eq!((number_of_cursor(&[]), cursor_of_number(0)), (Some(0), Vec::new()));
+        assert_eq!(number_of_cursor(&Cursor { shard: 0, position: 1 << 19 }.encode()), None);
+        assert!(Cursor::decode(&cursor_of_number(u64::MAX), 256).is_none());
+    }
 
     #[test]
     fn a_cursor_comes_back_and_others_are_refused() {

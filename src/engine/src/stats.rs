@@ -82,7 +82,7 @@ fn of_group(counters: &GroupCounters) -> GroupStats {
     GroupStats {
         name: String::new(),
         policy: String::new(),
-        entries: counters.entries,
+        entries: counters.entries - counters.invalid,
         bytes: counters.bytes,
         budget_bytes: counters.budget_bytes,
         hits: counters.hits,

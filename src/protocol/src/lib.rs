@@ -16,6 +16,7 @@ mod ahead;
 mod command;
 pub mod limits;
 pub mod native;
+mod places;
 mod removals;
 mod reply;
 pub mod resp;
@@ -23,9 +24,9 @@ mod size;
 
 pub use ahead::Ahead;
 pub use command::{
-    Command, Condition, Expiry, GroupAction, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Span,
-    TouchCondition, Write, WriteSpan, Writes,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, Request, ScanStep, TouchCondition, Write,
 };
+pub use places::{Keys, Span, WriteSpan, Writes};
 pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
 pub use reply::{Entries, Entry, Failure, Found, Looked, Members, Outcomes, Pieces, Reply, Status, Value};
 pub use size::Size;

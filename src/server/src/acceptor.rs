@@ -11,11 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::limits::ACCEPT_BACKOFF_MS;
 use crate::shard::{Admission, Dialect, Handover, Moved, Parcel};
 
+/// Begins a connection from one address to another.
+pub type Begin = Box<dyn Fn(String, String) -> Dialect + Send>;
+
 /// See the module.
-#[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
-    dialect: fn() -> Dialect,
+    dialect: Begin,
     shards: u16,
     handover: Arc<Handover>,
     admission: Arc<Admission>,
@@ -25,7 +27,7 @@ impl Acceptor {
     /// For so many shards.
     pub fn new(
         listener: TcpListener,
-        dialect: fn() -> Dialect,
+        dialect: Begin,
         shards: u16,
         handover: Arc<Handover>,
         admission: Arc<Admission>,
@@ -55,7 +57,8 @@ impl Acceptor {
         let socket = stream.into_std()?;
         // io_uring answers at once where a socket does not block.
         socket.set_nonblocking(false)?;
-        let mut moved = Moved { socket: socket.into(), parcel: Parcel::new((self.dialect)(), Vec::new()) };
+        let dialect = (self.dialect)(socket.peer_addr()?.to_string(), socket.local_addr()?.to_string());
+        let mut moved = Moved { socket: socket.into(), parcel: Parcel::new(dialect, Vec::new()) };
         for next in 0..self.shards {
             match self.handover.send((shard + next) % self.shards, moved) {
                 Ok(()) => return Ok(()),

@@ -24,6 +24,7 @@ pub mod mesh;
 pub mod orders;
 pub mod pages;
 pub mod preflight;
+pub mod resp;
 pub mod server;
 pub mod shard;
 pub mod sidecar;

@@ -61,6 +61,24 @@ const _: () = assert!(MEMORY_BYTES_DEFAULT <= MEMORY_PER_SHARD_BYTES_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_DEFAULT <= REQUEST_TIMEOUT_MS_MAX);
 const _: () = assert!(REQUEST_TIMEOUT_MS_MAX <= u32::MAX as u64, "deadlines are 32 bits on the wire");
 const _: () = assert!(LISTEN_RETRY_PAUSE_MS < LISTEN_RETRY_MS_MAX);
+/// Most commands of a RESP connection that wait for EXEC: as many as a transaction may have requests; further ones are refused,
+/// and so is EXEC.
+pub const RESP_QUEUED_MAX: usize = larder_protocol::limits::TRANSACT_REQUESTS_MAX / 2;
+/// Most bytes of them.
+pub const RESP_QUEUED_BYTES_MAX: usize = 16 << 20;
+/// Most keys that a RESP connection watches; a WATCH of more is refused.
+pub const RESP_WATCHED_MAX: usize = 256;
+/// Longest answer to KEYS, in bytes; a longer one is refused.
+pub const RESP_KEYS_BYTES_MAX: usize = 16 << 20;
+/// Most steps that RANDOMKEY makes through the index before it says that there is no key.
+pub const RESP_RANDOM_STEPS_MAX: usize = 10_000;
+/// Most databases that RESP connections can choose from.
+pub const RESP_DATABASES_MAX: usize = 256;
+
+const _: () = assert!(
+    2 * RESP_QUEUED_MAX + RESP_WATCHED_MAX <= larder_protocol::limits::TRANSACT_REQUESTS_MAX + RESP_WATCHED_MAX,
+    "a command of a transaction has at most two requests, beside those that have one for each key"
+);
 /// HTTP connections at a time; more wait to be accepted.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 /// Longest list of keys in an HTTP request, in bytes.

@@ -14,7 +14,7 @@ use larder_engine::{Engine, EngineError, EngineSettings, GroupPlans, Standing, W
 use larder_membership::{Agent, EtcdSettings, EtcdTls, Local, MembershipError, Source, Topology};
 use tokio::sync::{mpsc, watch};
 
-use crate::acceptor::Acceptor;
+use crate::acceptor::{Acceptor, Begin};
 use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
 use crate::config::{Config, Cores, EtcdConfig, Size};
@@ -28,8 +28,9 @@ use crate::mesh::{Port, mesh};
 use crate::orders::pass_on_orders;
 use crate::pages;
 use crate::preflight::{self, PreflightError};
+use crate::resp::{Settings, Shared};
 use crate::shard::{
-    self, Admission, ControlLane, Dialect, Executor, Handover, Patience, Plan, Reactor, Reporter, Welcome,
+    self, Admission, ControlLane, Dialect, Executor, Handover, Patience, Plan, Reactor, Reporter, Resp, Welcome,
 };
 use crate::sidecar::{Sidecar, SidecarError, Signals, Stopped};
 use crate::standing::{Progress, SharedStanding};
@@ -142,7 +143,9 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
             serve_http(&config, &crew, sidecar.is_ready(), http)?;
         }
         if let Some(resp) = resp {
-            accept(|| Dialect::Resp(Box::default()), &config, &crew, resp)?;
+            let shared = Arc::clone(&crew.resp);
+            let dialect = move |peer: String, local: String| Dialect::Resp(Box::new(Resp::new(&shared, peer, local)));
+            accept(Box::new(dialect), &config, &crew, resp)?;
         }
         let stopped = sidecar.run(cluster, || {
             if let Err(error) = startup_code::give_back() {
@@ -168,6 +171,7 @@ struct Crew {
     progress: Option<Vec<Arc<CachePadded<Progress>>>>,
     tallies: Vec<Arc<Tally>>,
     turns: Vec<Arc<CachePadded<AtomicU64>>>,
+    resp: Arc<Shared>,
 }
 
 /// Serves HTTP from now on, until the runtime ends.
@@ -191,7 +195,7 @@ fn serve_http(config: &Config, crew: &Crew, is_ready: Arc<AtomicBool>, listeners
 }
 
 /// Accepts connections that speak a dialect from now on, until the runtime ends.
-fn accept(dialect: fn() -> Dialect, config: &Config, crew: &Crew, listeners: Listeners) -> Result<(), ServeError> {
+fn accept(dialect: Begin, config: &Config, crew: &Crew, listeners: Listeners) -> Result<(), ServeError> {
     let socket = listeners.sockets.into_iter().next().expect("one was asked for");
     let listener = tokio::net::TcpListener::from_std(socket).map_err(system("listen for a dialect"))?;
     let (handover, admission) = (crew.handover.clone(), crew.admission.clone());
@@ -230,6 +234,8 @@ fn start(
     let standing = Arc::new(standing);
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
     let keeper = Keeper::new(config);
+    let resp =
+        Shared::new(config.resp_databases.clone(), config.resp_prefixes, Settings::new(config), controls.clone());
     let tallies: Vec<Arc<Tally>> = (0..config.shards).map(|_| Arc::default()).collect();
     let Plans { groups, origins, .. } = keeper.plans();
     let (loader, loading) = Loader::new(&origins, controls.clone(), clock);
@@ -247,7 +253,7 @@ fn start(
             &groups,
             topology.clone(),
             (clock.now_ms(), standing.read()),
-            &tallies[usize::from(shard)],
+            (&tallies[usize::from(shard)], &resp),
         )?;
         pages.push(reactor.pages_ahead());
         plans.push(Plan {
@@ -291,7 +297,7 @@ fn start(
     });
     let turns = heartbeats.clone();
     let sidecar = Sidecar::new(controls, heartbeats, reports, signals, config.stop_timeout);
-    Ok((Crew { executors, admission, handover, progress, tallies, turns }, sidecar, cluster))
+    Ok((Crew { executors, admission, handover, progress, tallies, turns, resp }, sidecar, cluster))
 }
 
 /// How etcd is spoken to, with the files read.
@@ -331,7 +337,7 @@ fn reactor(
     groups: &GroupPlans,
     topology: Arc<Topology>,
     (started_ms, standing): (u64, Standing),
-    tally: &Arc<Tally>,
+    (tally, resp): (&Arc<Tally>, &Arc<Shared>),
 ) -> Result<Reactor, EngineError> {
     let shard = port.shard();
     let settings = EngineSettings {
@@ -351,6 +357,7 @@ fn reactor(
         shard,
         shards: config.shards,
         value_bytes_max: config.value_bytes_max as usize,
+        resp: Arc::clone(resp),
     };
     Ok(Reactor::new(Engine::new(settings, topology, Watchers::new())?, port, welcome, Arc::clone(tally)))
 }

@@ -1,10 +1,12 @@
 //! What a group counts.
 
-/// Counters of one group on one shard, since it was created; the first four and the last are the state at this moment.
+/// Counters of one group on one shard, since it was created; the first five and the last are the state at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupCounters {
     /// Entries held, those among them that have expired and are not yet reclaimed.
     pub entries: u64,
+    /// Of these, those that the group's invalidation has made absent, and that are not yet reclaimed.
+    pub invalid: u64,
     /// What these entries are charged with: bytes, or objects under [`crate::Charge::Objects`].
     pub bytes: u64,
     /// What ghosts are charged with, in the same unit; `bytes` and this never exceed the budget together, unless it was

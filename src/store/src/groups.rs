@@ -48,6 +48,7 @@ impl<H: RemovalHook> Store<H> {
         let group = &mut self.groups[usize::from(group.0)];
         assert_eq!(group.life, Life::Used, "a group is dropped once");
         (group.life, group.floor, group.settings.budget_bytes) = (Life::Dropped, u64::MAX, 0);
+        group.counters.invalid = group.counters.entries;
         group.settings.name = String::new();
         self.memory.sweep.invalidated(&self.memory.log);
     }

@@ -153,6 +153,7 @@ impl<H: RemovalHook> Store<H> {
         let floor = self.versions.next(now_ms);
         let group = &mut self.groups[usize::from(group.0)];
         group.floor = floor;
+        group.counters.invalid = group.counters.entries;
         group.generation += 1;
         self.memory.sweep.invalidated(&self.memory.log);
         group.generation
@@ -252,20 +253,22 @@ impl<H: RemovalHook> Store<H> {
     pub fn validate(&self) {
         self.memory.validate();
         let (region, memory) = (&self.memory.region, &self.memory);
-        let (mut entries, mut charges) = (vec![0; self.groups.len()], vec![0; self.groups.len()]);
+        let (mut entries, mut charges) = (vec![(0, 0); self.groups.len()], vec![0; self.groups.len()]);
         for entry in memory.entries() {
             let found = Found::at(region, entry);
             let index = usize::from(block::group(region, entry).0);
             let (shape, unit) = (found.shape(region), self.groups[index].settings.charge);
             assert!(shape.value_bytes <= self.settings.value_bytes_max, "entry {entry} is too large");
             memory.sweep.validate(region, &memory.log, entry, self.expires_at_ms(found));
-            entries[index] += 1;
+            entries[index].0 += 1;
+            entries[index].1 += u64::from(memory.frame.version(&found.head) <= self.groups[index].floor);
             charges[index] += u64::from(list::charge_of(shape, region.segment_bytes(), unit));
         }
         for (index, group) in self.groups.iter().enumerate() {
             let name = &group.settings.name;
             let counted = (group.counters.entries, group.counters.bytes);
-            assert_eq!(counted, (entries[index], charges[index]), "the account of group {name:?} is wrong");
+            assert_eq!(counted, (entries[index].0, charges[index]), "the account of group {name:?} is wrong");
+            assert_eq!(group.counters.invalid, entries[index].1, "other entries of group {name:?} are invalid");
             let listed = group.policy.validate(region, group.budget);
             assert_eq!(counted, listed, "the policy of group {name:?} has other entries");
             assert!(group.has_room(0), "group {name:?} is above its budget");

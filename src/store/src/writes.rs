@@ -320,6 +320,7 @@ impl<H: RemovalHook> Store<H> {
             Reason::Deleted | Reason::Replaced => {}
         }
         group.counters.entries -= 1;
+        group.counters.invalid -= u64::from(self.memory.frame.version(&found.head) <= group.floor);
         let charge = list::charge_of(shape, region.segment_bytes(), group.settings.charge);
         group.counters.bytes -= u64::from(charge);
         group.policy.remove(&mut self.memory.region, found.entry, charge, departure, group.budget);

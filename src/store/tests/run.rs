@@ -471,6 +471,8 @@ impl Run {
             if model.is_tight {
                 expected.evictions_for_memory = counters.evictions_for_memory;
             }
+            let is_valid = |held: &&Held| held.version > model.floor;
+            expected.invalid = expected.entries - model.held.values().filter(is_valid).count() as u64;
             expected.switching = counters.switching;
             assert_eq!(counters, expected, "{}", self.context);
             let taken = counters.bytes + counters.ghost_bytes;

@@ -3,7 +3,7 @@
 use core::str;
 
 use crate::Status;
-use crate::command::Span;
+use crate::places::Span;
 
 /// How deep groups and messages may nest; prost's limit, so that both accept the same bytes.
 pub(super) const DEPTH_MAX: u32 = 100;

@@ -6,8 +6,9 @@ use super::reader::{Fault, Reader};
 use super::request_fields::{AlterGroup, AlterNode, Hello, Item, Lease, Scan, merge_keys, merge_writes, skip_all};
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
-use crate::command::{Command, Keys, Request, Write, Writes};
+use crate::command::{Command, Request, Write};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::places::{Keys, Writes};
 
 /// Decodes one message, as [`super::frame`] gives it. Every length and count is checked before anything is kept, and
 /// nothing but the places of keys in `scratch` is. The last of several equal fields counts, and parts of one

@@ -4,10 +4,9 @@ use alloc::vec::Vec;
 
 use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set, operation, request, scan};
 use super::writer::{Writer, size, zigzag};
-use crate::command::{
-    Command, Condition, Expiry, GroupAlteration, Keys, NodeAlteration, Request, ScanStep, Write, Writes,
-};
+use crate::command::{Command, Condition, Expiry, GroupAlteration, NodeAlteration, Request, ScanStep, Write};
 use crate::limits::FRAME_PREFIX_BYTES;
+use crate::places::{Keys, Writes};
 
 /// Appends the frame of `request` to `out`, its length first: the same bytes as prost's. Reserves once. An
 /// [`Expiry::After`] of 0 ms is sent as 1 ms.

@@ -4,12 +4,13 @@ use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set,
 use super::reader::{Fault, Reader, Wire};
 use super::scratch::{RequestLimits, Scratch};
 use crate::command::{
-    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, ScanStep, Span, TouchCondition, WriteSpan,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, ScanStep, TouchCondition,
 };
 use crate::limits::{
     CLIENT_NAME_BYTES_MAX, CURSOR_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_SETTINGS_BYTES_MAX, NODE_NAME_BYTES_MAX,
     PATTERN_BYTES_MAX, WEIGHT_BYTES_MAX,
 };
+use crate::places::{Span, WriteSpan};
 
 /// The fields that operations on one key, and the elements of a set_many, share.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::reader::Fault;
-use crate::command::{Span, WriteSpan};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, SCRATCH_KEYS_KEPT, VALUE_BYTES_MAX};
+use crate::places::{Span, WriteSpan};
 
 /// What a decoder accepts in one request. A server may set lower limits than the protocol's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,8 @@ impl RequestLimits {
 mod tests {
     use super::super::{decode_request, encode_request};
     use super::*;
-    use crate::command::{Command, Keys, Request, Writes};
+    use crate::command::{Command, Request};
+    use crate::places::{Keys, Writes};
 
     #[test]
     fn memory_is_kept_up_to_a_bound() {

@@ -4,13 +4,16 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::command::{Keys, Span};
+use super::decode::is_command;
 use crate::limits::{KEYS_MAX, SCRATCH_KEYS_KEPT};
+use crate::places::{Keys, Span};
 
 /// Most arguments of one command: as many keys as a request may have, each with a value, and the command's name.
 pub const ARGUMENTS_MAX: usize = 2 * KEYS_MAX + 1;
 /// Longest line that is a command by itself, in bytes, as Valkey has it (`PROTO_INLINE_MAX_SIZE`).
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Most bytes that are taken from who has not named a command yet.
+pub const STRANGER_BYTES_MAX: usize = 16 << 10;
 /// Longest line with a number, in bytes without its end: a sign, and the digits of 64 bits.
 const NUMBER_BYTES_MAX: usize = 20;
 
@@ -25,6 +28,8 @@ pub struct ReaderLimits {
     pub argument_bytes_max: usize,
     /// Longest command, in bytes, below 4 GiB: so much of one is kept until it is whole.
     pub command_bytes_max: usize,
+    /// Whether the connection has named no command yet: then it has [`STRANGER_BYTES_MAX`] to do so.
+    pub is_stranger: bool,
 }
 
 /// Reads one command at a time, and goes on where it stopped when more has come.
@@ -50,7 +55,7 @@ impl Reader {
     /// # Errors
     /// The connection is to be closed once that is said.
     pub fn read(&mut self, input: &[u8], limits: ReaderLimits) -> Result<Option<usize>, Broken> {
-        let ReaderLimits { argument_bytes_max, command_bytes_max } = limits;
+        let ReaderLimits { argument_bytes_max, .. } = limits;
         if self.left.is_none() {
             self.begin();
             match input.first() {
@@ -65,7 +70,7 @@ impl Reader {
                         return Err(Broken(Cow::Borrowed("Protocol error: invalid multibulk length")));
                     }
                 },
-                Some(_) => return self.read_line(input),
+                Some(_) => return self.read_line(input, limits.is_stranger),
             }
         }
         while let Some(left @ 1..) = self.left {
@@ -83,6 +88,9 @@ impl Reader {
             };
             let start = self.at + 1 + taken;
             let end = start + len + 2;
+            // A command that there is has its arguments; another one is only named back.
+            let is_strange = limits.is_stranger && !self.spans.first().is_some_and(|name| is_command(name.of(input)));
+            let command_bytes_max = if is_strange { STRANGER_BYTES_MAX } else { limits.command_bytes_max };
             if end > command_bytes_max {
                 let text = format!("Protocol error: a command is longer than {command_bytes_max} bytes; send several");
                 return Err(Broken(Cow::Owned(text)));
@@ -127,9 +135,10 @@ impl Reader {
     }
 
     /// Words in a line, as people type them.
-    fn read_line(&mut self, input: &[u8]) -> Result<Option<usize>, Broken> {
-        let Some(end) = input.iter().take(INLINE_BYTES_MAX + 1).position(|byte| *byte == b'\n') else {
-            if input.len() > INLINE_BYTES_MAX {
+    fn read_line(&mut self, input: &[u8], is_stranger: bool) -> Result<Option<usize>, Broken> {
+        let line_bytes_max = if is_stranger { STRANGER_BYTES_MAX } else { INLINE_BYTES_MAX };
+        let Some(end) = input.iter().take(line_bytes_max + 1).position(|byte| *byte == b'\n') else {
+            if input.len() > line_bytes_max {
                 return Err(Broken(Cow::Borrowed("Protocol error: too big inline request")));
             }
             return Ok(None);
@@ -239,7 +248,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: ReaderLimits = ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 20 };
+    const LIMITS: ReaderLimits =
+        ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 20, is_stranger: false };
 
     /// Bytes that were taken, and the arguments.
     type Command = (usize, Vec<Vec<u8>>);
@@ -321,6 +331,18 @@ mod tests {
         let long = vec![b'a'; INLINE_BYTES_MAX + 1];
         assert_eq!(read(&long, &[]), Err(Broken(Cow::Borrowed("Protocol error: too big inline request"))));
         assert_eq!(read(&long[1..], &[]), Ok(None), "its end may come");
+    }
+
+    #[test]
+    fn who_names_no_command_has_little_room() {
+        let limits = ReaderLimits { argument_bytes_max: 1 << 20, command_bytes_max: 1 << 20, is_stranger: true };
+        let read = |input: &[u8]| Reader::default().read(input, limits);
+        assert_eq!(read(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n"), Ok(None), "a value may be long");
+        for input in [&b"*2\r\n$4\r\nWHAT\r\n$100000\r\n"[..], b"*1\r\n$100000\r\n"] {
+            assert!(read(input).is_err(), "{input:?}");
+        }
+        assert_eq!(read(&vec![b'a'; STRANGER_BYTES_MAX]), Ok(None));
+        assert!(read(&vec![b'a'; STRANGER_BYTES_MAX + 1]).is_err());
     }
 
     #[test]

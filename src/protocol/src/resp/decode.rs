@@ -6,25 +6,32 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::arguments::integer;
-use super::{Shape, Version};
-use crate::command::{Command, Condition, Expiry, Keys, TouchCondition, Write, WriteSpan, Writes};
+use super::connection::Session;
+use super::describe::Described;
+use super::keyspace::Keyspace;
+use super::options::{expire, get_ex, lifetime, set};
+use super::plan::{Plan, Told};
+use super::table::{self, NAME_BYTES_MAX};
+use super::{Shape, cold, connection};
+use crate::command::{Command, Condition, Expiry, Write};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, SCRATCH_KEYS_KEPT};
+use crate::places::{Keys, Span, WriteSpan, Writes};
 
 /// What a command asks for.
 #[derive(Debug)]
 pub enum Asked<'a> {
-    /// Something of the engine, whose reply is told so.
-    Command(Command<'a>, Shape),
+    /// Something of the engine for keys of this group, whose reply is told so.
+    Command(u64, Command<'a>, Shape),
+    /// Several things of the engine, or one that is told in a way of its own.
+    Plan(Plan),
     /// Nothing but an answer.
     Own(Own<'a>),
-    /// To be greeted, from now on in this version of the protocol; `None`: in the one that is spoken.
-    Hello(Option<Version>),
-    /// OK as the last answer.
-    Quit,
+    /// Something of the connection, or of the server.
+    Session(Session<'a>),
 }
 
 /// What a connection answers by itself.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Own<'a> {
     /// PONG.
     Pong,
@@ -36,368 +43,236 @@ pub enum Own<'a> {
     None,
     /// An empty array.
     Nothing,
-    /// Who is here, with the server's version.
-    Hello(&'a str),
+    /// A number.
+    Number(i64),
+    /// What there is to know of commands.
+    Described(Described<'a>),
+    /// Lines of help.
+    Help(&'static [&'static str]),
     /// An error.
     Refused(Cow<'static, str>),
 }
 
-type Decoded<'a> = Result<Asked<'a>, Cow<'static, str>>;
+/// Memory that is reused from command to command.
+#[derive(Debug, Default)]
+pub struct Places {
+    pub(super) writes: Vec<WriteSpan>,
+    pub(super) keys: Vec<Span>,
+}
 
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-const SYNTAX: &str = "ERR syntax error";
-/// Longest name of a command, in bytes.
-const NAME_BYTES_MAX: usize = 16;
+pub(super) type Decoded<'a> = Result<Asked<'a>, Cow<'static, str>>;
+
+pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+pub(super) const SYNTAX: &str = "ERR syntax error";
 /// Most bytes of an unknown command, and of its arguments, that an error repeats, as in Valkey.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// What is asked for by arguments, of which there is at least one; places of what is to be stored are put into `writes`, whose
-/// memory is reused.
+/// What is asked for by arguments, of which there is at least one.
 ///
 /// # Panics
 /// If there are no arguments.
-pub fn decode<'a>(arguments: Keys<'a>, writes: &'a mut Vec<WriteSpan>) -> Asked<'a> {
+pub fn decode<'a>(arguments: Keys<'a>, keyspace: &Keyspace<'_>, places: &'a mut Places, now_ms: u64) -> Asked<'a> {
     assert!(!arguments.is_empty(), "a command has a name");
-    decode_named(arguments, writes).unwrap_or_else(|text| Asked::Own(Own::Refused(text)))
+    decode_named(Arguments(arguments), keyspace, places, now_ms).unwrap_or_else(|text| Asked::Own(Own::Refused(text)))
 }
 
-fn decode_named<'a>(all: Keys<'a>, writes: &'a mut Vec<WriteSpan>) -> Decoded<'a> {
-    let at = |index: usize| all.spans().get(index).map_or(&[][..], |span| span.of(all.frame()));
+/// The name of a command, if there is one.
+pub fn is_command(name: &[u8]) -> bool {
     let mut buffer = [0; NAME_BYTES_MAX];
-    let name = upper(at(0), &mut buffer);
-    // How many arguments there are, with the name, is checked by the pattern.
-    match (name, all.len()) {
-        (b"GET", 2) => Ok(Asked::Command(Command::Get { key: key(at(1))? }, Shape::Value)),
-        (b"SET", 3..) => set(all),
-        (b"SETEX", 4) => set_for(all, 1_000, "setex"),
-        (b"PSETEX", 4) => set_for(all, 1, "psetex"),
-        (b"SETNX", 3) => Ok(Asked::Command(
-            Command::Set(Write { condition: Condition::Absent, ..write(at(1), at(2))? }),
-            Shape::Flag,
-        )),
-        (b"MGET", 2..) => Ok(Asked::Command(Command::GetMany { keys: keys(all)? }, Shape::Values)),
-        (b"MSET", 3..) if all.len() % 2 == 1 => {
-            let entries = entries(all, writes)?;
-            Ok(Asked::Command(Command::SetMany { entries }, Shape::AllOk))
-        }
-        (b"DEL" | b"UNLINK", 2..) => Ok(Asked::Command(Command::DeleteMany { keys: keys(all)? }, Shape::Count)),
-        (b"INCR", 2) => increment(at(1), 1),
-        (b"DECR", 2) => increment(at(1), -1),
-        (b"INCRBY", 3) => increment(at(1), integer(at(2)).ok_or(NOT_AN_INTEGER)?),
-        (b"DECRBY", 3) => {
-            let delta = integer(at(2)).ok_or(NOT_AN_INTEGER)?;
-            increment(at(1), delta.checked_neg().ok_or("ERR decrement would overflow")?)
-        }
-        (b"EXPIRE", 3) => expire(all, 1_000, false, "expire"),
-        (b"PEXPIRE", 3) => expire(all, 1, false, "pexpire"),
-        (b"EXPIREAT", 3) => expire(all, 1_000, true, "expireat"),
-        (b"PEXPIREAT", 3) => expire(all, 1, true, "pexpireat"),
-        (b"EXPIRE" | b"PEXPIRE" | b"EXPIREAT" | b"PEXPIREAT", 4..) => {
-            Err(Cow::Owned(format!("ERR Unsupported option {}", quoted(at(3)))))
-        }
-        (b"PING", 1) => Ok(Asked::Own(Own::Pong)),
-        (b"PING", 2) | (b"ECHO", 2) => Ok(Asked::Own(Own::Echo(at(1)))),
-        (b"QUIT", _) => Ok(Asked::Quit),
-        (b"SELECT", 2) => match integer(at(1)).ok_or(NOT_AN_INTEGER)? {
-            0 => Ok(Asked::Own(Own::Ok)),
-            _ => Err(Cow::Borrowed("ERR DB index is out of range")),
-        },
-        (b"HELLO", 1) => Ok(Asked::Hello(None)),
-        (b"HELLO", 2) => match integer(at(1)) {
-            Some(2) => Ok(Asked::Hello(Some(Version::Two))),
-            Some(3) => Ok(Asked::Hello(Some(Version::Three))),
-            Some(_) => Err(Cow::Borrowed("NOPROTO unsupported protocol version")),
-            None => Err(Cow::Borrowed("ERR Protocol version is not an integer or out of range")),
-        },
-        (b"HELLO", 3..) => Err(Cow::Owned(format!("ERR Syntax error in HELLO option '{}'", quoted(at(2))))),
-        (b"COMMAND", 1) => Ok(Asked::Own(Own::Nothing)),
-        (b"COMMAND", _) if at(1).eq_ignore_ascii_case(b"DOCS") => Ok(Asked::Own(Own::Nothing)),
-        (b"CLIENT", 4) if at(1).eq_ignore_ascii_case(b"SETINFO") => Ok(Asked::Own(Own::Ok)),
-        (b"CLIENT" | b"COMMAND", 2..) => {
-            let name = String::from_utf8_lossy(name);
-            Err(Cow::Owned(format!("ERR unknown subcommand '{}'. Try {name} HELP.", quoted(at(1)))))
-        }
-        (name, _) if NAMES.contains(&name) => {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            Err(Cow::Owned(format!("ERR wrong number of arguments for '{name}' command")))
-        }
-        _ => Err(Cow::Owned(unknown(all))),
+    table::find(lower(name, &mut buffer)).is_some()
+}
+
+/// Arguments by their number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arguments<'a>(pub(super) Keys<'a>);
+
+impl<'a> Arguments<'a> {
+    /// An argument; nothing if there is none.
+    pub(super) fn at(&self, index: usize) -> &'a [u8] {
+        self.0.spans().get(index).map_or(&[], |span| span.of(self.0.frame()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those from this number on.
+    pub(super) fn from(&self, index: usize) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        self.0.iter().skip(index)
+    }
+
+    pub(super) fn integer(&self, index: usize) -> Result<i64, Cow<'static, str>> {
+        integer(self.at(index)).ok_or(Cow::Borrowed(NOT_AN_INTEGER))
     }
 }
 
-/// The commands above, of which a number of arguments may be wrong.
-const NAMES: [&[u8]; 21] = [
-    b"GET",
-    b"SET",
-    b"SETEX",
-    b"PSETEX",
-    b"SETNX",
-    b"MGET",
-    b"MSET",
-    b"DEL",
-    b"UNLINK",
-    b"INCR",
-    b"DECR",
-    b"INCRBY",
-    b"DECRBY",
-    b"EXPIRE",
-    b"PEXPIRE",
-    b"EXPIREAT",
-    b"PEXPIREAT",
-    b"PING",
-    b"ECHO",
-    b"SELECT",
-    b"CLIENT",
-];
+fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut Places, now_ms: u64) -> Decoded<'a> {
+    let mut buffer = [0; NAME_BYTES_MAX];
+    let name = lower(all.at(0), &mut buffer);
+    let spec = table::find(name).ok_or_else(|| unknown(all))?;
+    let count = all.len() as i64;
+    if spec.arity > 0 && count != spec.arity || count < -spec.arity {
+        return Err(wrong_number(spec.name));
+    }
+    let one = |index: usize| placed(keyspace, all.at(index));
+    let command = |(group, _): (u64, &[u8]), command, shape| Ok(Asked::Command(group, command, shape));
+    match spec.name {
+        "get" => {
+            let at = one(1)?;
+            command(at, Command::Get { key: at.1 }, Shape::Value)
+        }
+        "set" => set(all, one(1)?),
+        "setex" | "psetex" => {
+            let at = one(1)?;
+            let unit_ms = if spec.name == "setex" { 1_000 } else { 1 };
+            let expiry = Expiry::After(lifetime(all.at(2), unit_ms, spec.name)?);
+            command(at, Command::Set(Write { expiry, ..write(at.1, all.at(3)) }), Shape::Ok)
+        }
+        "setnx" => {
+            let at = one(1)?;
+            let write = Write { condition: Condition::Absent, ..write(at.1, all.at(2)) };
+            command(at, Command::Set(write), Shape::Flag)
+        }
+        "mget" => match keys(all, keyspace, places)? {
+            Some((group, keys)) => Ok(Asked::Command(group, Command::GetMany { keys }, Shape::Values)),
+            None => cold::each(all, keyspace, Told::List, |key| Command::Get { key }),
+        },
+        "mset" if all.len().is_multiple_of(2) => Err(wrong_number(spec.name)),
+        "mset" => match entries(all, keyspace, places)? {
+            Some((group, entries)) => Ok(Asked::Command(group, Command::SetMany { entries }, Shape::AllOk)),
+            None => cold::set_each(all, keyspace),
+        },
+        "del" | "unlink" if all.len() == 2 => {
+            let at = one(1)?;
+            command(at, Command::Delete { key: at.1, version: 0 }, Shape::Flag)
+        }
+        "del" | "unlink" => match keys(all, keyspace, places)? {
+            Some((group, keys)) => Ok(Asked::Command(group, Command::DeleteMany { keys }, Shape::Count)),
+            None => cold::each(all, keyspace, Told::Sum, |key| Command::Delete { key, version: 0 }),
+        },
+        "incr" => increment(one(1)?, 1),
+        "decr" => increment(one(1)?, -1),
+        "incrby" => increment(one(1)?, all.integer(2)?),
+        "decrby" => {
+            let delta = all.integer(2)?;
+            increment(one(1)?, delta.checked_neg().ok_or("ERR decrement would overflow")?)
+        }
+        "expire" => expire(all, one(1)?, (1_000, false), spec.name, now_ms),
+        "pexpire" => expire(all, one(1)?, (1, false), spec.name, now_ms),
+        "expireat" => expire(all, one(1)?, (1_000, true), spec.name, now_ms),
+        "pexpireat" => expire(all, one(1)?, (1, true), spec.name, now_ms),
+        "getex" => get_ex(all, one(1)?),
+        "ping" if all.len() > 2 => Err(wrong_number(spec.name)),
+        "ping" if all.len() == 2 => Ok(Asked::Own(Own::Echo(all.at(1)))),
+        "ping" => Ok(Asked::Own(Own::Pong)),
+        "echo" => Ok(Asked::Own(Own::Echo(all.at(1)))),
+        name => match cold::decode(name, all, keyspace, now_ms) {
+            Some(decoded) => decoded,
+            None => connection::decode(name, all),
+        },
+    }
+}
 
-/// In capitals; nothing if no command has a name as long.
-fn upper<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES_MAX]) -> &'b [u8] {
+/// In small letters; nothing if no command has a name as long.
+pub(super) fn lower<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES_MAX]) -> &'b [u8] {
     let Some(place) = buffer.get_mut(..name.len()) else { return &[] };
     place.copy_from_slice(name);
-    place.make_ascii_uppercase();
+    place.make_ascii_lowercase();
     place
 }
 
-fn key(key: &[u8]) -> Result<&[u8], Cow<'static, str>> {
+/// The group of a key, and the key in it.
+pub(super) fn placed<'k>(keyspace: &Keyspace<'_>, key: &'k [u8]) -> Result<(u64, &'k [u8]), Cow<'static, str>> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Cow::Owned(format!("ERR a key has {} bytes, and may have {KEY_BYTES_MAX}", key.len())));
     }
-    Ok(key)
+    Ok(keyspace.place(key))
 }
 
-/// All arguments but the first, as keys.
-fn keys(all: Keys<'_>) -> Result<Keys<'_>, Cow<'static, str>> {
-    let keys = Keys::new(all.frame(), &all.spans()[1..]);
-    check_count(keys.len())?;
-    keys.iter().try_for_each(|one| key(one).map(drop))?;
-    Ok(keys)
+/// All arguments but the first, as keys of one group; `None`: they are of several.
+fn keys<'a>(
+    all: Arguments<'a>,
+    keyspace: &Keyspace<'_>,
+    places: &'a mut Places,
+) -> Result<Option<(u64, Keys<'a>)>, Cow<'static, str>> {
+    check_count(all.len() - 1)?;
+    let (frame, spans) = (all.0.frame(), &all.0.spans()[1..]);
+    if !keyspace.has_prefixes() {
+        all.from(1).try_for_each(|key| placed(keyspace, key).map(drop))?;
+        return Ok(Some((keyspace.group(), Keys::new(frame, spans))));
+    }
+    places.keys.clear();
+    places.keys.shrink_to(SCRATCH_KEYS_KEPT);
+    let group = placed(keyspace, all.at(1))?.0;
+    for span in spans {
+        let (of, key) = placed(keyspace, span.of(frame))?;
+        if of != group {
+            return Ok(None);
+        }
+        places.keys.push(behind(*span, key.len()));
+    }
+    Ok(Some((group, Keys::new(frame, &places.keys))))
 }
 
-fn check_count(count: usize) -> Result<(), Cow<'static, str>> {
+fn entries<'a>(
+    all: Arguments<'a>,
+    keyspace: &Keyspace<'_>,
+    places: &'a mut Places,
+) -> Result<Option<(u64, Writes<'a>)>, Cow<'static, str>> {
+    check_count(all.len() / 2)?;
+    let frame = all.0.frame();
+    places.writes.clear();
+    places.writes.shrink_to(SCRATCH_KEYS_KEPT);
+    let group = placed(keyspace, all.at(1))?.0;
+    for pair in all.0.spans()[1..].chunks_exact(2) {
+        let (of, key) = placed(keyspace, pair[0].of(frame))?;
+        if of != group {
+            return Ok(None);
+        }
+        let key = behind(pair[0], key.len());
+        places.writes.push(WriteSpan { key, value: pair[1], ..WriteSpan::default() });
+    }
+    Ok(Some((group, Writes::new(frame, &places.writes))))
+}
+
+/// The last bytes of a place.
+fn behind(span: Span, len: usize) -> Span {
+    Span { start: span.start + span.len - len as u32, len: len as u32 }
+}
+
+pub(super) fn check_count(count: usize) -> Result<(), Cow<'static, str>> {
     if count > KEYS_MAX {
         return Err(Cow::Owned(format!("ERR a command has {count} keys, and may have {KEYS_MAX}; send several")));
     }
     Ok(())
 }
 
-fn entries<'a>(all: Keys<'a>, writes: &'a mut Vec<WriteSpan>) -> Result<Writes<'a>, Cow<'static, str>> {
-    writes.clear();
-    writes.shrink_to(SCRATCH_KEYS_KEPT);
-    check_count(all.len() / 2)?;
-    for pair in all.spans()[1..].chunks_exact(2) {
-        key(pair[0].of(all.frame()))?;
-        writes.push(WriteSpan { key: pair[0], value: pair[1], ..WriteSpan::default() });
-    }
-    Ok(Writes::new(all.frame(), writes))
+pub(super) fn write<'a>(key: &'a [u8], value: &'a [u8]) -> Write<'a> {
+    Write { key, value, flags: 0, condition: Condition::Always, expiry: Expiry::Default }
 }
 
-fn write<'a>(of: &'a [u8], value: &'a [u8]) -> Result<Write<'a>, Cow<'static, str>> {
-    Ok(Write { key: key(of)?, value, flags: 0, condition: Condition::Always, expiry: Expiry::Default })
+fn increment<'a>((group, key): (u64, &'a [u8]), delta: i64) -> Decoded<'a> {
+    let command = Command::Increment { key, delta, initial: Some(delta), expiry: Expiry::Default };
+    Ok(Asked::Command(group, command, Shape::Number))
 }
 
-/// SET key value [NX | XX] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL], options in any order.
-fn set(all: Keys<'_>) -> Decoded<'_> {
-    let mut arguments = all.iter().skip(1);
-    let mut next = || arguments.next();
-    let mut write = write(next().unwrap_or(&[]), next().unwrap_or(&[]))?;
-    let mut buffer = [0; NAME_BYTES_MAX];
-    while let Some(option) = next() {
-        match upper(option, &mut buffer) {
-            b"NX" if write.condition != Condition::Present => write.condition = Condition::Absent,
-            b"XX" if write.condition != Condition::Absent => write.condition = Condition::Present,
-            _ if write.expiry != Expiry::Default => return Err(Cow::Borrowed(SYNTAX)),
-            b"KEEPTTL" => write.expiry = Expiry::Keep,
-            option @ (b"EX" | b"PX" | b"EXAT" | b"PXAT") => {
-                let unit_ms = if option[0] == b'E' { 1_000 } else { 1 };
-                let time_ms = lifetime(next().ok_or(SYNTAX)?, unit_ms, "set")?;
-                write.expiry = if option.len() == 4 { Expiry::At(time_ms) } else { Expiry::After(time_ms) };
-            }
-            b"GET" => return Err(Cow::Borrowed("ERR SET with GET is not offered")),
-            _ => return Err(Cow::Borrowed(SYNTAX)),
-        }
-    }
-    Ok(Asked::Command(Command::Set(write), Shape::Ok))
+pub(super) fn wrong_number(name: &str) -> Cow<'static, str> {
+    Cow::Owned(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-/// A command with key, time and value.
-fn set_for<'a>(all: Keys<'a>, unit_ms: i64, name: &str) -> Decoded<'a> {
-    let mut arguments = all.iter().skip(1);
-    let mut next = || arguments.next().unwrap_or(&[]);
-    let (key, time, value) = (next(), next(), next());
-    let expiry = Expiry::After(lifetime(time, unit_ms, name)?);
-    Ok(Asked::Command(Command::Set(Write { expiry, ..write(key, value)? }), Shape::Ok))
-}
-
-/// A time above 0, in ms.
-fn lifetime(text: &[u8], unit_ms: i64, name: &str) -> Result<u64, Cow<'static, str>> {
-    let time = integer(text).ok_or(NOT_AN_INTEGER)?;
-    let time_ms = time.checked_mul(unit_ms).and_then(|time_ms| u64::try_from(time_ms).ok());
-    time_ms.filter(|time_ms| *time_ms > 0).ok_or_else(|| invalid_time(name))
-}
-
-fn invalid_time(name: &str) -> Cow<'static, str> {
-    Cow::Owned(format!("ERR invalid expire time in '{name}' command"))
-}
-
-fn increment(of: &[u8], delta: i64) -> Decoded<'_> {
-    let command = Command::Increment { key: key(of)?, delta, initial: Some(delta), expiry: Expiry::Default };
-    Ok(Asked::Command(command, Shape::Number))
-}
-
-/// A command with key and time; one that is over removes the key.
-fn expire<'a>(all: Keys<'a>, unit_ms: i64, is_absolute: bool, name: &str) -> Decoded<'a> {
-    let mut arguments = all.iter().skip(1);
-    let mut next = || arguments.next().unwrap_or(&[]);
-    let (of, time) = (next(), next());
-    let time = integer(time).ok_or(NOT_AN_INTEGER)?;
-    let time_ms = time.checked_mul(unit_ms).ok_or_else(|| invalid_time(name))?;
-    let expiry = match u64::try_from(time_ms) {
-        Ok(time_ms @ 1..) if is_absolute => Expiry::At(time_ms),
-        Ok(time_ms @ 1..) => Expiry::After(time_ms),
-        _ => Expiry::At(1),
-    };
-    Ok(Asked::Command(Command::Touch { key: key(of)?, expiry, only: TouchCondition::Always }, Shape::Flag))
-}
-
-fn unknown(all: Keys<'_>) -> String {
-    let mut arguments = all.iter();
-    let name = quoted(arguments.next().unwrap_or(&[]));
+fn unknown(all: Arguments<'_>) -> Cow<'static, str> {
+    let name = quoted(all.at(0));
     let mut text = format!("ERR unknown command '{name}', with args beginning with: ");
     let begin = text.len();
-    for argument in arguments {
+    for argument in all.from(1) {
         if text.len() - begin >= QUOTED_BYTES_MAX {
             break;
         }
         text.push_str(&format!("'{}' ", quoted(argument)));
     }
-    text
+    Cow::Owned(text)
 }
 
-fn quoted(text: &[u8]) -> String {
+pub(super) fn quoted(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(QUOTED_BYTES_MAX)]).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Reader, ReaderLimits};
-    use super::*;
-
-    fn asked(line: &str) -> String {
-        let line = format!("{line}\n");
-        let (mut reader, mut writes) = (Reader::default(), Vec::new());
-        let limits = ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 10 };
-        reader.read(line.as_bytes(), limits).expect("it is a line").expect("it is whole");
-        match decode(reader.arguments(line.as_bytes()), &mut writes) {
-            Asked::Own(Own::Refused(text)) => text.into_owned(),
-            Asked::Command(Command::Set(write), shape) => {
-                let Write { key, value, condition, expiry, .. } = write;
-                let (key, value) = (quoted(key), quoted(value));
-                format!("set {key}={value} {condition:?} {expiry:?} as {shape:?}")
-            }
-            Asked::Command(Command::Touch { key, expiry, .. }, Shape::Flag) => {
-                format!("touch {} {expiry:?}", quoted(key))
-            }
-            Asked::Command(Command::Increment { key, delta, initial, expiry: Expiry::Default }, Shape::Number) => {
-                format!("add {delta} to {}, {initial:?}", quoted(key))
-            }
-            Asked::Command(Command::GetMany { keys }, Shape::Values) => format!("get {}", listed(keys)),
-            Asked::Command(Command::DeleteMany { keys }, Shape::Count) => format!("delete {}", listed(keys)),
-            Asked::Command(Command::SetMany { entries }, Shape::AllOk) => {
-                let pairs: Vec<String> =
-                    entries.iter().map(|write| format!("{}={}", quoted(write.key), quoted(write.value))).collect();
-                format!("set {}", pairs.join(" "))
-            }
-            other => format!("{other:?}"),
-        }
-    }
-
-    fn listed(keys: Keys<'_>) -> String {
-        keys.iter().map(quoted).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn commands_mean_what_they_mean_to_valkey() {
-        let pairs = [
-            ("set a b", "set a=b Always Default as Ok"),
-            ("SET a b nx EX 10", "set a=b Absent After(10000) as Ok"),
-            ("set a b PX 10 xx", "set a=b Present After(10) as Ok"),
-            ("set a b exat 10", "set a=b Always At(10000) as Ok"),
-            ("set a b pxat 10", "set a=b Always At(10) as Ok"),
-            ("set a b keepttl", "set a=b Always Keep as Ok"),
-            ("set a b nx nx", "set a=b Absent Default as Ok"),
-            ("setex a 2 b", "set a=b Always After(2000) as Ok"),
-            ("psetex a 2 b", "set a=b Always After(2) as Ok"),
-            ("setnx a b", "set a=b Absent Default as Flag"),
-            ("mget a b a", "get a b a"),
-            ("mset a 1 b 2", "set a=1 b=2"),
-            ("unlink a b", "delete a b"),
-            ("incr a", "add 1 to a, Some(1)"),
-            ("decr a", "add -1 to a, Some(-1)"),
-            ("incrby a -7", "add -7 to a, Some(-7)"),
-            ("decrby a -7", "add 7 to a, Some(7)"),
-            ("expire a 2", "touch a After(2000)"),
-            ("pexpire a -2", "touch a At(1)"),
-            ("expireat a 2", "touch a At(2000)"),
-            ("pexpireat a 0", "touch a At(1)"),
-            ("ping", "Own(Pong)"),
-            ("select 0", "Own(Ok)"),
-            ("hello", "Hello(None)"),
-            ("hello 3", "Hello(Some(Three))"),
-            ("quit", "Quit"),
-            ("client setinfo lib-name redis-py", "Own(Ok)"),
-        ];
-        for (line, meaning) in pairs {
-            assert_eq!(asked(line), meaning, "{line}");
-        }
-    }
-
-    /// The texts are those of Valkey 8.
-    #[test]
-    fn errors_are_said_as_valkey_says_them() {
-        let pairs = [
-            ("get", "ERR wrong number of arguments for 'get' command"),
-            ("MSET a", "ERR wrong number of arguments for 'mset' command"),
-            ("mset a 1 b", "ERR wrong number of arguments for 'mset' command"),
-            ("incrby a 1.5", NOT_AN_INTEGER),
-            ("decrby a -9223372036854775808", "ERR decrement would overflow"),
-            ("set a b nx xx", SYNTAX),
-            ("set a b ex", SYNTAX),
-            ("set a b ex 1 px 1", SYNTAX),
-            ("set a b keepttl ex 1", SYNTAX),
-            ("set a b no", SYNTAX),
-            ("set a b ex x", NOT_AN_INTEGER),
-            ("set a b ex 0", "ERR invalid expire time in 'set' command"),
-            ("set a b ex 9223372036854775807", "ERR invalid expire time in 'set' command"),
-            ("setex a -1 b", "ERR invalid expire time in 'setex' command"),
-            ("expire a 9223372036854775807", "ERR invalid expire time in 'expire' command"),
-            ("expire a 1 zz", "ERR Unsupported option zz"),
-            ("select 1", "ERR DB index is out of range"),
-            ("hello 4", "NOPROTO unsupported protocol version"),
-            ("hello x", "ERR Protocol version is not an integer or out of range"),
-            ("client no", "ERR unknown subcommand 'no'. Try CLIENT HELP."),
-            ("nothing a \"b c\"", "ERR unknown command 'nothing', with args beginning with: 'a' 'b c' "),
-            ("averyveryverylongname", "ERR unknown command 'averyveryverylongname', with args beginning with: "),
-        ];
-        for (line, text) in pairs {
-            assert_eq!(asked(line), text, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_above_a_limit_is_refused() {
-        let long = "k".repeat(KEY_BYTES_MAX + 1);
-        let mut writes = Vec::new();
-        let frame = format!("getsetv{long}");
-        let span = |start, len| crate::Span { start, len };
-        let (get, set) = (span(0, 3), span(3, 3));
-        let (value, key) = (span(6, 1), span(7, long.len() as u32));
-        for arguments in [&[get, key][..], &[set, key, value]] {
-            let asked = decode(Keys::new(frame.as_bytes(), arguments), &mut writes);
-            assert!(matches!(asked, Asked::Own(Own::Refused(text)) if text.contains("may have 65536")));
-        }
-        let mut arguments = alloc::vec![span(0, 1); KEYS_MAX + 2];
-        arguments[0] = span(1, 4);
-        let asked = decode(Keys::new(b"kmget", &arguments), &mut writes);
-        assert!(matches!(asked, Asked::Own(Own::Refused(text)) if text.contains("send several")));
-    }
 }

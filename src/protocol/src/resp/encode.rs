@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::{Failure, Reply, Status};
 
 use super::Own;
+use super::describe::describe;
 
 /// Which version of RESP a connection speaks; HELLO changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,29 +91,14 @@ pub fn encode_own(out: &mut Vec<u8>, version: Version, own: &Own<'_>) {
         Own::Ok => out.extend_from_slice(b"+OK\r\n"),
         Own::Echo(text) => bulk(out, text.len(), |out| out.extend_from_slice(text)),
         Own::None => null(out, version),
-        Own::Nothing => out.extend_from_slice(b"*0\r\n"),
-        Own::Refused(text) => encode_error(out, text),
-        Own::Hello(server) => {
-            let fields: [(&str, &str); 2] = [("server", "larder"), ("version", server)];
-            let proto = if version == Version::Three { 3 } else { 2 };
-            let pairs = fields.len() as i64 + 4;
-            match version {
-                Version::Two => number(out, b'*', 2 * pairs),
-                Version::Three => number(out, b'%', pairs),
-            }
-            for (name, value) in fields {
-                text(out, name);
-                text(out, value);
-            }
-            text(out, "proto");
-            number(out, b':', proto);
-            for (name, value) in [("mode", "standalone"), ("role", "master")] {
-                text(out, name);
-                text(out, value);
-            }
-            text(out, "modules");
-            out.extend_from_slice(b"*0\r\n");
+        Own::Nothing => array(out, 0),
+        Own::Number(value) => number(out, b':', *value),
+        Own::Help(lines) => {
+            array(out, lines.len());
+            lines.iter().for_each(|line| text(out, line));
         }
+        Own::Described(described) => describe(out, version, described),
+        Own::Refused(text) => encode_error(out, text),
     }
 }
 
@@ -140,7 +126,7 @@ fn fail(out: &mut Vec<u8>, failure: &Failure) {
 
 /// As Valkey says it, where it knows such an error. TRYAGAIN is what its cluster says to a command that it has not executed
 /// and may execute soon.
-fn text_of(status: Status) -> &'static str {
+pub(super) fn text_of(status: Status) -> &'static str {
     match status {
         Status::NotANumber => "ERR value is not an integer or out of range",
         Status::OutOfRange => "ERR increment or decrement would overflow",
@@ -162,18 +148,21 @@ fn text_of(status: Status) -> &'static str {
     }
 }
 
-fn null(out: &mut Vec<u8>, version: Version) {
+/// Appends that there is nothing.
+pub fn null(out: &mut Vec<u8>, version: Version) {
     out.extend_from_slice(match version {
         Version::Two => b"$-1\r\n",
         Version::Three => b"_\r\n",
     });
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
+/// Appends a text.
+pub fn text(out: &mut Vec<u8>, text: &str) {
     bulk(out, text.len(), |out| out.extend_from_slice(text.as_bytes()));
 }
 
-fn bulk(out: &mut Vec<u8>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a string of so many bytes, which `append` adds.
+pub fn bulk(out: &mut Vec<u8>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
     // Room for all of it at once.
     out.reserve(len + 32);
     number(out, b'$', len as i64);
@@ -181,8 +170,34 @@ fn bulk(out: &mut Vec<u8>, len: usize, append: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A line with a number: of what kind its first byte says.
-fn number(out: &mut Vec<u8>, kind: u8, number: i64) {
+/// Appends the beginning of an array.
+pub fn array(out: &mut Vec<u8>, len: usize) {
+    number(out, b'*', len as i64);
+}
+
+/// Appends the beginning of a map of so many pairs, which is an array where there are none.
+pub fn map(out: &mut Vec<u8>, version: Version, pairs: usize) {
+    match version {
+        Version::Two => array(out, 2 * pairs),
+        Version::Three => number(out, b'%', pairs as i64),
+    }
+}
+
+/// Appends a text for people.
+pub fn verbatim(out: &mut Vec<u8>, version: Version, words: &str) {
+    match version {
+        Version::Two => text(out, words),
+        Version::Three => {
+            number(out, b'=', words.len() as i64 + 4);
+            out.extend_from_slice(b"txt:");
+            out.extend_from_slice(words.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Appends a line with a number: of what kind its first byte says.
+pub fn number(out: &mut Vec<u8>, kind: u8, number: i64) {
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -273,18 +288,5 @@ mod tests {
         for status in Status::ALL {
             assert!(text_of(*status).contains(' '), "{status:?}");
         }
-    }
-
-    #[test]
-    fn hello_is_a_map_where_there_are_maps() {
-        let hello = |version| {
-            let mut out = Vec::new();
-            encode_own(&mut out, version, &Own::Hello("1.2"));
-            String::from_utf8(out).expect("text")
-        };
-        let pairs = "$6\r\nserver\r\n$6\r\nlarder\r\n$7\r\nversion\r\n$3\r\n1.2\r\n$5\r\nproto\r\n:";
-        let rest = "\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
-        assert_eq!(hello(Version::Two), alloc::format!("*12\r\n{pairs}2{rest}"));
-        assert_eq!(hello(Version::Three), alloc::format!("%6\r\n{pairs}3{rest}"));
     }
 }

@@ -2,12 +2,31 @@
 //! strings, or a line of words, and answers come in the order of the commands.
 //!
 //! [`Reader`] takes the arguments out of a connection's bytes, [`decode`] says what they mean, and [`encode`] how an engine's
-//! reply is told, by the [`Shape`] that the command has asked for. What a connection answers by itself is [`Own`].
+//! reply is told, by the [`Shape`] that the command has asked for. Where a command is more than one request, or is told in a
+//! way of its own, it is a [`Plan`], whose replies are put together by [`Telling`]. What a connection answers by itself is
+//! [`Own`], and what takes the connection or the server to do is a [`Session`]. The commands themselves are in [`COMMANDS`],
+//! and behave as those of Valkey 8 do (<https://valkey.io/commands/>).
 
 mod arguments;
+mod cold;
+mod connection;
 mod decode;
+mod describe;
 mod encode;
+mod keyspace;
+mod options;
+mod plain;
+mod plan;
+mod table;
+#[cfg(test)]
+mod tests;
 
-pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader, ReaderLimits};
-pub use decode::{Asked, Own, decode};
-pub use encode::{Shape, Version, encode, encode_error, encode_own};
+pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader, ReaderLimits, STRANGER_BYTES_MAX};
+pub use connection::{Client, Ids, Kill, ReplyMode, Session};
+pub use decode::{Asked, Own, Places, decode, is_command};
+pub use describe::Described;
+pub use encode::{Shape, Version, array, bulk, encode, encode_error, encode_own, map, null, number, text, verbatim};
+pub use keyspace::{Keyspace, Named};
+pub use plain::plain;
+pub use plan::{Plan, Telling, Told};
+pub use table::{COMMANDS, Spec};

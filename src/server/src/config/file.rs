@@ -20,7 +20,7 @@ pub(super) const GROUP_KEYS: [&str; 8] =
 pub(super) const ORIGIN_KEYS: [&str; 7] =
     ["url", "timeout", "max_concurrent", "queue", "negative_ttl", "early_refresh", "headers"];
 /// Keys that hold further keys.
-const TABLES: [&str; 4] = ["listen", "cluster", "limits", "group"];
+const TABLES: [&str; 5] = ["listen", "cluster", "limits", "group", "resp"];
 
 /// What a file says.
 #[derive(Debug)]

@@ -65,6 +65,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where RESP is spoken, if it is. Port 0 means any free port.
     pub resp: Option<SocketAddr>,
+    /// The groups of the databases of RESP, in their order; empty: the default group is the only one.
+    pub resp_databases: Vec<String>,
+    /// Whether a key of RESP may begin with the name of a group and a colon.
+    pub resp_prefixes: bool,
     /// Where HTTP is spoken, if it is. Port 0 means any free port.
     pub http: Option<SocketAddr>,
     /// Whether nobody has asked for that: then it is done without where it cannot be.

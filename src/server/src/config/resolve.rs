@@ -17,7 +17,7 @@ use super::{Config, GroupConfig, Loaded, Sources};
 use crate::limits::{
     CLUSTER_NAME_BYTES_MAX, CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HALF_SENT_TIMEOUT_MS_DEFAULT, MEMORY_BYTES_DEFAULT,
     MEMORY_PER_SHARD_BYTES_MAX, MEMORY_PER_SHARD_BYTES_MIN, REQUEST_TIMEOUT_MS_DEFAULT, REQUEST_TIMEOUT_MS_MAX,
-    SILENCE_MS_MAX, SPIN_US_MAX, STOP_TIMEOUT_MS_DEFAULT, STOP_TIMEOUT_MS_MAX,
+    RESP_DATABASES_MAX, SILENCE_MS_MAX, SPIN_US_MAX, STOP_TIMEOUT_MS_DEFAULT, STOP_TIMEOUT_MS_MAX,
 };
 
 /// Where the native protocol is spoken unless configured.
@@ -49,6 +49,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         false => listen(given, Setting::Http, insecure, &mut warnings)?,
     };
     let resp = listen(given, Setting::Resp, insecure, &mut warnings)?;
+    let resp_databases = given.parse(Setting::RespDatabases, databases)?.unwrap_or_default();
+    let resp_prefixes = given.parse(Setting::RespPrefixes, boolean)?.unwrap_or(false);
     let http_cors = given.parse(Setting::HttpCors, http_cors)?.unwrap_or_default();
     let listen = listen(given, Setting::Listen, insecure, &mut warnings)?;
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("it is an address"));
@@ -84,6 +86,8 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         memory_bytes,
         listen,
         resp,
+        resp_databases,
+        resp_prefixes,
         http,
         http_is_default,
         http_cors,
@@ -222,6 +226,23 @@ fn listen(
     }
     warnings.push(Warning::Insecure { listen });
     Ok(Some(listen))
+}
+
+/// Names of groups, which may come to be later, each once.
+fn databases(text: &str) -> Result<Vec<String>, Fault> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let remedy = "write the names of groups with commas, such as default,scores";
+    if names.iter().any(String::is_empty) || names.len() > RESP_DATABASES_MAX {
+        return Err(Fault::new(
+            format!("there are 1 to {RESP_DATABASES_MAX} databases, each of which is a group"),
+            remedy,
+        ));
+    }
+    let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+    match twice {
+        Some((_, name)) => Err(Fault::new(format!("group {name:?} is named twice"), remedy)),
+        None => Ok(names),
+    }
 }
 
 /// Origins as browsers send them (RFC 6454, section 6.2), or `*`.

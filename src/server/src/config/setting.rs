@@ -14,6 +14,8 @@ pub enum Setting {
     Memcache,
     Http,
     HttpCors,
+    RespDatabases,
+    RespPrefixes,
     Cluster,
     NodeId,
     Advertise,
@@ -54,7 +56,7 @@ pub struct Names {
 
 impl Setting {
     /// Every setting, in the order in which `--print-config` prints them: tables are together.
-    pub const TABLE: [(Setting, Names); 29] = [
+    pub const TABLE: [(Setting, Names); 31] = [
         (
             Setting::Memory,
             Names {
@@ -163,6 +165,28 @@ impl Setting {
                 value: "ORIGIN,…",
                 meaning: "Pages of these origins may use HTTP from a browser; *: of any",
                 default: "off",
+            },
+        ),
+        (
+            Setting::RespDatabases,
+            Names {
+                key: "resp.databases",
+                flag: "resp-databases",
+                environment: "LARDER_RESP_DATABASES",
+                value: "GROUP,…",
+                meaning: "The groups that SELECT 0, SELECT 1 and so on choose",
+                default: "default",
+            },
+        ),
+        (
+            Setting::RespPrefixes,
+            Names {
+                key: "resp.prefixes",
+                flag: "resp-prefixes",
+                environment: "LARDER_RESP_PREFIXES",
+                value: "BOOL",
+                meaning: "A RESP key that begins with the name of a group and a colon is the rest of it, in that group",
+                default: "false",
             },
         ),
         (

@@ -1,5 +1,7 @@
 //! From what the engine says of a ticket to the connection that waits for it.
 
+use std::sync::Arc;
+
 use larder_engine::Ticket;
 use larder_protocol::{Failure, Reply, Status};
 
@@ -7,6 +9,7 @@ use super::buffers::Buffers;
 use super::connections::{ConnectionId, Connections};
 use super::waiters::Waiters;
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
+use crate::resp::Shared;
 use crate::tally::Outcome;
 
 /// Replaces a value for a client that does not read.
@@ -23,6 +26,8 @@ pub(super) struct Answers<'r> {
     pub(super) waiters: &'r mut Waiters,
     pub(super) buffers: &'r mut Buffers,
     pub(super) listed: &'r mut Vec<ConnectionId>,
+    pub(super) queued: &'r mut Vec<ConnectionId>,
+    pub(super) shared: &'r Arc<Shared>,
 }
 
 impl Answers<'_> {
@@ -43,7 +48,11 @@ impl Answers<'_> {
         let (spoken, tally) = (connection.dialect.spoken(), &self.waiters.tally);
         tally.answered(spoken, waiter.operation, Outcome::of(reply));
         tally.took(spoken, waiter.operation, self.waiters.now_ms.saturating_sub(waiter.begun_ms));
-        connection.dialect.answer(&mut connection.output, waiter.request, self.epoch, reply);
+        let told = (self.epoch, self.waiters.now_ms, self.shared);
+        connection.dialect.answer(&mut connection.output, waiter.request, reply, told);
+        if connection.dialect.has_queue() {
+            self.queued.push(id);
+        }
         if !connection.listed {
             connection.listed = true;
             self.listed.push(id);

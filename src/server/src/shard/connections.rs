@@ -91,6 +91,7 @@ impl Connection {
     pub(super) fn is_paused(&self) -> bool {
         self.backlog() >= OUTPUT_BYTES_PAUSE
             || self.pending as usize >= larder_protocol::limits::PIPELINE_MAX
+            || self.dialect.is_waiting()
             || self.is_moving()
     }
 
@@ -108,7 +109,8 @@ impl Connection {
     /// Whether there is nothing left to do but to close.
     pub(super) fn is_finished(&self) -> bool {
         // With no backlog and nothing pending it is not paused, so every whole frame has been processed.
-        (self.ended || self.broken) && self.pending == 0 && self.backlog() == 0 && !self.is_moving()
+        let is_answered = self.pending == 0 && !self.dialect.has_queue() && self.backlog() == 0;
+        (self.ended || self.broken) && is_answered && !self.is_moving()
     }
 
     /// Keeps what could not be processed yet. Grows as bytes arrive, whatever length the frame claims, and not past
@@ -169,6 +171,12 @@ impl Connections {
         let slot = &mut self.slots[id.index as usize];
         assert_eq!(slot.generation, id.generation, "the connection is gone");
         slot.connection.as_mut().expect("of this generation")
+    }
+
+    /// It, unless it was removed.
+    pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let slot = &mut self.slots[id.index as usize];
+        slot.connection.as_mut().filter(|_| slot.generation == id.generation)
     }
 
     /// # Panics

@@ -45,6 +45,8 @@ pub enum Control {
         /// What became of it.
         landed: Landed,
     },
+    /// Close the connection of this client of RESP, if it is here.
+    CloseClient(u64),
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,
     /// Close what is open and end.

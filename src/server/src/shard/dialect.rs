@@ -5,9 +5,12 @@ use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::resp::ReaderLimits;
 use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::resp::{Resp, RespScratch};
+use super::Resp;
+use super::resp::{RespScratch, World};
 use crate::limits::AHEAD_MAX;
+use crate::resp::Shared;
 use crate::tally::Spoken;
 
 /// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
@@ -41,6 +44,9 @@ impl Decoding {
         self.native.limits()
     }
 }
+
+/// What an answer may have to say: the epoch, the time in ms since the Unix epoch, and what connections of RESP share.
+pub(super) type Told<'t> = (u64, u64, &'t Arc<Shared>);
 
 /// What the beginning of a connection's input is.
 #[derive(Debug)]
@@ -92,19 +98,34 @@ impl Dialect {
     ) {
         match self {
             Dialect::Native | Dialect::Http => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
-            Dialect::Resp(_) => ahead.requests.clear(),
+            Dialect::Resp(resp) => resp.ahead(input, limits.value_bytes_max, ahead),
+        }
+    }
+
+    /// A request that was decoded ahead is executed.
+    #[inline]
+    pub(super) fn begun(&mut self, request: u64) {
+        if let Dialect::Resp(resp) = self {
+            resp.begun(request);
         }
     }
 
     /// The first request in `input`.
     #[inline]
-    pub(super) fn next<'a>(&mut self, input: &'a [u8], decoding: &'a mut Decoding, frame_bytes_max: usize) -> Step<'a> {
+    pub(super) fn next<'a>(
+        &mut self,
+        input: &'a [u8],
+        decoding: &'a mut Decoding,
+        frame_bytes_max: usize,
+        world: &World<'_>,
+    ) -> Step<'a> {
         match self {
             Dialect::Native | Dialect::Http => next_native(input, &mut decoding.native, frame_bytes_max),
             Dialect::Resp(resp) => {
                 let argument_bytes_max = decoding.limits().value_bytes_max.max(KEY_BYTES_MAX);
-                let limits = ReaderLimits { argument_bytes_max, command_bytes_max: frame_bytes_max };
-                resp.next(input, &mut decoding.resp, limits)
+                let limits =
+                    ReaderLimits { argument_bytes_max, command_bytes_max: frame_bytes_max, is_stranger: false };
+                resp.next(input, &mut decoding.resp, limits, world)
             }
         }
     }
@@ -122,6 +143,26 @@ impl Dialect {
         if let Dialect::Resp(resp) = self {
             resp.say(output);
         }
+    }
+
+    /// Frames of requests that the connection asks for by itself, to be submitted now.
+    pub(super) fn take_queue(&mut self) -> Vec<u8> {
+        match self {
+            Dialect::Native | Dialect::Http => Vec::new(),
+            Dialect::Resp(resp) => resp.take_queue(),
+        }
+    }
+
+    /// Whether there are such.
+    #[inline]
+    pub(super) fn has_queue(&self) -> bool {
+        matches!(self, Dialect::Resp(resp) if resp.has_queue())
+    }
+
+    /// Whether what follows has to wait until something was answered.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, Dialect::Resp(resp) if resp.is_waiting())
     }
 
     /// Bytes of answers that wait for those before them.
@@ -142,11 +183,26 @@ impl Dialect {
 
     /// Appends an answer to a connection's output.
     #[inline]
-    pub(super) fn answer(&mut self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
+    pub(super) fn answer(
+        &mut self,
+        output: &mut Vec<u8>,
+        id: u64,
+        reply: &Reply<'_>,
+        (epoch, now_ms, shared): Told<'_>,
+    ) {
         match self {
             Dialect::Native | Dialect::Http => native::encode_response(output, id, epoch, reply),
-            Dialect::Resp(resp) => resp.answer(output, id, reply),
+            Dialect::Resp(resp) => resp.answer(output, id, reply, (now_ms, shared)),
         }
+    }
+
+    /// Appends what only the native protocol has.
+    ///
+    /// # Panics
+    /// In another one.
+    pub(super) fn tell(&self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
+        assert!(!matches!(self, Dialect::Resp(_)), "{reply:?} is of the native protocol");
+        native::encode_response(output, id, epoch, reply);
     }
 
     /// How long the request that begins with `input` says it is in all, in bytes; `usize::MAX` if that cannot be told.

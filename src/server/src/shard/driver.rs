@@ -298,6 +298,10 @@ impl Shard {
                     self.sockets.reactor.loaded(flight, &landed.as_loaded(), now_ms);
                     self.sockets.take_listed(now_ms);
                 }
+                Control::CloseClient(client) => {
+                    self.sockets.reactor.close_client(client);
+                    self.sockets.take_listed(now_ms);
+                }
                 Control::Stop if self.stop == Stop::No => {
                     self.sockets.close_handover(now_ms);
                     self.sockets.close_listener();

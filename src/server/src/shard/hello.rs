@@ -1,6 +1,7 @@
 //! The first words between a client and a shard.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use larder_engine::{Engine, Watchers};
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, PIPELINE_MAX};
@@ -9,6 +10,7 @@ use larder_protocol::native::{PROTOCOL, RequestLimits, encode_hello, encode_resp
 use larder_protocol::{Failure, Reply, Status};
 
 use crate::limits::FRAME_BYTES_MAX_LEAST;
+use crate::resp::Shared;
 
 /// What a shard tells about itself.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Welcome {
     pub shards: u16,
     /// The longest value that this server takes, in bytes.
     pub value_bytes_max: usize,
+    /// What connections of RESP share.
+    pub resp: Arc<Shared>,
 }
 
 impl Welcome {

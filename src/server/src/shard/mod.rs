@@ -40,5 +40,6 @@ pub use handover::{Handover, Moved};
 pub use hello::Welcome;
 pub use links::{Dial, Target};
 pub use reactor::{ConnectionId, Parcel, Reactor, Turn};
+pub use resp::Resp;
 pub(crate) use ring::RingSize;
 pub use sockets::Patience;

@@ -40,6 +40,8 @@ pub struct Reactor {
     pub(super) buffers: Buffers,
     /// Connections that a turn had something for.
     pub(super) listed: Vec<ConnectionId>,
+    /// Connections that ask for something by themselves; some may be gone.
+    pub(super) queued: Vec<ConnectionId>,
     /// Requests or replies for other shards or nodes may lie in the engine.
     pub(super) unsent: bool,
 }
@@ -89,6 +91,7 @@ impl Reactor {
             ahead: Ahead::default(),
             buffers: Buffers::default(),
             listed: Vec::new(),
+            queued: Vec::new(),
             unsent: false,
         }
     }
@@ -280,17 +283,18 @@ impl Reactor {
 
     /// Whether [`Reactor::turn`] has something to do.
     pub fn needs_turn(&self) -> bool {
-        let is_told = !self.listed.is_empty();
+        let is_told = !self.listed.is_empty() || !self.queued.is_empty();
         self.unsent || is_told || self.port.door().is_marked() || self.watches.has_news(&self.engine, &self.connections)
     }
 
     /// Takes in what other shards sent, lets deadlines pass, collects what is complete, sends what is to go, and tells
     /// those who watch.
     pub fn turn(&mut self, now_ms: u64) -> Turn {
-        let Self { engine, port, connections, waiters, buffers, listed, .. } = self;
-        let mut worked = core::mem::take(&mut self.unsent);
+        let mut worked = core::mem::take(&mut self.unsent) | self.submit_queued(now_ms);
+        let Self { engine, port, connections, waiters, buffers, listed, queued, welcome, .. } = self;
         waiters.now_ms = now_ms;
-        let mut answers = Answers { epoch: engine.epoch(), connections, waiters, buffers, listed };
+        let shared = &welcome.resp;
+        let mut answers = Answers { epoch: engine.epoch(), connections, waiters, buffers, listed, queued, shared };
         let control = port.take(|incoming| {
             let answer = |ticket, reply: &Reply<'_>| answers.give(ticket, reply);
             engine.receive(incoming.from, incoming.lane, &incoming.batch, now_ms, answer);
@@ -407,8 +411,8 @@ impl Reactor {
         if let Some(link) = self.connections.at(id).link {
             return self.take_responses(id, link, bytes, now_ms);
         }
-        let Self { engine, welcome, waiters, watches, decoding, unsent, .. } = self;
-        let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent };
+        let Self { engine, welcome, waiters, watches, decoding, unsent, queued, .. } = self;
+        let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);
         if connection.output.capacity() == 0 {
@@ -420,6 +424,39 @@ impl Reactor {
             self.buffers.give(core::mem::take(&mut connection.output));
         }
         consumed
+    }
+
+    /// Submits what connections ask for by themselves; whether there was any.
+    fn submit_queued(&mut self, now_ms: u64) -> bool {
+        if self.queued.is_empty() {
+            return false;
+        }
+        for id in std::mem::take(&mut self.queued) {
+            let Self { engine, welcome, waiters, watches, decoding, unsent, queued, connections, .. } = self;
+            let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued };
+            let Some(connection) = connections.find(id) else { continue };
+            if connection.output.capacity() == 0 {
+                connection.output = self.buffers.take();
+            }
+            parts.submit_queue(id, connection, now_ms);
+            if !std::mem::replace(&mut connection.listed, true) {
+                self.listed.push(id);
+            }
+        }
+        true
+    }
+
+    /// Closes the connection of a client of RESP, if it is here, once what is being sent is.
+    pub fn close_client(&mut self, client: u64) {
+        for id in self.connections.ids().collect::<Vec<_>>() {
+            let connection = self.connections.at(id);
+            if matches!(&connection.dialect, Dialect::Resp(resp) if resp.client() == client) {
+                connection.give_up();
+                if !std::mem::replace(&mut connection.listed, true) {
+                    self.listed.push(id);
+                }
+            }
+        }
     }
 
     /// Tells those who watch and read what has left.
@@ -438,9 +475,9 @@ impl Reactor {
 
     /// The engine, and what it takes to pass on what it answers.
     pub(super) fn answers(&mut self) -> (&mut Engine<Watchers>, Answers<'_>) {
-        let Self { engine, connections, waiters, buffers, listed, .. } = self;
-        let epoch = engine.epoch();
-        (engine, Answers { epoch, connections, waiters, buffers, listed })
+        let Self { engine, connections, waiters, buffers, listed, queued, welcome, .. } = self;
+        let (epoch, shared) = (engine.epoch(), &welcome.resp);
+        (engine, Answers { epoch, connections, waiters, buffers, listed, queued, shared })
     }
 
     /// Puts what is for other shards on their lanes, and what is for other nodes on their links.

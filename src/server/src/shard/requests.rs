@@ -2,11 +2,14 @@
 //! says or remembers who waits.
 
 use larder_engine::{Engine, Submission, Watchers};
+use larder_protocol::limits::FRAME_BYTES_MAX;
+use larder_protocol::native::{self, Scratch};
 use larder_protocol::{Ahead, Command, Reply, Request};
 
 use super::connections::{Connection, ConnectionId, Home};
 use super::dialect::{Decoding, Step};
 use super::hello::Welcome;
+use super::resp::World;
 use super::waiters::Waiters;
 use super::watches::Watches;
 use crate::limits::AHEAD_MAX;
@@ -20,6 +23,7 @@ pub(super) struct Parts<'r> {
     pub(super) watches: &'r mut Watches,
     pub(super) decoding: &'r mut Decoding,
     pub(super) unsent: &'r mut bool,
+    pub(super) queued: &'r mut Vec<ConnectionId>,
 }
 
 impl Parts<'_> {
@@ -47,6 +51,7 @@ impl Parts<'_> {
                 if connection.is_paused() {
                     return consumed;
                 }
+                connection.dialect.begun(request.id);
                 self.submit(id, connection, request, epoch, now_ms);
                 consumed = begin + end;
             }
@@ -77,7 +82,8 @@ impl Parts<'_> {
         let Connection { dialect, output, home, .. } = connection;
         // Out of `self` for as long as the request borrows it.
         let mut decoding = std::mem::take(self.decoding);
-        let taken = match dialect.next(bytes, &mut decoding, self.welcome.frame_bytes_max()) {
+        let world = World { engine: &*self.engine, shared: &self.welcome.resp, now_ms };
+        let taken = match dialect.next(bytes, &mut decoding, self.welcome.frame_bytes_max(), &world) {
             Step::More => 0,
             Step::Request(request, taken) => {
                 if let Command::Hello { protocol, shard, .. } = request.command {
@@ -105,13 +111,13 @@ impl Parts<'_> {
             Step::Malformed { id, failure, consumed } => {
                 *home = Home::Here;
                 self.engine.counters_mut().malformed += 1;
-                dialect.answer(output, id, epoch, &Reply::Failed(&failure));
+                dialect.tell(output, id, epoch, &Reply::Failed(&failure));
                 consumed
             }
             Step::Broken(failure) => {
                 *home = Home::Here;
                 self.engine.counters_mut().malformed += 1;
-                dialect.answer(output, 0, epoch, &Reply::Failed(&failure));
+                dialect.tell(output, 0, epoch, &Reply::Failed(&failure));
                 connection.broken = true;
                 connection.input = Vec::new();
                 bytes.len()
@@ -132,7 +138,26 @@ impl Parts<'_> {
         };
         connection.dialect.give_back(&mut decoding);
         *self.decoding = decoding;
+        if connection.dialect.has_queue() {
+            self.submit_queue(id, connection, now_ms);
+        }
         taken
+    }
+
+    /// Submits what a connection asks for by itself. What its answers ask for in turn waits for the next turn of the shard, so
+    /// that nobody waits for long.
+    #[cold]
+    pub(super) fn submit_queue(&mut self, id: ConnectionId, connection: &mut Connection, now_ms: u64) {
+        let (queue, epoch) = (connection.dialect.take_queue(), self.engine.epoch());
+        let (mut rest, mut scratch) = (&queue[..], Scratch::default());
+        while let Some(frame) = native::frame(rest, FRAME_BYTES_MAX).expect("a dialect has frames") {
+            let request = native::decode_request(frame.message, &mut scratch).expect("a dialect has requests");
+            self.submit(id, connection, &request, epoch, now_ms);
+            rest = &rest[frame.consumed..];
+        }
+        if connection.dialect.has_queue() {
+            self.queued.push(id);
+        }
     }
 
     /// Executes a request and answers it, or remembers who waits for it.
@@ -149,7 +174,8 @@ impl Parts<'_> {
             Submission::Done(reply) => {
                 let (spoken, operation) = (connection.dialect.spoken(), Operation::of(&request.command));
                 self.waiters.tally.answered(spoken, operation, Outcome::of(&reply));
-                connection.dialect.answer(&mut connection.output, request.id, epoch, &reply);
+                let told = (epoch, now_ms, &self.welcome.resp);
+                connection.dialect.answer(&mut connection.output, request.id, &reply, told);
             }
             Submission::Pending(ticket) => {
                 *self.unsent = true;

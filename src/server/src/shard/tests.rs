@@ -50,6 +50,7 @@ pub(super) fn reactors(shards: u16) -> Vec<Reactor> {
             shard,
             shards,
             value_bytes_max: VALUE_BYTES_MAX,
+            resp: Arc::default(),
         };
         Reactor::new(
             Engine::new(settings, topology.clone(), Watchers::new()).expect("an engine"),

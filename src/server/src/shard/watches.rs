@@ -40,7 +40,7 @@ impl Watches {
             }
             Err(refusal) => refusal,
         };
-        connection.dialect.answer(&mut connection.output, request, epoch, &reply);
+        connection.dialect.tell(&mut connection.output, request, epoch, &reply);
     }
 
     /// Ends the watches of a connection that is gone.
@@ -76,7 +76,7 @@ impl Watches {
                 connection.output = buffers.take();
             }
             let reply = Reply::Removals(engine.removals(watch.watcher));
-            connection.dialect.answer(&mut connection.output, watch.request, epoch, &reply);
+            connection.dialect.tell(&mut connection.output, watch.request, epoch, &reply);
             if !connection.listed {
                 connection.listed = true;
                 listed.push(watch.connection);

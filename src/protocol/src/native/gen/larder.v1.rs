@@ -723,7 +723,8 @@ pub struct GroupStats {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub policy: ::prost::alloc::string::String,
-    /// At this moment: entries, the bytes that they are charged with, and the budget.
+    /// At this moment: entries that were not invalidated, the bytes that all are charged with until they are reclaimed, and the
+    /// budget.
     #[prost(uint64, tag = "3")]
     pub entries: u64,
     #[prost(uint64, tag = "4")]

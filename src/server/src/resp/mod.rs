@@ -1,0 +1,93 @@
+//! What connections that speak RESP share: who they are, and what the server tells of itself in its words. Nothing of it is
+//! touched by a command on keys.
+
+mod clients;
+mod info;
+mod settings;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+pub use clients::{Client, Clients, Registration};
+pub use info::Info;
+pub use settings::Settings;
+
+use crate::shard::{Control, ControlLane};
+
+/// The version of Redis that clients may take the server for: it has the commands of that one.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Why a lock is never poisoned.
+pub(crate) const NOT_POISONED: &str = "a panic ends the process";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The groups of the databases, in their order; none: the default group is the only one.
+    pub databases: Vec<String>,
+    /// Whether a key may begin with the name of a group and a colon.
+    pub has_prefixes: bool,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What CONFIG tells.
+    pub settings: Settings,
+    /// To every shard.
+    lanes: Vec<Arc<ControlLane>>,
+    /// When INFO was asked for last, and how many requests there were then.
+    asked: Mutex<Option<(Instant, u64)>>,
+    /// Connections since the start.
+    accepted: AtomicU64,
+}
+
+impl Shared {
+    /// With these databases, and settings to tell.
+    pub fn new(
+        databases: Vec<String>,
+        has_prefixes: bool,
+        settings: Settings,
+        lanes: Vec<Arc<ControlLane>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { databases, has_prefixes, settings, lanes, ..Self::default() })
+    }
+
+    /// The name of a database's group; `None`: there is no such database.
+    pub fn database(&self, number: u64) -> Option<&str> {
+        match number {
+            0 if self.databases.is_empty() => Some(larder_ring::DEFAULT_GROUP),
+            _ => self.databases.get(usize::try_from(number).ok()?).map(String::as_str),
+        }
+    }
+
+    /// Every group that a database is.
+    pub fn all_databases(&self) -> impl Iterator<Item = &str> {
+        (0..self.databases.len().max(1) as u64).filter_map(|number| self.database(number))
+    }
+
+    /// One more connection was accepted.
+    pub fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Has the connection with this number closed by the shard that has it.
+    pub fn close(&self, client: u64) {
+        for lane in &self.lanes {
+            // A lane that is full belongs to a shard that does not turn.
+            let _ = lane.send(Control::CloseClient(client));
+        }
+    }
+
+    /// Requests per second since this was asked last.
+    fn rate(&self, requests: u64) -> u64 {
+        let (now, mut asked) = (Instant::now(), self.asked.lock().expect(NOT_POISONED));
+        let before = asked.replace((now, requests));
+        let Some((at, count)) = before else { return 0 };
+        let elapsed_ms = now.duration_since(at).as_millis().max(1) as u64;
+        requests.saturating_sub(count).saturating_mul(1_000) / elapsed_ms
+    }
+}
