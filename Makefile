@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-full bench demo demo-cluster
+.PHONY: help build run test test-full conformance bench demo demo-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: ## Everything that has to hold: format, lints, docs, all tests (large size
 
 test-full: ## The same with the large sizes whole
 	@tools/scripts/test --full
+
+conformance: build ## Run Redis clients in several languages against Larder and redis-server (pip, npm)
+	@tools/conformance/run
 
 bench: build ## Measure Larder beside redis-server and memcached (ARGS="--quick" for a short one)
 	@tools/scripts/bench $(ARGS)

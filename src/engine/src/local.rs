@@ -8,7 +8,9 @@ use core::fmt;
 
 use larder_protocol::native::Scratch;
 use larder_protocol::native::generated::{ScanResult, StatsResult};
-use larder_protocol::{Command, Entries, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value};
+use larder_protocol::{
+    Command, Entries, Expiry, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value,
+};
 use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
 use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
@@ -213,7 +215,12 @@ impl<H: RemovalHook> Local<H> {
             }
             Command::Touch { key: bytes, expiry, only } => {
                 let touched = self.store.touch_if(key(bytes), expiry_of(expiry), touched_of(only), now_ms);
-                touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version })
+                let touched = touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version });
+                if touched.is_ok() && matches!(expiry, Expiry::At(at_ms) if at_ms <= now_ms) {
+                    // Its time is over: it goes, and does not wait until that is noticed.
+                    self.store.void(key(bytes), now_ms);
+                }
+                touched
             }
             Command::GetAndTouch { key: bytes, expiry } => {
                 match self.store.touch(key(bytes), expiry_of(expiry), now_ms) {

@@ -3,6 +3,7 @@
 mod agreement;
 mod cluster;
 mod config;
+mod conformance;
 mod descriptors;
 mod drain;
 mod etcd;

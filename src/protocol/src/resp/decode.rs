@@ -76,7 +76,18 @@ pub fn decode<'a>(arguments: Keys<'a>, keyspace: &Keyspace<'_>, places: &'a mut 
     decode_named(Arguments(arguments), keyspace, places, now_ms).unwrap_or_else(|text| Asked::Own(Own::Refused(text)))
 }
 
-/// The name of a command, if there is one.
+/// Why arguments are no command, whatever they mean: there is no such, or not with so many arguments. What commands are parts of
+/// others says so by itself.
+pub fn misfit(arguments: Keys<'_>) -> Option<Cow<'static, str>> {
+    let all = Arguments(arguments);
+    let mut buffer = [0; NAME_BYTES_MAX];
+    match table::find(lower(all.at(0), &mut buffer)) {
+        None => Some(unknown(all)),
+        Some(spec) => (!spec.takes(all.len())).then(|| wrong_number(spec.name)),
+    }
+}
+
+/// Whether there is a command of this name.
 pub fn is_command(name: &[u8]) -> bool {
     let mut buffer = [0; NAME_BYTES_MAX];
     table::find(lower(name, &mut buffer)).is_some()
@@ -110,8 +121,7 @@ fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut
     let mut buffer = [0; NAME_BYTES_MAX];
     let name = lower(all.at(0), &mut buffer);
     let spec = table::find(name).ok_or_else(|| unknown(all))?;
-    let count = all.len() as i64;
-    if spec.arity > 0 && count != spec.arity || count < -spec.arity {
+    if !spec.takes(all.len()) {
         return Err(wrong_number(spec.name));
     }
     let one = |index: usize| placed(keyspace, all.at(index));
@@ -121,11 +131,11 @@ fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut
             let at = one(1)?;
             command(at, Command::Get { key: at.1 }, Shape::Value)
         }
-        "set" => set(all, one(1)?),
+        "set" => set(all, one(1)?, now_ms),
         "setex" | "psetex" => {
             let at = one(1)?;
             let unit_ms = if spec.name == "setex" { 1_000 } else { 1 };
-            let expiry = Expiry::After(lifetime(all.at(2), unit_ms, spec.name)?);
+            let expiry = Expiry::After(lifetime(all.at(2), unit_ms, spec.name, now_ms)?);
             command(at, Command::Set(Write { expiry, ..write(at.1, all.at(3)) }), Shape::Ok)
         }
         "setnx" => {
@@ -161,7 +171,7 @@ fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut
         "pexpire" => expire(all, one(1)?, (1, false), spec.name, now_ms),
         "expireat" => expire(all, one(1)?, (1_000, true), spec.name, now_ms),
         "pexpireat" => expire(all, one(1)?, (1, true), spec.name, now_ms),
-        "getex" => get_ex(all, one(1)?),
+        "getex" => get_ex(all, one(1)?, now_ms),
         "ping" if all.len() > 2 => Err(wrong_number(spec.name)),
         "ping" if all.len() == 2 => Ok(Asked::Own(Own::Echo(all.at(1)))),
         "ping" => Ok(Asked::Own(Own::Pong)),

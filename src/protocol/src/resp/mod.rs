@@ -23,7 +23,7 @@ mod tests;
 
 pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader, ReaderLimits, STRANGER_BYTES_MAX};
 pub use connection::{Client, Ids, Kill, ReplyMode, Session};
-pub use decode::{Asked, Own, Places, decode, is_command};
+pub use decode::{Asked, Own, Places, decode, is_command, misfit};
 pub use describe::Described;
 pub use encode::{Shape, Version, array, bulk, encode, encode_error, encode_own, map, null, number, text, verbatim};
 pub use keyspace::{Keyspace, Named};

@@ -17,6 +17,14 @@ pub struct Spec {
     pub summary: &'static str,
 }
 
+impl Spec {
+    /// Whether it may have so many arguments, its name among them.
+    pub fn takes(&self, count: usize) -> bool {
+        let count = count as i64;
+        if self.arity > 0 { count == self.arity } else { count >= -self.arity }
+    }
+}
+
 const fn spec(
     name: &'static str,
     arity: i64,

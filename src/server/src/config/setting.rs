@@ -185,7 +185,7 @@ impl Setting {
                 flag: "resp-prefixes",
                 environment: "LARDER_RESP_PREFIXES",
                 value: "BOOL",
-                meaning: "A RESP key that begins with the name of a group and a colon is the rest of it, in that group",
+                meaning: "A RESP key such as a:b is b in the group a",
                 default: "false",
             },
         ),

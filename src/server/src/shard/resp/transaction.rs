@@ -48,9 +48,14 @@ impl Resp {
     /// Keeps a command for EXEC.
     pub(super) fn queue_up(&mut self, arguments: Keys<'_>, asked: &Asked<'_>) {
         let multi = self.multi.as_mut().expect("MULTI was said");
-        if let Asked::Own(Own::Refused(text)) = asked {
+        // Of most commands, only whether there is such a one is looked at now.
+        let of_part = match asked {
+            Asked::Own(Own::Refused(text)) if is_part_refused(text) => Some(text.clone()),
+            _ => None,
+        };
+        if let Some(text) = resp::misfit(arguments).or(of_part) {
             multi.is_aborted = true;
-            return encode_error(&mut self.said, text);
+            return encode_error(&mut self.said, &text);
         }
         let bytes: usize = arguments.iter().map(|argument| argument.len() + 32).sum();
         if multi.count == RESP_QUEUED_MAX || multi.commands.len() + bytes > RESP_QUEUED_BYTES_MAX {
@@ -101,10 +106,10 @@ impl Resp {
         let commands = self.prepared(&multi, limits, world);
         let home = one_home(&commands, &watched, world);
         let parts: usize = commands.iter().map(Prepared::parts).sum();
-        if home.is_some() && parts > 0 && (!watched.is_empty() || parts > 1) {
+        if home.is_some() && (!watched.is_empty() || parts > 1) {
             return self.exec_at_one_go(commands, &watched);
         }
-        if !watched.is_empty() && !commands.is_empty() {
+        if !watched.is_empty() {
             return encode_error(&mut self.said, NOT_ONE_GO);
         }
         array(&mut self.said, commands.len());
@@ -180,11 +185,17 @@ impl Resp {
                 Prepared::Later(_) => unreachable!("it has no home"),
             });
         }
-        let (group, key) = first.expect("there is a request");
+        let (group, key) = first.unwrap_or_else(|| (watched[0].group, watched[0].key.clone()));
         let id = self.plan_id();
         self.queue_as(id, group, Command::Transact { key: &key, requests: &requests });
         self.keep(id, Pending::Exec(items));
     }
+}
+
+/// Whether a part of a command, such as CLIENT LIST, does not exist or not with so many arguments.
+fn is_part_refused(text: &str) -> bool {
+    text.starts_with("ERR unknown subcommand ")
+        || text.starts_with("ERR wrong number of arguments for '") && text.contains('|')
 }
 
 /// A command of an EXEC before it is executed.
