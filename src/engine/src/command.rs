@@ -40,6 +40,7 @@ impl<'a> Subject<'a> {
             | Command::Append { key, .. }
             | Command::Prepend { key, .. }
             | Command::Patch { key, .. }
+            | Command::Count { key, .. }
             | Command::AddDecimal { key, .. }
             | Command::Look { key, .. }
             | Command::Check { key, .. }

@@ -248,6 +248,10 @@ impl<H: RemovalHook> Local<H> {
                 let version = self.add_decimal(key(bytes), delta, now_ms);
                 version.map(|version| Reply::Stored { version })
             }
+            Command::Count { key: bytes, delta, is_down, initial, expiry, version } => {
+                let (step, created) = ((delta, is_down, version), initial.map(|initial| (initial, expiry_of(expiry))));
+                self.count(key(bytes), step, created, now_ms).map(|version| Reply::Stored { version })
+            }
             Command::Look { key: bytes, value } => return self.look(key(bytes), value, now_ms),
             Command::Check { key: bytes, version } => {
                 let found = self.store.peek(key(bytes), now_ms);
@@ -273,7 +277,7 @@ impl<H: RemovalHook> Local<H> {
         }
         match (changed, command) {
             // The sum is what is stored.
-            (Ok(_), Command::AddDecimal { key: bytes, .. }) => {
+            (Ok(_), Command::AddDecimal { key: bytes, .. } | Command::Count { key: bytes, .. }) => {
                 let key = Key { group: group.index, hash, bytes };
                 let handle = self.store.peek(key, now_ms).expect("it was just stored");
                 Reply::Entry(self.found(handle, now_ms))

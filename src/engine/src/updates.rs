@@ -4,6 +4,7 @@ use larder_protocol::{Looked, Reply};
 use larder_store::{Key, RemovalHook, StoreError};
 
 use crate::decimal::Decimal;
+use crate::limits::UNSIGNED_BYTES_MAX;
 use crate::local::Local;
 
 impl<H: RemovalHook> Local<H> {
@@ -41,6 +42,35 @@ impl<H: RemovalHook> Local<H> {
         })
     }
 
+    /// Adds to an integer without a sign, or takes from it, if it has this version (0: any). One that is absent is created so.
+    pub(crate) fn count(
+        &mut self,
+        key: Key<'_>,
+        (delta, is_down, version): (u64, bool, u64),
+        created: Option<(u64, larder_store::Expiry)>,
+        now_ms: u64,
+    ) -> Result<u64, StoreError> {
+        let Some(handle) = self.store.peek(key, now_ms) else {
+            let (initial, expiry) = created.ok_or(StoreError::NotFound)?;
+            let mut buffer = itoa::Buffer::new();
+            let value = buffer.format(initial).as_bytes();
+            return self.store.set(key, larder_store::Write { value, expiry, ..Default::default() }, now_ms);
+        };
+        if version != 0 && self.store.entry(handle).version != version {
+            return Err(StoreError::VersionMismatch);
+        }
+        self.store.update(key, now_ms, |value| {
+            let number = unsigned(value).ok_or(StoreError::NotANumber)?;
+            let number = if is_down { number.saturating_sub(delta) } else { number.wrapping_add(delta) };
+            let mut buffer = itoa::Buffer::new();
+            let (len, digits) = (value.len(), buffer.format(number).as_bytes());
+            value.clear();
+            value.extend_from_slice(digits);
+            value.resize(len.max(digits.len()), b' ');
+            Ok(())
+        })
+    }
+
     /// Adds to a decimal fraction.
     pub(crate) fn add_decimal(&mut self, key: Key<'_>, delta: &[u8], now_ms: u64) -> Result<u64, StoreError> {
         let delta = Decimal::parse(delta).ok_or(StoreError::NotANumber)?;
@@ -54,4 +84,11 @@ impl<H: RemovalHook> Local<H> {
             Ok(())
         })
     }
+}
+
+/// The number that a value spells, which may have blanks around it (`safe_strtoull` of memcached).
+fn unsigned(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii();
+    let is_number = value.len() <= UNSIGNED_BYTES_MAX && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| core::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }

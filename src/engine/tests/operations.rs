@@ -109,6 +109,31 @@ fn lengths_are_told() {
 }
 
 #[test]
+fn counts_have_no_sign_and_keep_their_length() {
+    for (mut world, key) in worlds() {
+        let key = &key[..];
+        let count = |delta, is_down, initial, version| {
+            let expiry = Expiry::After(9_000);
+            Command::Count { key, delta, is_down, initial, expiry, version }
+        };
+        assert_eq!(world.ask(0, count(1, false, None, 0)), OwnedReply::Miss);
+        let OwnedReply::Entry(created) = world.ask(0, count(1, false, Some(9), 0)) else { panic!() };
+        assert_eq!((&created.value[..], created.ttl_ms > 0), (&b"9"[..], true));
+        assert_eq!(world.ask(0, count(1, false, Some(0), 0)).value(), Some(&b"10"[..]));
+        assert_eq!(world.ask(0, count(1, true, None, 0)).value(), Some(&b"9 "[..]), "it keeps its length");
+        assert_eq!(world.ask(0, count(100, true, None, 0)).value(), Some(&b"0 "[..]));
+        assert_eq!(world.ask(0, count(1, true, None, created.version)).failure(), Some(Status::VersionMismatch));
+        let OwnedReply::Entry(most) = world.ask(0, count(u64::MAX, false, None, 0)) else { panic!() };
+        assert_eq!(most.value, b"18446744073709551615");
+        assert_eq!(world.ask(0, count(2, false, None, most.version)).value(), Some(&b"1                   "[..]));
+        for wrong in [&b"-1"[..], b"x", b"", b"18446744073709551616", b"1                    "] {
+            world.ask(0, set(key, wrong));
+            assert_eq!(world.ask(0, count(1, false, None, 0)).failure(), Some(Status::NotANumber), "{wrong:?}");
+        }
+    }
+}
+
+#[test]
 fn decimal_fractions_are_added() {
     for (mut world, key) in worlds() {
         let key = &key[..];

@@ -78,6 +78,22 @@ pub enum Command<'a> {
         /// Expiry of an entry that is created.
         expiry: Expiry,
     },
+    /// Add to, or take from, a decimal integer of 64 bits without a sign: above the largest one it begins again at 0, and below 0
+    /// it stays there.
+    Count {
+        /// The key.
+        key: &'a [u8],
+        /// How much.
+        delta: u64,
+        /// Whether to take it.
+        is_down: bool,
+        /// What to store if the key is absent; `None`: that is a miss.
+        initial: Option<u64>,
+        /// Expiry of an entry that is created.
+        expiry: Expiry,
+        /// Only this version; 0: any.
+        version: u64,
+    },
     /// Add bytes behind a value.
     Append {
         /// The key.
@@ -183,6 +199,7 @@ impl<'a> Command<'a> {
             | Command::Touch { key, .. }
             | Command::GetAndTouch { key, .. }
             | Command::Increment { key, .. }
+            | Command::Count { key, .. }
             | Command::Append { key, .. }
             | Command::Prepend { key, .. }
             | Command::Patch { key, .. }
@@ -224,6 +241,7 @@ impl Command<'_> {
             // The token of a lease whose answer was lost is lost too: its time is waited for, and no harm is done.
             Command::LeaseSet { .. }
             | Command::Increment { .. }
+            | Command::Count { .. }
             | Command::AddDecimal { .. }
             | Command::Append { .. }
             | Command::Prepend { .. }

@@ -85,6 +85,16 @@ fn operation() -> impl Strategy<Value = Operation> {
         touch().prop_map(Operation::Touch),
         touch().prop_map(Operation::GetAndTouch),
         increment().prop_map(Operation::Increment),
+        (touch(), number(), option::of(number()), any::<bool>(), number()).prop_map(
+            |(pb::Touch { key, expiry, .. }, delta, initial, down, version)| {
+                let expiry = expiry.map(|expiry| match expiry {
+                    pb::touch::Expiry::TtlMs(ttl_ms) => pb::count::Expiry::TtlMs(ttl_ms),
+                    pb::touch::Expiry::ExpiresAtMs(at_ms) => pb::count::Expiry::ExpiresAtMs(at_ms),
+                    pb::touch::Expiry::KeepTtl(keep) => pb::count::Expiry::KeepTtl(keep),
+                });
+                Operation::Count(pb::Count { key, delta, initial, down, version, expiry })
+            }
+        ),
         append().prop_map(Operation::Append),
         append().prop_map(Operation::Prepend),
         (append(), number())

@@ -209,6 +209,7 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Check { key, version: u64::MAX },
         Command::Transact { key, requests: value },
         Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
+        Command::Count { key, delta: u64::MAX, is_down: true, initial: Some(u64::MAX), expiry, version: u64::MAX },
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),

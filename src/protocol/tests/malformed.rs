@@ -160,6 +160,7 @@ fn what_is_above_a_limit_is_too_large_and_keeps_its_id() {
         Operation::Touch(pb::Touch { key: key(), ..pb::Touch::default() }),
         Operation::GetAndTouch(pb::Touch { key: key(), ..pb::Touch::default() }),
         Operation::Increment(pb::Increment { key: key(), ..pb::Increment::default() }),
+        Operation::Count(pb::Count { key: key(), ..pb::Count::default() }),
         Operation::Append(pb::Append { key: key(), value: Vec::new() }),
         Operation::Prepend(pb::Append { key: key(), value: Vec::new() }),
         Operation::Patch(pb::Patch { key: key(), ..pb::Patch::default() }),

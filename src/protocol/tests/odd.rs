@@ -111,7 +111,7 @@ impl Writer {
                 Some(&(number, _)) if !self.valid && self.random.u32(0..60) == 0 => self.unknown(&mut out, number, 0),
                 Some(&(number, kind)) => self.field(&mut out, number, kind, depth),
                 None => {
-                    let number = self.random.u32(33..40) << self.random.u32(0..20);
+                    let number = self.random.u32(34..40) << self.random.u32(0..20);
                     self.unknown(&mut out, number, 0);
                 }
             }

@@ -140,6 +140,9 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::Increment(increment) => {
             increment.expiry.take_if(|expiry| *expiry == pb::increment::Expiry::KeepTtl(false));
         }
+        Operation::Count(count) => {
+            count.expiry.take_if(|expiry| *expiry == pb::count::Expiry::KeepTtl(false));
+        }
         Operation::LeaseSet(lease) => expiry_of_set(lease.set.get_or_insert_default())?,
         Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
         Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
@@ -215,6 +218,16 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
                 Expiry::Keep => Some(pb::increment::Expiry::KeepTtl(true)),
             };
             Operation::Increment(pb::Increment { key: key.to_vec(), delta, initial, expiry })
+        }
+        Command::Count { key, delta, is_down: down, initial, expiry, version } => {
+            let expiry = match expiry {
+                Expiry::Default => None,
+                Expiry::Never => Some(pb::count::Expiry::TtlMs(0)),
+                Expiry::After(ttl_ms) => Some(pb::count::Expiry::TtlMs(ttl_ms)),
+                Expiry::At(at_ms) => Some(pb::count::Expiry::ExpiresAtMs(at_ms)),
+                Expiry::Keep => Some(pb::count::Expiry::KeepTtl(true)),
+            };
+            Operation::Count(pb::Count { key: key.to_vec(), delta, initial, down, version, expiry })
         }
         Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
         Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),

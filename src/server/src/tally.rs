@@ -13,6 +13,8 @@ pub enum Spoken {
     Http,
     /// RESP.
     Resp,
+    /// The text protocol of memcached.
+    Memcache,
 }
 
 /// What was asked for, as an index.
@@ -37,7 +39,7 @@ pub enum Outcome {
 }
 
 /// What requests are about, by their [`Operation`].
-pub const OPERATIONS: [&str; 26] = [
+pub const OPERATIONS: [&str; 27] = [
     "get",
     "set",
     "delete",
@@ -63,12 +65,13 @@ pub const OPERATIONS: [&str; 26] = [
     "look",
     "check",
     "transact",
+    "count",
     "other",
 ];
 /// By [`Outcome`].
 pub const OUTCOMES: [&str; 6] = ["hit", "miss", "stale", "done", "unmet", "error"];
 /// By [`Spoken`].
-pub const DIALECTS: [&str; 3] = ["native", "http", "resp"];
+pub const DIALECTS: [&str; 4] = ["native", "http", "resp", "memcache"];
 /// Upper bounds of durations, in ms; there is one more class without a bound. What is answered in the turn in which it
 /// came has taken less than the first.
 pub const DURATIONS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
@@ -124,7 +127,8 @@ impl Operation {
             Command::Look { .. } => 22,
             Command::Check { .. } => 23,
             Command::Transact { .. } => 24,
-            _ => 25,
+            Command::Count { .. } => 25,
+            _ => 26,
         })
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Increment { .. } => "increment",
         Command::Append { .. } => "append",
         Command::Prepend { .. } => "prepend",
+        Command::Count { .. } => "count",
         Command::Patch { .. } => "patch",
         Command::AddDecimal { .. } => "add_decimal",
         Command::Look { .. } => "look",

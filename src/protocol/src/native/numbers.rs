@@ -39,9 +39,10 @@ pub(super) mod operation {
     pub(in crate::native) const LOOK: u32 = 30;
     pub(in crate::native) const CHECK: u32 = 31;
     pub(in crate::native) const TRANSACT: u32 = 32;
+    pub(in crate::native) const COUNT: u32 = 33;
 }
 
-/// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append`, `Patch`, `AddDecimal`, `Look`, `Check`, `Transact` and of the
+/// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append`, `Count`, `Patch`, `AddDecimal`, `Look`, `Check`, `Transact` and of the
 /// messages with keys; the numbers of the fields that several have are the same in all.
 pub(super) mod item {
     pub(in crate::native) const KEY: u32 = 1;
@@ -56,6 +57,8 @@ pub(super) mod item {
     pub(in crate::native) const DELETE_VERSION: u32 = 2;
     pub(in crate::native) const DELTA: u32 = 2;
     pub(in crate::native) const INITIAL: u32 = 3;
+    /// Whether `Count` takes away.
+    pub(in crate::native) const DOWN: u32 = 4;
     /// The condition in `Touch`.
     pub(in crate::native) const ONLY: u32 = 4;
     pub(in crate::native) const OFFSET: u32 = 3;

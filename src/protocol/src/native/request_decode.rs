@@ -3,7 +3,9 @@
 use super::Malformed;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
-use super::request_fields::{AlterGroup, AlterNode, Hello, Item, Lease, Scan, merge_keys, merge_writes, skip_all};
+use super::request_fields::{
+    AlterGroup, AlterNode, Count, Hello, Item, Lease, Scan, merge_keys, merge_writes, skip_all,
+};
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
 use crate::command::{Command, Request, Write};
@@ -38,7 +40,7 @@ fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>
             request::GROUP => group = reader.fixed64(wire)?,
             request::TIMEOUT_MS => timeout_ms = reader.uint32(wire)?,
             request::FORWARDED => forwarded = reader.bool(wire)?,
-            operation::GET..=operation::TRANSACT => {
+            operation::GET..=operation::COUNT => {
                 let body = reader.message(wire)?;
                 if draft.operation != number {
                     draft = Draft { operation: number, ..Draft::default() };
@@ -61,6 +63,7 @@ struct Draft<'a> {
     item: Item,
     delta: i64,
     initial: Option<i64>,
+    count: Count,
     lease: Lease,
     hello: Hello<'a>,
     scan: Scan<'a>,
@@ -79,6 +82,7 @@ impl<'a> Draft<'a> {
             operation::DELETE => self.item.merge_delete(body),
             operation::TOUCH | operation::GET_AND_TOUCH => self.item.merge_touch(body),
             operation::INCREMENT => self.merge_increment(body),
+            operation::COUNT => self.count.merge(&mut self.item, body),
             operation::APPEND | operation::PREPEND | operation::ADD_DECIMAL | operation::TRANSACT => {
                 self.item.merge_append(body)
             }
@@ -127,6 +131,7 @@ impl<'a> Draft<'a> {
                 let key = self.item.key(message, limits)?;
                 Command::Increment { key, delta: self.delta, initial: self.initial, expiry }
             }
+            operation::COUNT => self.count.finish(self.item.key(message, limits)?, &self.item),
             operation::APPEND => {
                 let Write { key, value, .. } = self.item.write(limits)?.of(message);
                 Command::Append { key, value }

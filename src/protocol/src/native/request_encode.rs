@@ -66,6 +66,15 @@ fn body(command: &Command<'_>) -> (u32, usize) {
             let len = touch_bytes(key, expiry) + size::uint(item::DELTA, zigzag(delta)) + initial;
             (operation::INCREMENT, len)
         }
+        Command::Count { key, delta, is_down, initial, expiry, version } => {
+            let initial = initial.map_or(0, |initial| size::present(item::INITIAL, initial));
+            let len = touch_bytes(key, expiry)
+                + size::uint(item::DELTA, delta)
+                + initial
+                + size::uint(item::DOWN, u64::from(is_down))
+                + size::fixed64(item::VERSION, version);
+            (operation::COUNT, len)
+        }
         Command::Append { key, value } => (operation::APPEND, append_bytes(key, value)),
         Command::Prepend { key, value } => (operation::PREPEND, append_bytes(key, value)),
         Command::Patch { key, offset, value } => {
@@ -164,6 +173,16 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
             if let Some(initial) = initial {
                 writer.present(item::INITIAL, zigzag(initial));
             }
+            put_expiry(writer, expiry);
+        }
+        Command::Count { key, delta, is_down, initial, expiry, version } => {
+            writer.bytes(item::KEY, key);
+            writer.uint(item::DELTA, delta);
+            if let Some(initial) = initial {
+                writer.present(item::INITIAL, initial);
+            }
+            writer.uint(item::DOWN, u64::from(is_down));
+            writer.fixed64(item::VERSION, version);
             put_expiry(writer, expiry);
         }
         Command::LeaseGet { key, lease_ms } => {

@@ -26,6 +26,14 @@ pub(super) struct Item {
     pub(super) wants_value: bool,
 }
 
+/// The fields of `Count`, beside those of [`Item`].
+#[derive(Default)]
+pub(super) struct Count {
+    delta: u64,
+    initial: Option<u64>,
+    is_down: bool,
+}
+
 /// The fields of `Hello`.
 #[derive(Default)]
 pub(super) struct Hello<'a> {
@@ -183,6 +191,27 @@ impl Item {
             _ => return Err(Fault::bad("a condition is none that this server knows")),
         };
         Ok(WriteSpan { key: self.key, value: self.value, flags: self.flags, condition, expiry: self.expiry })
+    }
+}
+
+impl Count {
+    pub(super) fn merge(&mut self, of: &mut Item, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => of.key = body.span(wire)?,
+                item::DELTA => self.delta = body.uint64(wire)?,
+                item::INITIAL => self.initial = Some(body.uint64(wire)?),
+                item::DOWN => self.is_down = body.bool(wire)?,
+                item::VERSION => of.version = body.fixed64(wire)?,
+                _ => of.merge_expiry(&mut body, number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish<'a>(self, key: &'a [u8], of: &Item) -> Command<'a> {
+        let (Count { delta, initial, is_down }, expiry, version) = (self, of.expiry, of.version);
+        Command::Count { key, delta, is_down, initial, expiry, version }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Request {
     /// whichever of its shards, or refused with WRONG_OWNER; no node passes it on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
-    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32")]
+    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -78,6 +78,8 @@ pub mod request {
         Check(super::Check),
         #[prost(message, tag = "32")]
         Transact(super::Transact),
+        #[prost(message, tag = "33")]
+        Count(super::Count),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -270,6 +272,39 @@ pub struct AddDecimal {
     pub key: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub delta: ::prost::alloc::vec::Vec<u8>,
+}
+/// Adds to, or takes from, a value that is a decimal integer of 64 bits without a sign. Above the largest one it begins again at 0,
+/// and below 0 it stays there. A value keeps its length where it would become shorter: blanks follow then. Flags and expiry stay.
+/// Answer: `entry` with the new value, or NOT_FOUND, NOT_A_NUMBER, VERSION_MISMATCH.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Count {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub delta: u64,
+    /// If the key is absent: create it with this value (`delta` does not count), and the expiry below.
+    #[prost(uint64, optional, tag = "3")]
+    pub initial: ::core::option::Option<u64>,
+    /// Whether to take `delta` away.
+    #[prost(bool, tag = "4")]
+    pub down: bool,
+    /// 0: whatever version is there; else VERSION_MISMATCH if it is another one.
+    #[prost(fixed64, tag = "5")]
+    pub version: u64,
+    #[prost(oneof = "count::Expiry", tags = "6, 7, 8")]
+    pub expiry: ::core::option::Option<count::Expiry>,
+}
+/// Nested message and enum types in `Count`.
+pub mod count {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expiry {
+        #[prost(uint64, tag = "6")]
+        TtlMs(u64),
+        #[prost(uint64, tag = "7")]
+        ExpiresAtMs(u64),
+        #[prost(bool, tag = "8")]
+        KeepTtl(bool),
+    }
 }
 /// What is known of an entry. This is no access to it: who is evicted does not depend on it, and nothing is loaded from an origin.
 /// Answer: `looked`, or NOT_FOUND.
