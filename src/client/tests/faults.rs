@@ -41,8 +41,12 @@ async fn a_late_answer_is_a_time_out_and_then_discarded() {
         _ => Action::Answer,
     })
     .await;
-    let client =
-        builder(&server).attempt_timeout(Duration::from_millis(400)).retry(RetryPolicy::none()).connect().await.unwrap();
+    let client = builder(&server)
+        .attempt_timeout(Duration::from_millis(400))
+        .retry(RetryPolicy::none())
+        .connect()
+        .await
+        .unwrap();
     client.set("fast", "right").await.unwrap();
     let begun = Instant::now();
     let error = client.get("slow").await.unwrap_err();

@@ -36,7 +36,7 @@ pub const BATCH_HEADER_BYTES: usize = 8;
 /// they are bounded by the credits and bytes of their requests (at most 24 bytes for each, or 13 per key of several). A get_and_touch
 /// or a transaction cannot be taken back once executed, so its answer passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
-/// Longest value that is taken for an integer without a sign, in bytes, as in memcached.
+/// Most digits of an integer without a sign of 64 bits.
 pub const UNSIGNED_BYTES_MAX: usize = 20;
 /// Longest text that is taken for a decimal fraction, in bytes.
 pub const DECIMAL_BYTES_MAX: usize = 256;

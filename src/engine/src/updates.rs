@@ -86,9 +86,11 @@ impl<H: RemovalHook> Local<H> {
     }
 }
 
-/// The number that a value spells, which may have blanks around it (`safe_strtoull` of memcached).
+/// The number that a value begins with, which may have blanks in front of it and anything behind a blank (`safe_strtoull` of
+/// memcached).
 fn unsigned(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii();
-    let is_number = value.len() <= UNSIGNED_BYTES_MAX && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let text = value.trim_ascii_start();
+    let digits = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let is_number = (1..=UNSIGNED_BYTES_MAX).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     is_number.then(|| core::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }

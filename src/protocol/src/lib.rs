@@ -15,6 +15,7 @@ extern crate alloc;
 mod ahead;
 mod command;
 pub mod limits;
+pub mod memcache;
 pub mod native;
 mod places;
 mod removals;

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod listen;
 pub mod loading;
 pub mod log;
+pub mod memcache_stats;
 pub mod mesh;
 pub mod orders;
 pub mod pages;

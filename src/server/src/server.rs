@@ -60,6 +60,9 @@ pub enum ServeError {
     /// The address for RESP cannot be served.
     #[error("for RESP (--resp, listen.resp): {0}")]
     Resp(ListenError),
+    /// The address for memcached's protocol cannot be served.
+    #[error("for memcached's protocol (--memcache, listen.memcache): {0}")]
+    Memcache(ListenError),
     /// The address for HTTP cannot be served.
     #[error("for HTTP (--http, listen.http): {0}")]
     Http(ListenError),
@@ -98,6 +101,7 @@ impl ServeError {
             | Self::Preflight(_)
             | Self::Listen(_)
             | Self::Resp(_)
+            | Self::Memcache(_)
             | Self::Http(_)
             | Self::Membership(_)
             | Self::File { .. }
@@ -131,6 +135,8 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     };
     let resp = config.resp.map(|address| listen(address, 1)).transpose().map_err(ServeError::Resp)?;
     config.resp = resp.as_ref().map(|listeners| listeners.address);
+    let memcache = config.memcache.map(|address| listen(address, 1)).transpose().map_err(ServeError::Memcache)?;
+    config.memcache = memcache.as_ref().map(|listeners| listeners.address);
     config.http = http.as_ref().map(|listeners| listeners.address);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -146,6 +152,10 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
             let shared = Arc::clone(&crew.resp);
             let dialect = move |peer: String, local: String| Dialect::Resp(Box::new(Resp::new(&shared, peer, local)));
             accept(Box::new(dialect), &config, &crew, resp)?;
+        }
+        if let Some(memcache) = memcache {
+            let dialect = |_: String, _: String| Dialect::Memcache(Box::default());
+            accept(Box::new(dialect), &config, &crew, memcache)?;
         }
         let stopped = sidecar.run(cluster, || {
             if let Err(error) = startup_code::give_back() {
@@ -383,6 +393,7 @@ fn incarnation() -> u64 {
 fn announce(config: &Config) {
     let memory = Size(config.memory_bytes);
     let resp = config.resp.map_or_else(String::new, |address| format!(", RESP on {address}"));
+    let memcache = config.memcache.map_or_else(String::new, |address| format!(", memcached's protocol on {address}"));
     let http = config.http.map_or_else(String::new, |address| format!(", HTTP on {address}"));
     let groups: Vec<_> = config
         .groups
@@ -393,7 +404,7 @@ fn announce(config: &Config) {
         })
         .collect();
     crate::log::line(format_args!(
-        "{SERVER} is ready: native protocol on {}{resp}{http}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
+        "{SERVER} is ready: native protocol on {}{resp}{memcache}{http}, node {} of cluster {}, {} {} on {} {}, {memory} of memory; \
          values up to {}; groups: {}",
         config.listen,
         config.node_id,
@@ -413,6 +424,7 @@ fn announce(config: &Config) {
         "listen": {
             "native": config.listen.to_string(),
             "resp": config.resp.map(|address| address.to_string()),
+            "memcache": config.memcache.map(|address| address.to_string()),
             "http": config.http.map(|address| address.to_string()),
         },
         "cores": config.cores,

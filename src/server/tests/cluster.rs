@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Addresses for so many nodes, and the list of them. Each call has an address of the loopback network for itself, so that
 /// nobody takes a port between here and the start of the node.
-fn peers(count: usize) -> (Vec<SocketAddr>, String) {
+pub(crate) fn peers(count: usize) -> (Vec<SocketAddr>, String) {
     static CALLS: AtomicU8 = AtomicU8::new(100);
     let [.., high, low] = std::process::id().to_be_bytes();
     let address = Ipv4Addr::new(127, CALLS.fetch_add(1, Ordering::Relaxed), high, low.clamp(1, 254));
@@ -25,7 +25,7 @@ fn peers(count: usize) -> (Vec<SocketAddr>, String) {
     (addresses, list)
 }
 
-fn start(address: SocketAddr, peers: &str, flags: &[&str]) -> Server {
+pub(crate) fn start(address: SocketAddr, peers: &str, flags: &[&str]) -> Server {
     let flags: Vec<&str> = [&["--peers", peers, "--shards", "2", "--memory", "64MiB"], flags].concat();
     Server::start_binary_on(&address.to_string(), env!("CARGO_BIN_EXE_larder").into(), &flags)
 }

@@ -103,11 +103,7 @@ fn wrong_flags_are_refused_with_name_value_source_and_remedy() {
         ),
         (&["--request-timeout", "10"], ["limits.request_timeout = \"10\" (from --request-timeout)", "such as 500ms"]),
         (&["--stop-timeout", "2h"], ["limits.stop_timeout = \"2h\" (from --stop-timeout)", "write 0ms to 1h"]),
-        (
-            &["--memcache", "127.0.0.1:7411"],
-            ["listen.memcache = \"127.0.0.1:7411\" (from --memcache)", "not available in this version"],
-        ),
-        (&["--memcache", "127.0.0.1:7411"], ["(from --memcache)", "leave it out, or write off"]),
+        (&["--memcache", "on"], ["(from --memcache)", "like 127.0.0.1:7400"]),
         (&["--resp", "on"], ["(from --resp)", "like 127.0.0.1:7400"]),
         (&["--http", "on"], ["(from --http)", "like 127.0.0.1:7400"]),
         (&["--etcd-user", "larder"], ["this node has no etcd", "leave it out"]),
@@ -138,7 +134,7 @@ fn wrong_files_are_refused_with_the_line() {
         ("[[group]]\nname = 'a'\npolcy = 'lru'", 3, ["\"group.polcy\"", "did you mean \"group.policy\"?"]),
         ("memory = \"1GiB", 1, ["", "correct the TOML there"]),
         ("memory = 1.5", 1, ["a number with a fraction cannot be its value", "whole number"]),
-        ("[listen]\nmemcache = \"0.0.0.0:7411\"", 2, ["not available in this version", "leave it out"]),
+        ("[listen]\nmemcache = \"0.0.0.0\"", 2, ["listen.memcache", "like 127.0.0.1:7400"]),
         ("[cluster]\netcd = [\"ftp://10.0.0.1:2379\"]", 2, ["is no address of an etcd server", "write http://"]),
         ("[cluster]\npeers = [\"a\"]", 2, ["cluster.peers = \"a\"", "write [id=]host:port[*weight] for each node"]),
         (

@@ -23,15 +23,28 @@ struct Reference {
 impl Reference {
     /// `redis-server` on some free port.
     fn redis() -> Self {
+        Self::start("redis-server", |port| {
+            ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].map(str::to_owned).to_vec()
+        })
+    }
+
+    /// `memcached` on some free port.
+    fn memcached() -> Self {
+        Self::start("memcached", |port| {
+            ["-l", "127.0.0.1", "-p", port, "-U", "0", "-m", "64", "-u", "nobody"].map(str::to_owned).to_vec()
+        })
+    }
+
+    fn start(program: &str, arguments: impl Fn(&str) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        let mut command = Command::new(program);
+        command.args(arguments(&port.to_string()));
         let child = command.current_dir(folder.path()).stdout(Stdio::null()).spawn();
-        let child = child.expect("redis-server is installed: `make test` brings it");
+        let child = child.unwrap_or_else(|why| panic!("{program} does not run ({why}): `make test` brings it"));
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "redis-server does not listen");
+            assert!(begun.elapsed() < PATIENCE, "{program} does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
         Self { child, port, _folder: folder }
@@ -45,9 +58,11 @@ impl Drop for Reference {
     }
 }
 
-fn start(shards: &str) -> (Server, u16) {
-    let server = server(&["--resp", "127.0.0.1:0", "--shards", shards]);
-    let address = server.ready()["listen"]["resp"].as_str().expect("it speaks RESP").to_owned();
+fn start(dialect: &str, shards: &str) -> (Server, u16) {
+    let flag = format!("--{dialect}");
+    // As large as memcached takes values.
+    let server = server(&[&flag, "127.0.0.1:0", "--shards", shards, "--value-max", "1MiB"]);
+    let address = server.ready()["listen"][dialect].as_str().expect("it speaks it").to_owned();
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     (server, port)
 }
@@ -66,7 +81,7 @@ fn random_commands_are_answered_as_redis_does() {
     let reference = Reference::redis();
     let reference_port = reference.port.to_string();
     for (shards, version) in [("1", "2"), ("3", "3")] {
-        let (server, port) = start(shards);
+        let (server, port) = start("resp", shards);
         run("differential.py", &[&port.to_string(), &reference_port, "--commands", "10000", "--version", version]);
         assert!(server.stop().success());
     }
@@ -75,10 +90,36 @@ fn random_commands_are_answered_as_redis_does() {
 #[test]
 fn redis_py_does_all_that_is_offered() {
     let reference = Reference::redis();
-    let (server, port) = start("2");
+    let (server, port) = start("resp", "2");
     for port in [reference.port, port].map(|port| port.to_string()) {
         run("redis_py.py", &[&port]);
         run("redis_py.py", &[&port, "--asyncio"]);
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn random_lines_are_answered_as_memcached_does() {
+    let reference = Reference::memcached();
+    for shards in ["1", "3"] {
+        let (server, port) = start("memcache", shards);
+        let ports = [port, reference.port].map(|port| port.to_string());
+        run("differential_memcache.py", &[&ports[0], &ports[1], "--commands", "3000"]);
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn clients_of_memcached_do_all_that_is_offered() {
+    let reference = Reference::memcached();
+    let (server, port) = start("memcache", "2");
+    for port in [reference.port, port].map(|port| port.to_string()) {
+        for module in ["pymemcache", "memcache"] {
+            run("memcache_py.py", &[&port, "--module", module]);
+        }
+        let servers = format!("--servers=127.0.0.1:{port}");
+        let ping = Command::new("memcping").arg(&servers).status();
+        assert!(ping.expect("libmemcached-tools is installed: `make test` brings it").success());
     }
     assert!(server.stop().success());
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod conformance;
 mod descriptors;
+mod dialects;
 mod drain;
 mod etcd;
 mod expiry;

@@ -53,6 +53,8 @@ pub(crate) enum Result {
     Stored(u64),
     Outcomes(Vec<std::result::Result<u64, Status>>),
     Number(i64),
+    /// A value with its flags and what is left of its life, in ms.
+    Looked(Vec<u8>, u32, u64),
     Hello(Box<HelloResult>),
     Stats(Box<StatsResult>),
     Topology(Box<TopologyResult>),
@@ -203,6 +205,9 @@ impl Answer {
             Body::Stored { version, .. } => Result::Stored(version),
             Body::Outcomes(outcomes) => Result::Outcomes(outcomes.iter().collect()),
             Body::Number { value, .. } => Result::Number(value),
+            Body::Looked(looked) => {
+                Result::Looked(looked.entry.value.to_vec(), looked.entry.flags, looked.entry.ttl_ms)
+            }
             Body::Hello(hello) => Result::Hello(hello),
             Body::Stats(stats) => Result::Stats(stats),
             Body::Topology(topology) => Result::Topology(topology),

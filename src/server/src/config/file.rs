@@ -245,7 +245,7 @@ impl Place<'_> {
 /// The known key that may have been meant: one like it as a whole, or one in another table whose last part is like its
 /// last part.
 fn known_key(unknown: &str) -> Option<String> {
-    let settings = Setting::all().filter(|setting| setting.is_available()).map(|it| it.names().key.to_owned());
+    let settings = Setting::all().map(|it| it.names().key.to_owned());
     let groups = GROUP_KEYS.iter().map(|key| format!("group.{key}"));
     let origins = ORIGIN_KEYS.iter().map(|key| format!("group.origin.{key}"));
     let known: Vec<String> = settings.chain(groups).chain(origins).chain(TABLES.map(str::to_owned)).collect();

@@ -108,7 +108,7 @@ impl Given {
                 })?;
                 self.add(setting, Text { text, source });
             } else {
-                let known = Setting::all().filter(|setting| setting.is_available()).map(|it| it.names().environment);
+                let known = Setting::all().map(|it| it.names().environment);
                 let known = known.chain([CONFIG_VARIABLE]).map(|known| &known[PREFIX.len()..]);
                 warnings.extend(nearest(&name[PREFIX.len()..], known).map(|nearest| Warning::EnvironmentUnknown {
                     name: name.to_owned(),

@@ -65,6 +65,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where RESP is spoken, if it is. Port 0 means any free port.
     pub resp: Option<SocketAddr>,
+    /// Where the text protocol of memcached is spoken, if it is. Port 0 means any free port.
+    pub memcache: Option<SocketAddr>,
     /// The groups of the databases of RESP, in their order; empty: the default group is the only one.
     pub resp_databases: Vec<String>,
     /// Whether a key of RESP may begin with the name of a group and a colon.

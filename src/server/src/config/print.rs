@@ -32,7 +32,7 @@ fn write(loaded: &Loaded, out: &mut String) -> fmt::Result {
         let source = loaded.source(setting);
         match value(&loaded.config, setting) {
             Some(value) => line(out, name, &value, source)?,
-            None => writeln!(out, "# {name} is not set: {}", absence(setting))?,
+            None => writeln!(out, "# {name} is not set: {}", setting.names().default)?,
         }
     }
     for (group, sources) in loaded.config.groups.iter().zip(&loaded.sources.groups) {
@@ -95,7 +95,7 @@ fn value(config: &Config, setting: Setting) -> Option<String> {
         Setting::RespDatabases if config.resp_databases.is_empty() => return None,
         Setting::RespDatabases => toml::Value::from(config.resp_databases.clone()).to_string(),
         Setting::RespPrefixes => config.resp_prefixes.to_string(),
-        Setting::Memcache => quoted("off"),
+        Setting::Memcache => quoted(&config.memcache.map_or("off".to_owned(), |address| address.to_string())),
         Setting::Cluster => quoted(&config.cluster),
         Setting::NodeId => quoted(&config.node_id),
         Setting::Advertise => quoted(config.advertise.as_ref()?),
@@ -141,11 +141,6 @@ fn time_or_off(time: Duration) -> String {
         _ if microseconds.is_multiple_of(1000) => Milliseconds(microseconds / 1000).to_string(),
         _ => format!("{microseconds}us"),
     }
-}
-
-/// What holds where a setting is not set.
-fn absence(setting: Setting) -> &'static str {
-    if setting.is_available() { setting.names().default } else { "it is not available in this version" }
 }
 
 fn line(out: &mut String, name: &str, value: &str, source: &Source) -> fmt::Result {

@@ -27,9 +27,6 @@ const HTTP_DEFAULT: &str = "127.0.0.1:7480";
 const CLUSTER_DEFAULT: &str = "larder";
 
 pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, ConfigError> {
-    for setting in Setting::all().filter(|setting| !setting.is_available()) {
-        refuse_unavailable(given, setting)?;
-    }
     let mut warnings = Vec::new();
 
     let cores = cores(given, cores_allowed)?;
@@ -49,6 +46,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         false => listen(given, Setting::Http, insecure, &mut warnings)?,
     };
     let resp = listen(given, Setting::Resp, insecure, &mut warnings)?;
+    let memcache = listen(given, Setting::Memcache, insecure, &mut warnings)?;
     let resp_databases = given.parse(Setting::RespDatabases, databases)?.unwrap_or_default();
     let resp_prefixes = given.parse(Setting::RespPrefixes, boolean)?.unwrap_or(false);
     let http_cors = given.parse(Setting::HttpCors, http_cors)?.unwrap_or_default();
@@ -86,6 +84,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         memory_bytes,
         listen,
         resp,
+        memcache,
         resp_databases,
         resp_prefixes,
         http,
@@ -133,17 +132,6 @@ fn refused(setting: Setting, text: &Text, fault: Fault) -> ConfigError {
 
 fn source(given: &Given, setting: Setting) -> Source {
     given.text(setting).map_or(Source::Default(setting.names().default), |text| text.source.clone())
-}
-
-fn refuse_unavailable(given: &Given, setting: Setting) -> Result<(), ConfigError> {
-    match given.text(setting) {
-        Some(text) if !(setting.can_be_off() && text.text == "off") => {
-            let problem = concat!("this is not available in this version, ", env!("CARGO_PKG_VERSION"));
-            let remedy = if setting.can_be_off() { "leave it out, or write off" } else { "leave it out" };
-            Err(refused(setting, text, Fault::new(problem, remedy)))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn cores(given: &Given, allowed: &[usize]) -> Result<Vec<usize>, ConfigError> {
@@ -603,16 +591,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_available_is_refused_unless_it_is_off() {
+    fn dialects_may_be_off() {
         for setting in [Setting::Resp, Setting::Memcache, Setting::Http] {
             assert!(load(&[(setting, "off")], &[0]).is_ok());
         }
-        for setting in Setting::all().filter(|setting| !setting.is_available()) {
-            let error = load(&[(setting, "127.0.0.1:7401")], &[0]).unwrap_err();
-            assert!(
-                error.contains("this is not available in this version") && error.contains("leave it out"),
-                "{error}"
-            );
+        let spoken = config(&[(Setting::Memcache, "127.0.0.1:0"), (Setting::RespDatabases, "default, scores")], &[0]);
+        assert!(spoken.memcache.is_some() && spoken.resp.is_none());
+        assert_eq!(spoken.resp_databases, ["default", "scores"]);
+        for wrong in ["", "a,,b", "a,a"] {
+            assert!(load(&[(Setting::RespDatabases, wrong)], &[0]).is_err(), "{wrong:?}");
         }
     }
 

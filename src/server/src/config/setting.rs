@@ -141,7 +141,7 @@ impl Setting {
                 flag: "memcache",
                 environment: "LARDER_MEMCACHE",
                 value: "IP:PORT",
-                meaning: "Where the memcached dialect is spoken",
+                meaning: "Where the text protocol of memcached is spoken; port 0: any free one",
                 default: "off",
             },
         ),
@@ -408,12 +408,6 @@ impl Setting {
     /// How this setting is named.
     pub fn names(self) -> &'static Names {
         const { &Self::TABLE }.get(self as usize).map(|(_, names)| names).expect("every setting is in the table")
-    }
-
-    /// Whether this version has what the setting is about. Otherwise it is not offered in `--help`, and naming it is
-    /// refused unless it is switched off.
-    pub fn is_available(self) -> bool {
-        !matches!(self, Setting::Memcache)
     }
 
     /// Whether `off` is a value.

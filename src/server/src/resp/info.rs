@@ -158,7 +158,7 @@ fn rss_bytes() -> u64 {
 }
 
 /// Processor time of the process, in user mode and in the kernel.
-fn cpu_s() -> (f64, f64) {
+pub(crate) fn cpu_s() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field is a name that may have blanks, in parentheses.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 pub use clients::{Client, Clients, Registration};
 pub use info::Info;
+pub(crate) use info::cpu_s;
 pub use settings::Settings;
 
 use crate::shard::{Control, ControlLane};

@@ -92,6 +92,7 @@ impl Connection {
         self.backlog() >= OUTPUT_BYTES_PAUSE
             || self.pending as usize >= larder_protocol::limits::PIPELINE_MAX
             || self.dialect.is_waiting()
+            || self.dialect.is_laden()
             || self.is_moving()
     }
 

@@ -7,9 +7,9 @@ use larder_protocol::{Ahead, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Resp;
 use super::resp::{RespScratch, World};
-use crate::limits::AHEAD_MAX;
+use super::{Memcache, Resp};
+use crate::limits::{AHEAD_MAX, OUTPUT_BYTES_PAUSE};
 use crate::resp::Shared;
 use crate::tally::Spoken;
 
@@ -24,6 +24,8 @@ pub enum Dialect {
     Http,
     /// RESP, the protocol of Redis and Valkey.
     Resp(Box<Resp>),
+    /// The text protocol of memcached.
+    Memcache(Box<Memcache>),
 }
 
 /// Memory that decoding needs, one for all connections of a shard.
@@ -31,12 +33,13 @@ pub enum Dialect {
 pub(super) struct Decoding {
     native: Scratch,
     resp: RespScratch,
+    memcache: larder_protocol::memcache::Places,
 }
 
 impl Decoding {
     /// For requests within these limits.
     pub(super) fn new(limits: RequestLimits) -> Self {
-        Self { native: Scratch::new(limits), resp: RespScratch::default() }
+        Self { native: Scratch::new(limits), resp: RespScratch::default(), memcache: Default::default() }
     }
 
     /// What requests may have.
@@ -83,6 +86,7 @@ impl Dialect {
             Dialect::Native => Spoken::Native,
             Dialect::Http => Spoken::Http,
             Dialect::Resp(_) => Spoken::Resp,
+            Dialect::Memcache(_) => Spoken::Memcache,
         }
     }
 
@@ -99,14 +103,17 @@ impl Dialect {
         match self {
             Dialect::Native | Dialect::Http => native::decode_ahead(input, limits, frame_bytes_max, AHEAD_MAX, ahead),
             Dialect::Resp(resp) => resp.ahead(input, limits.value_bytes_max, ahead),
+            Dialect::Memcache(memcache) => memcache.ahead(input, limits.value_bytes_max, ahead),
         }
     }
 
     /// A request that was decoded ahead is executed.
     #[inline]
-    pub(super) fn begun(&mut self, request: u64) {
-        if let Dialect::Resp(resp) = self {
-            resp.begun(request);
+    pub(super) fn begun(&mut self, request: &Request<'_>) {
+        match self {
+            Dialect::Native | Dialect::Http => {}
+            Dialect::Resp(resp) => resp.begun(request.id),
+            Dialect::Memcache(memcache) => memcache.begun(&request.command),
         }
     }
 
@@ -127,6 +134,10 @@ impl Dialect {
                     ReaderLimits { argument_bytes_max, command_bytes_max: frame_bytes_max, is_stranger: false };
                 resp.next(input, &mut decoding.resp, limits, world)
             }
+            Dialect::Memcache(memcache) => {
+                let value_bytes_max = decoding.limits().value_bytes_max;
+                memcache.next(input, &mut decoding.memcache, value_bytes_max)
+            }
         }
     }
 
@@ -140,8 +151,10 @@ impl Dialect {
 
     /// Appends what the connection says by itself.
     pub(super) fn say(&mut self, output: &mut Vec<u8>) {
-        if let Dialect::Resp(resp) = self {
-            resp.say(output);
+        match self {
+            Dialect::Native | Dialect::Http => {}
+            Dialect::Resp(resp) => resp.say(output),
+            Dialect::Memcache(memcache) => memcache.say(output),
         }
     }
 
@@ -150,13 +163,18 @@ impl Dialect {
         match self {
             Dialect::Native | Dialect::Http => Vec::new(),
             Dialect::Resp(resp) => resp.take_queue(),
+            Dialect::Memcache(memcache) => memcache.take_queue(),
         }
     }
 
     /// Whether there are such.
     #[inline]
     pub(super) fn has_queue(&self) -> bool {
-        matches!(self, Dialect::Resp(resp) if resp.has_queue())
+        match self {
+            Dialect::Native | Dialect::Http => false,
+            Dialect::Resp(resp) => resp.has_queue(),
+            Dialect::Memcache(memcache) => memcache.has_queue(),
+        }
     }
 
     /// Whether what follows has to wait until something was answered.
@@ -165,19 +183,36 @@ impl Dialect {
         matches!(self, Dialect::Resp(resp) if resp.is_waiting())
     }
 
+    /// In how many ms everything is to be made absent, if that was asked for.
+    pub(super) fn take_flush(&mut self) -> Option<u64> {
+        match self {
+            Dialect::Memcache(memcache) => memcache.take_flush(),
+            _ => None,
+        }
+    }
+
+    /// Whether so many keys are kept for answers that no more are to be.
+    #[inline]
+    pub(super) fn is_laden(&self) -> bool {
+        matches!(self, Dialect::Memcache(memcache) if memcache.key_bytes() >= OUTPUT_BYTES_PAUSE)
+    }
+
     /// Bytes of answers that wait for those before them.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
         match self {
             Dialect::Native | Dialect::Http => 0,
             Dialect::Resp(resp) => resp.held_bytes(),
+            Dialect::Memcache(memcache) => memcache.held_bytes(),
         }
     }
 
     /// Panics with what is wrong, where so many requests wait for an answer.
     pub(super) fn validate(&self, pending: usize) {
-        if let Dialect::Resp(resp) = self {
-            resp.validate(pending);
+        match self {
+            Dialect::Native | Dialect::Http => {}
+            Dialect::Resp(resp) => resp.validate(pending),
+            Dialect::Memcache(memcache) => memcache.validate(pending),
         }
     }
 
@@ -193,6 +228,7 @@ impl Dialect {
         match self {
             Dialect::Native | Dialect::Http => native::encode_response(output, id, epoch, reply),
             Dialect::Resp(resp) => resp.answer(output, id, reply, (now_ms, shared)),
+            Dialect::Memcache(memcache) => memcache.answer(output, id, reply, (now_ms, shared)),
         }
     }
 
@@ -201,7 +237,7 @@ impl Dialect {
     /// # Panics
     /// In another one.
     pub(super) fn tell(&self, output: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>) {
-        assert!(!matches!(self, Dialect::Resp(_)), "{reply:?} is of the native protocol");
+        assert!(matches!(self, Dialect::Native | Dialect::Http), "{reply:?} is of the native protocol");
         native::encode_response(output, id, epoch, reply);
     }
 
@@ -212,6 +248,7 @@ impl Dialect {
                 (u32::from_be_bytes(*prefix) as usize).saturating_add(larder_protocol::limits::FRAME_PREFIX_BYTES)
             }),
             Dialect::Resp(resp) => resp.bytes_announced(input),
+            Dialect::Memcache(_) => usize::MAX,
         }
     }
 }

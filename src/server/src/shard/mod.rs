@@ -19,8 +19,10 @@ mod hello;
 mod holding;
 mod links;
 mod lookout;
+mod memcache;
 #[cfg(test)]
 mod moves;
+mod order;
 mod provided;
 mod reactor;
 mod requests;
@@ -29,6 +31,7 @@ mod ring;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod waiters;
 mod watches;
 
@@ -39,6 +42,7 @@ pub use executor::{Executor, spawn};
 pub use handover::{Handover, Moved};
 pub use hello::Welcome;
 pub use links::{Dial, Target};
+pub use memcache::Memcache;
 pub use reactor::{ConnectionId, Parcel, Reactor, Turn};
 pub use resp::Resp;
 pub(crate) use ring::RingSize;

@@ -29,12 +29,12 @@ pub use super::connections::ConnectionId;
 pub struct Reactor {
     pub(super) engine: Engine<Watchers>,
     port: Port,
-    welcome: Welcome,
+    pub(super) welcome: Welcome,
     pub(super) connections: Connections,
-    waiters: Waiters,
-    watches: Watches,
+    pub(super) waiters: Waiters,
+    pub(super) watches: Watches,
     pub(super) links: Links,
-    decoding: Decoding,
+    pub(super) decoding: Decoding,
     /// Memory for requests that are decoded ahead; empty between two calls.
     ahead: Ahead<'static>,
     pub(super) buffers: Buffers,
@@ -42,6 +42,8 @@ pub struct Reactor {
     pub(super) listed: Vec<ConnectionId>,
     /// Connections that ask for something by themselves; some may be gone.
     pub(super) queued: Vec<ConnectionId>,
+    /// When the default group is to be made absent, as a client of memcached's protocol has asked for; the last one counts.
+    pub(super) flush_at_ms: Option<u64>,
     /// Requests or replies for other shards or nodes may lie in the engine.
     pub(super) unsent: bool,
 }
@@ -92,6 +94,7 @@ impl Reactor {
             buffers: Buffers::default(),
             listed: Vec::new(),
             queued: Vec::new(),
+            flush_at_ms: None,
             unsent: false,
         }
     }
@@ -290,7 +293,7 @@ impl Reactor {
     /// Takes in what other shards sent, lets deadlines pass, collects what is complete, sends what is to go, and tells
     /// those who watch.
     pub fn turn(&mut self, now_ms: u64) -> Turn {
-        let mut worked = core::mem::take(&mut self.unsent) | self.submit_queued(now_ms);
+        let mut worked = core::mem::take(&mut self.unsent) | self.submit_queued(now_ms) | self.flush(now_ms);
         let Self { engine, port, connections, waiters, buffers, listed, queued, welcome, .. } = self;
         waiters.now_ms = now_ms;
         let shared = &welcome.resp;
@@ -315,7 +318,7 @@ impl Reactor {
 
     /// When [`Reactor::turn`] is to be called at the latest; `None`: there is no deadline.
     pub fn next_wake_ms(&self) -> Option<u64> {
-        self.engine.next_wake_ms()
+        self.engine.next_wake_ms().into_iter().chain(self.flush_at_ms).min()
     }
 
     /// A piece of bounded work that no request waits for. Returns what is left of it.
@@ -411,8 +414,8 @@ impl Reactor {
         if let Some(link) = self.connections.at(id).link {
             return self.take_responses(id, link, bytes, now_ms);
         }
-        let Self { engine, welcome, waiters, watches, decoding, unsent, queued, .. } = self;
-        let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued };
+        let Self { engine, welcome, waiters, watches, decoding, unsent, queued, flush_at_ms, .. } = self;
+        let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued, flush_at_ms };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);
         if connection.output.capacity() == 0 {
@@ -424,39 +427,6 @@ impl Reactor {
             self.buffers.give(core::mem::take(&mut connection.output));
         }
         consumed
-    }
-
-    /// Submits what connections ask for by themselves; whether there was any.
-    fn submit_queued(&mut self, now_ms: u64) -> bool {
-        if self.queued.is_empty() {
-            return false;
-        }
-        for id in std::mem::take(&mut self.queued) {
-            let Self { engine, welcome, waiters, watches, decoding, unsent, queued, connections, .. } = self;
-            let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued };
-            let Some(connection) = connections.find(id) else { continue };
-            if connection.output.capacity() == 0 {
-                connection.output = self.buffers.take();
-            }
-            parts.submit_queue(id, connection, now_ms);
-            if !std::mem::replace(&mut connection.listed, true) {
-                self.listed.push(id);
-            }
-        }
-        true
-    }
-
-    /// Closes the connection of a client of RESP, if it is here, once what is being sent is.
-    pub fn close_client(&mut self, client: u64) {
-        for id in self.connections.ids().collect::<Vec<_>>() {
-            let connection = self.connections.at(id);
-            if matches!(&connection.dialect, Dialect::Resp(resp) if resp.client() == client) {
-                connection.give_up();
-                if !std::mem::replace(&mut connection.listed, true) {
-                    self.listed.push(id);
-                }
-            }
-        }
     }
 
     /// Tells those who watch and read what has left.

@@ -24,6 +24,8 @@ pub(super) struct Parts<'r> {
     pub(super) decoding: &'r mut Decoding,
     pub(super) unsent: &'r mut bool,
     pub(super) queued: &'r mut Vec<ConnectionId>,
+    /// When the default group is to be made absent.
+    pub(super) flush_at_ms: &'r mut Option<u64>,
 }
 
 impl Parts<'_> {
@@ -51,7 +53,7 @@ impl Parts<'_> {
                 if connection.is_paused() {
                     return consumed;
                 }
-                connection.dialect.begun(request.id);
+                connection.dialect.begun(request);
                 self.submit(id, connection, request, epoch, now_ms);
                 consumed = begin + end;
             }
@@ -140,6 +142,9 @@ impl Parts<'_> {
         *self.decoding = decoding;
         if connection.dialect.has_queue() {
             self.submit_queue(id, connection, now_ms);
+        }
+        if let Some(delay_ms) = connection.dialect.take_flush() {
+            *self.flush_at_ms = Some(now_ms.saturating_add(delay_ms));
         }
         taken
     }

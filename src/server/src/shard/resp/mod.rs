@@ -3,7 +3,7 @@
 //! Every command has a place, and so has its answer. One that is a request and its reply has both in the id of the request,
 //! with how the reply is told, so that nothing is kept for it; of others it is kept what is still to come ([`Pending`]).
 
-mod order;
+mod id;
 mod pending;
 mod session;
 #[cfg(test)]
@@ -22,9 +22,10 @@ use larder_protocol::resp::{
 use larder_protocol::{Ahead, Command, Reply, Request, ScanStep};
 
 use super::dialect::Step;
+use super::order::{Order, following};
 use crate::limits::AHEAD_MAX;
 use crate::resp::{Registration, Shared};
-use order::{Id, Order, following};
+use id::Id;
 use pending::{Pending, Then};
 use transaction::{Multi, Watched};
 

@@ -1,0 +1,24 @@
+//! The text protocol of memcached (`doc/protocol.txt` of memcached 1.6): a command is a line of words, with a block of data behind
+//! it where something is stored, and answers come in the order of the commands. The binary protocol is not spoken.
+//!
+//! [`decode`] says what the beginning of a connection's input means, and [`encode`] how an engine's reply is told, by the [`Shape`]
+//! that the command has asked for, and with its keys, which answers repeat.
+
+mod decode;
+mod encode;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Asked, Limits, Own, Parsed, Places, Quiet, StatsKind, decode, is_command};
+pub use encode::{Shape, encode};
+pub use plain::plain;
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 250;
+/// Longest line, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Most bytes that are taken from who has not named a command yet.
+pub const STRANGER_BYTES_MAX: usize = 16 << 10;
+/// A time up to this is from now on, and a later one since the Unix epoch; in seconds: 30 days.
+pub const RELATIVE_S_MAX: i64 = 60 * 60 * 24 * 30;

@@ -1,0 +1,106 @@
+//! What STATS of memcached's protocol tells.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use larder_protocol::Reply;
+use larder_protocol::memcache::StatsKind;
+use larder_protocol::native::generated::{GroupStats, StatsResult};
+
+use crate::resp::{Shared, cpu_s};
+
+/// What it is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats<'s> {
+    /// What connections share.
+    pub shared: &'s Shared,
+    /// The time, in ms since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl Stats<'_> {
+    /// Appends what is told of the counters of a node.
+    pub fn tell(&self, out: &mut Vec<u8>, kind: StatsKind, reply: &Reply<'_>) {
+        let Reply::Stats(stats) = reply else {
+            out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n");
+            return;
+        };
+        let mut lines = Lines(out);
+        match kind {
+            StatsKind::General => self.general(&mut lines, stats),
+            StatsKind::Settings => self.settings(&mut lines, stats),
+            StatsKind::Items => {
+                for (class, group) in (1..).zip(&stats.groups) {
+                    let mut put = |name: &str, value: u64| lines.put(&format!("items:{class}:{name}"), value);
+                    put("number", group.entries);
+                    put("evicted", group.evictions);
+                    put("reclaimed", group.expirations);
+                    put("mem_requested", group.bytes);
+                }
+            }
+            StatsKind::Slabs => {
+                for (class, group) in (1..).zip(&stats.groups) {
+                    let mut put = |name: &str, value: u64| lines.put(&format!("{class}:{name}"), value);
+                    put("used_chunks", group.entries);
+                    put("mem_requested", group.bytes);
+                    put("get_hits", group.hits);
+                    put("cmd_set", group.sets);
+                    put("delete_hits", group.deletes);
+                }
+                lines.put("active_slabs", stats.groups.len());
+                lines.put("total_malloced", stats.groups.iter().map(|group| group.bytes).sum::<u64>());
+            }
+            StatsKind::Nothing => {}
+        }
+        out.extend_from_slice(b"END\r\n");
+    }
+
+    fn general(&self, lines: &mut Lines<'_>, stats: &StatsResult) {
+        let sum = |of: fn(&GroupStats) -> u64| stats.groups.iter().map(of).sum::<u64>();
+        let (user_s, system_s) = cpu_s();
+        lines.put("pid", std::process::id());
+        lines.put("uptime", stats.uptime_ms / 1_000);
+        lines.put("time", self.now_ms / 1_000);
+        lines.put("version", concat!("1.6.45-larder-", env!("CARGO_PKG_VERSION")));
+        lines.put("pointer_size", usize::BITS);
+        lines.put("rusage_user", format_args!("{user_s:.6}"));
+        lines.put("rusage_system", format_args!("{system_s:.6}"));
+        lines.put("max_connections", self.shared.settings.get("maxclients").unwrap_or("0"));
+        lines.put("curr_connections", stats.shards.iter().map(|shard| shard.connections).sum::<u64>());
+        lines.put("cmd_get", sum(|group| group.hits + group.misses));
+        lines.put("cmd_set", sum(|group| group.sets));
+        lines.put("get_hits", sum(|group| group.hits));
+        lines.put("get_misses", sum(|group| group.misses));
+        lines.put("get_expired", sum(|group| group.expirations));
+        lines.put("delete_hits", sum(|group| group.deletes));
+        lines.put("limit_maxbytes", self.shared.settings.get("maxmemory").unwrap_or("0"));
+        lines.put("threads", stats.shards.len());
+        lines.put("bytes", sum(|group| group.bytes));
+        lines.put("curr_items", sum(|group| group.entries));
+        lines.put("total_items", sum(|group| group.sets));
+        lines.put("evictions", sum(|group| group.evictions));
+        lines.put("reclaimed", sum(|group| group.expirations));
+    }
+
+    fn settings(&self, lines: &mut Lines<'_>, stats: &StatsResult) {
+        let setting = |name| self.shared.settings.get(name).unwrap_or("0");
+        lines.put("maxbytes", setting("maxmemory"));
+        lines.put("maxconns", setting("maxclients"));
+        lines.put("item_size_max", setting("proto-max-bulk-len"));
+        lines.put("num_threads", stats.shards.len());
+        lines.put("idle_timeout", setting("timeout"));
+        for (name, value) in
+            [("evictions", "on"), ("cas_enabled", "yes"), ("binding_protocol", "ascii"), ("verbosity", "0")]
+        {
+            lines.put(name, value);
+        }
+    }
+}
+
+struct Lines<'o>(&'o mut Vec<u8>);
+
+impl Lines<'_> {
+    fn put(&mut self, name: &str, value: impl Display) {
+        write!(self.0, "STAT {name} {value}\r\n").expect("memory takes everything");
+    }
+}

@@ -1,0 +1,550 @@
+//! A connection that speaks the text protocol of memcached: what it has to remember, and its answers in the order of its
+//! commands. Answers repeat keys, so those of what has not been answered are kept.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use larder_protocol::memcache::{self, Asked, Limits, Own, Parsed, Places, Quiet, Shape, StatsKind, encode};
+use larder_protocol::native::encode_request;
+use larder_protocol::{Ahead, Command, Expiry, Keys, Reply, Request};
+
+use super::dialect::Step;
+use super::order::{Order, PLACES, following};
+use crate::limits::AHEAD_MAX;
+use crate::memcache_stats::Stats;
+use crate::resp::Shared;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Memcache {
+    order: Order,
+    /// Commands that have not been answered, and some behind the first of them that have; the place of the first.
+    asked: VecDeque<Waiting>,
+    first: u64,
+    /// Keys of these, one behind the other.
+    keys: Vec<u8>,
+    /// Where `keys` begins among all keys that were ever asked for.
+    keys_from: usize,
+    /// Values of commands that are several requests, by place.
+    parts: BTreeMap<u64, Gathered>,
+    parts_bytes: usize,
+    /// Bytes of the input that are not looked at.
+    swallow: usize,
+    /// It has named a command that there is.
+    is_known: bool,
+    /// What the connection says by itself, with its place.
+    says: Vec<(u64, Vec<u8>)>,
+    /// Frames of requests that are to be submitted.
+    queue: Vec<u8>,
+    /// In how many ms everything is to be made absent.
+    flush_in_ms: Option<u64>,
+}
+
+/// A command that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    told: Told,
+    is_quiet: Quiet,
+    /// Where its keys begin among all keys that were ever asked for, and how long they are.
+    keys_at: usize,
+    key_bytes: u32,
+    is_answered: bool,
+}
+
+/// How a reply is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Shape(Shape),
+    /// Whatever it is.
+    Line(&'static str),
+    Stats(StatsKind),
+    /// Values of several requests.
+    Parts {
+        has_cas: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Gathered {
+    values: Vec<Vec<u8>>,
+    left: usize,
+    /// What failed.
+    failure: Option<Vec<u8>>,
+}
+
+/// Bits of an id for the part of a command.
+const PART_BITS: u32 = 14;
+/// What every answer without values ends with, and that with values too.
+const END: &[u8] = b"END\r\n";
+
+const _: () = assert!(PLACES <= 1 << (u64::BITS - PART_BITS), "a place and a part are an id");
+const _: () = assert!(larder_protocol::limits::KEYS_MAX <= 1 << PART_BITS, "every key of a command is a part");
+
+impl Memcache {
+    /// As [`super::Dialect::ahead`].
+    #[inline]
+    pub(super) fn ahead<'a>(&self, input: &'a [u8], value_bytes_max: usize, ahead: &mut Ahead<'a>) {
+        ahead.requests.clear();
+        if self.swallow > 0 {
+            return;
+        }
+        let (mut end, mut place) = (0, self.order.next());
+        while ahead.requests.len() < AHEAD_MAX
+            && let Some((command, _, taken)) = memcache::plain(&input[end..], value_bytes_max)
+        {
+            end += taken;
+            ahead.requests.push((request(place, 0, command), end));
+            place = following(place);
+        }
+    }
+
+    /// A request of [`Memcache::ahead`] is executed.
+    #[inline]
+    pub(super) fn begun(&mut self, command: &Command<'_>) {
+        let (told, key) = match *command {
+            Command::Get { key } => (Shape::Value { has_cas: false }, key),
+            _ => (Shape::Stored, &[][..]),
+        };
+        self.is_known = true;
+        self.wait(Told::Shape(told), false, key);
+    }
+
+    /// Takes the place of the next command, whose reply is told so.
+    fn wait(&mut self, told: Told, is_quiet: Quiet, keys: &[u8]) -> u64 {
+        if self.asked.is_empty() {
+            self.first = self.order.next();
+        }
+        let keys_at = self.keys_from + self.keys.len();
+        self.keys.extend_from_slice(keys);
+        let key_bytes = keys.len() as u32;
+        self.asked.push_back(Waiting { told, is_quiet, keys_at, key_bytes, is_answered: false });
+        self.order.take()
+    }
+
+    /// The first command in `input`.
+    pub(super) fn next<'a>(&mut self, input: &'a [u8], places: &'a mut Places, value_bytes_max: usize) -> Step<'a> {
+        if self.swallow > 0 {
+            let taken = self.swallow.min(input.len());
+            self.swallow -= taken;
+            return if taken == 0 { Step::More } else { Step::Said(taken) };
+        }
+        let limits = Limits { value_bytes_max, is_stranger: !self.is_known };
+        let (asked, consumed) = match memcache::decode(input, places, limits) {
+            Parsed::More => return Step::More,
+            Parsed::Asked(asked, consumed) => (asked, consumed),
+            Parsed::Broken(why) => {
+                if !why.is_empty() {
+                    self.line(why);
+                }
+                return Step::Last { is_malformed: true };
+            }
+        };
+        self.is_known |= !matches!(asked, Asked::Own(Own::Line("ERROR")));
+        match asked {
+            Asked::Command(command, shape, is_quiet) => {
+                let place = self.wait(Told::Shape(shape), is_quiet, &[]);
+                return Step::Request(request(place, 0, command), consumed);
+            }
+            Asked::Get(keys, Shape::Values { has_cas }) if keys.len() == 1 => {
+                let key = keys.iter().next().expect("there is one");
+                let place = self.wait(Told::Shape(Shape::Value { has_cas }), false, key);
+                return Step::Request(request(place, 0, Command::Get { key }), consumed);
+            }
+            Asked::Get(keys, shape) => {
+                let place = self.wait(Told::Shape(shape), false, &[]);
+                self.keep_keys(keys);
+                return Step::Request(request(place, 0, Command::GetMany { keys }), consumed);
+            }
+            Asked::GetAndTouch(keys, expiry, shape) => self.get_and_touch(keys, expiry, shape),
+            Asked::Own(own) => self.own(own),
+            Asked::Swallow(own, bytes) => {
+                self.own(own);
+                self.swallow = bytes;
+            }
+            Asked::TooLarge(key, bytes, is_quiet) => {
+                // What was there is not what the client wants to be there.
+                let place = self.wait(Told::Line("SERVER_ERROR object too large for cache"), is_quiet, &[]);
+                self.swallow = bytes;
+                let delete = Command::Delete { key, version: 0 };
+                return Step::Request(request(place, 0, delete), consumed);
+            }
+            Asked::Flush(0, is_quiet) => {
+                let place = self.wait(Told::Shape(Shape::Flushed), is_quiet, &[]);
+                self.flush_in_ms = None;
+                return Step::Request(request(place, 0, Command::Invalidate), consumed);
+            }
+            Asked::Flush(delay_s, is_quiet) => {
+                self.flush_in_ms = Some(delay_s.saturating_mul(1_000));
+                if !is_quiet {
+                    self.line("OK");
+                }
+            }
+            Asked::Stats(kind) => {
+                let place = self.wait(Told::Stats(kind), false, &[]);
+                return Step::Request(request(place, 0, Command::Stats), consumed);
+            }
+            Asked::Quit => return Step::Last { is_malformed: false },
+        }
+        Step::Said(consumed)
+    }
+
+    /// Keeps the keys of the command that was asked last, with blanks between them.
+    fn keep_keys(&mut self, keys: Keys<'_>) {
+        let before = self.keys.len();
+        for key in keys.iter() {
+            self.keys.extend_from_slice(key);
+            self.keys.push(b' ');
+        }
+        self.keys.pop();
+        let bytes = self.keys.len() - before;
+        self.asked.back_mut().expect("it was just asked").key_bytes = bytes as u32;
+    }
+
+    /// GAT of one key is a request; of several, it is one for each.
+    fn get_and_touch(&mut self, keys: Keys<'_>, expiry: Expiry, shape: Shape) {
+        let has_cas = matches!(shape, Shape::Values { has_cas: true });
+        let place = self.wait(Told::Parts { has_cas }, false, &[]);
+        self.keep_keys(keys);
+        for (part, key) in keys.iter().enumerate() {
+            encode_request(&mut self.queue, &request(place, part, Command::GetAndTouch { key, expiry }));
+        }
+        let (left, values) = (keys.len(), vec![Vec::new(); keys.len()]);
+        self.parts.insert(place, Gathered { values, left, failure: None });
+    }
+
+    fn own(&mut self, own: Own) {
+        match own {
+            Own::Line(line) => self.line(line),
+            Own::Version => self.line(concat!("VERSION 1.6.45-larder-", env!("CARGO_PKG_VERSION"))),
+            Own::Silence => {}
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let place = self.wait(Told::Line(""), false, &[]);
+        self.asked.back_mut().expect("it was just asked").is_answered = true;
+        self.says.push((place, [line.as_bytes(), b"\r\n"].concat()));
+    }
+
+    /// Appends what the connection says by itself.
+    pub(super) fn say(&mut self, output: &mut Vec<u8>) {
+        for (place, said) in std::mem::take(&mut self.says) {
+            self.order.place(output, place, |out| out.extend_from_slice(&said));
+        }
+        self.forget_answered();
+    }
+
+    /// Frames of requests that are to be submitted now.
+    pub(super) fn take_queue(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Whether there are such.
+    pub(super) fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// In how many ms everything is to be made absent, if that was asked for.
+    pub(super) fn take_flush(&mut self) -> Option<u64> {
+        self.flush_in_ms.take()
+    }
+
+    /// Appends the answer to a request of this connection, or holds it until those before it have come.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        output: &mut Vec<u8>,
+        id: u64,
+        reply: &Reply<'_>,
+        (now_ms, shared): (u64, &Shared),
+    ) {
+        let (place, part) = (id >> PART_BITS, id as usize & ((1 << PART_BITS) - 1));
+        let index = (place.wrapping_sub(self.first) % PLACES) as usize;
+        let Waiting { told, is_quiet, .. } = self.asked[index];
+        match told {
+            Told::Shape(shape) => {
+                let keys = self.keys_of(index);
+                let keys = &self.keys[keys];
+                self.order.place(output, place, |out| encode(out, shape, is_quiet, keys, reply));
+            }
+            Told::Line(line) => self.order.place(output, place, |out| {
+                if !is_quiet {
+                    out.extend_from_slice(line.as_bytes());
+                    out.extend_from_slice(b"\r\n");
+                }
+            }),
+            Told::Stats(kind) => {
+                self.order.place(output, place, |out| Stats { shared, now_ms }.tell(out, kind, reply));
+            }
+            Told::Parts { has_cas } => {
+                if !self.take_part(output, (index, place, part), has_cas, reply) {
+                    return;
+                }
+            }
+        }
+        self.asked[index].is_answered = true;
+        self.forget_answered();
+    }
+
+    /// Takes the value of one key; whether it was the last.
+    fn take_part(
+        &mut self,
+        output: &mut Vec<u8>,
+        (index, place, part): (usize, u64, usize),
+        has_cas: bool,
+        reply: &Reply<'_>,
+    ) -> bool {
+        let keys = self.keys_of(index);
+        let key = self.keys[keys].split(|byte| *byte == b' ').nth(part).expect("every part has its key");
+        let gathered = self.parts.get_mut(&place).expect("it is kept until all has come");
+        let mut text = Vec::new();
+        encode(&mut text, Shape::Value { has_cas }, false, key, reply);
+        gathered.left -= 1;
+        match text.strip_suffix(END) {
+            Some(value) => {
+                self.parts_bytes += value.len();
+                gathered.values[part] = value.to_vec();
+            }
+            None => gathered.failure = Some(text),
+        }
+        if gathered.left > 0 {
+            return false;
+        }
+        let gathered = self.parts.remove(&place).expect("it was just there");
+        self.parts_bytes -= gathered.values.iter().map(Vec::len).sum::<usize>();
+        self.order.place(output, place, |out| match &gathered.failure {
+            Some(failure) => out.extend_from_slice(failure),
+            None => {
+                gathered.values.iter().for_each(|value| out.extend_from_slice(value));
+                out.extend_from_slice(END);
+            }
+        });
+        true
+    }
+
+    /// Where the keys of a command are.
+    #[inline]
+    fn keys_of(&self, index: usize) -> std::ops::Range<usize> {
+        let Waiting { keys_at, key_bytes, .. } = self.asked[index];
+        let begin = keys_at - self.keys_from;
+        begin..begin + key_bytes as usize
+    }
+
+    fn forget_answered(&mut self) {
+        while self.asked.front().is_some_and(|asked| asked.is_answered) {
+            self.asked.pop_front();
+            self.first = following(self.first);
+        }
+        let Some(front) = self.asked.front() else {
+            self.keys_from += self.keys.len();
+            self.keys.clear();
+            self.keys.shrink_to(memcache::LINE_BYTES_MAX);
+            return;
+        };
+        let passed = front.keys_at - self.keys_from;
+        if passed > self.keys.len() / 2 {
+            self.keys.drain(..passed);
+            self.keys_from += passed;
+        }
+    }
+
+    /// Bytes that are kept until what is before them is answered.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.order.held_bytes() + self.parts_bytes
+    }
+
+    /// Bytes of keys that are kept for answers.
+    #[inline]
+    pub(super) fn key_bytes(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Panics with what is wrong.
+    pub(super) fn validate(&self, pending: usize) {
+        let mut end = self.asked.front().map_or(self.keys_from, |front| front.keys_at);
+        for asked in &self.asked {
+            assert_eq!(asked.keys_at, end, "keys lie one behind the other");
+            end += asked.key_bytes as usize;
+        }
+        assert_eq!(end, self.keys_from + self.keys.len(), "every key has its command");
+        let values: usize = self.parts.values().flat_map(|gathered| &gathered.values).map(Vec::len).sum();
+        assert_eq!(self.parts_bytes, values);
+        let unanswered = self.asked.iter().filter(|asked| !asked.is_answered).count();
+        assert_eq!(self.order.validate(), unanswered);
+        let left: usize = self.parts.values().map(|gathered| gathered.left).sum();
+        if self.queue.is_empty() {
+            assert_eq!(unanswered - self.parts.len() + left, pending, "every command is answered or waits");
+        }
+        assert!(self.says.is_empty());
+    }
+}
+
+fn request(place: u64, part: usize, command: Command<'_>) -> Request<'_> {
+    Request { id: place << PART_BITS | part as u64, epoch: 0, group: 0, timeout_ms: 0, forwarded: false, command }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use crate::shard::tests::{NOW_MS, reactors, run_until_quiet};
+    use crate::shard::{ConnectionId, Dialect, Reactor};
+
+    fn open(reactor: &mut Reactor) -> ConnectionId {
+        reactor.opened(Dialect::Memcache(Box::default()))
+    }
+
+    fn output(reactor: &mut Reactor, id: ConnectionId) -> String {
+        while reactor.next_listed().is_some() {}
+        let mut all = String::new();
+        while let Some(output) = reactor.take_output(id) {
+            all.push_str(str::from_utf8(&output).expect("text"));
+            reactor.sent(id, output, NOW_MS);
+        }
+        all
+    }
+
+    /// A random command on few keys, and what is answered to it.
+    fn command(random: &mut fastrand::Rng, model: &mut HashMap<String, String>) -> (String, String) {
+        let value = |key: &str, model: &HashMap<String, String>| {
+            model.get(key).map_or_else(String::new, |value| format!("VALUE {key} 7 {}\r\n{value}\r\n", value.len()))
+        };
+        let key = format!("k{}", random.u32(0..30));
+        let other = format!("k{}", random.u32(0..30));
+        let text = random.u64(..).to_string();
+        let len = text.len();
+        match random.u8(0..9) {
+            0 | 1 => {
+                model.insert(key.clone(), text.clone());
+                (format!("set {key} 7 0 {len}\r\n{text}\r\n"), "STORED\r\n".into())
+            }
+            2 => {
+                model.insert(key.clone(), text.clone());
+                (format!("set {key} 7 0 {len} noreply\r\n{text}\r\n"), String::new())
+            }
+            3 => (format!("get {key}\r\n"), value(&key, model) + "END\r\n"),
+            4 => {
+                let answer = [&key, &other, &key].map(|key| value(key, model)).concat() + "END\r\n";
+                (format!("get {key} {other} {key}\r\n"), answer)
+            }
+            5 => {
+                let answer = [&other, &key].map(|key| value(key, model)).concat() + "END\r\n";
+                (format!("gat 0 {other} {key}\r\n"), answer)
+            }
+            6 => {
+                let answer = if model.remove(&key).is_some() { "DELETED" } else { "NOT_FOUND" };
+                (format!("delete {key}\r\n"), format!("{answer}\r\n"))
+            }
+            7 => {
+                let answer = if model.contains_key(&key) { "NOT_STORED" } else { "STORED" };
+                model.entry(key.clone()).or_insert_with(|| text.clone());
+                (format!("add {key} 7 0 {len}\r\n{text}\r\n"), format!("{answer}\r\n"))
+            }
+            _ => match random.bool() {
+                true => ("mn\r\n".into(), "MN\r\n".into()),
+                false => ("what\r\n".into(), "ERROR\r\n".into()),
+            },
+        }
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_the_commands_though_the_keys_are_of_many_shards() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..30 {
+            let mut reactors = reactors(3);
+            let id = open(&mut reactors[0]);
+            let mut model = HashMap::new();
+            let (mut input, mut expected) = (String::new(), String::new());
+            for _ in 0..random.usize(1..400) {
+                let (command, answer) = command(&mut random, &mut model);
+                input.push_str(&command);
+                expected.push_str(&answer);
+            }
+            let (mut rest, mut said) = (input.as_bytes(), String::new());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(random.usize(1..=rest.len().min(2_000)));
+                reactors[0].received(id, now, NOW_MS);
+                rest = later;
+                for _ in 0..random.usize(0..4) {
+                    let shard = random.usize(0..3);
+                    reactors[shard].turn(NOW_MS);
+                    reactors[shard].validate();
+                }
+                if random.bool() {
+                    said.push_str(&output(&mut reactors[0], id));
+                }
+            }
+            run_until_quiet(&mut reactors);
+            said.push_str(&output(&mut reactors[0], id));
+            assert_eq!(said, expected, "seed {seed}");
+            reactors.iter_mut().for_each(Reactor::validate);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_passed_over_and_what_was_there_is_gone() {
+        let mut reactors = reactors(1);
+        let id = open(&mut reactors[0]);
+        let most = reactors[0].engine().request_limits().value_bytes_max;
+        let mut say = |bytes: &[u8]| {
+            reactors[0].received(id, bytes, NOW_MS);
+            output(&mut reactors[0], id)
+        };
+        assert_eq!(say(b"set a 0 0 1\r\nx\r\nset b 0 0 1\r\nx\r\n"), "STORED\r\nSTORED\r\n");
+        for (name, key) in [("set", "a"), ("add", "b")] {
+            let head = format!("{name} {key} 0 0 {}\r\n", most + 1);
+            assert_eq!(say(head.as_bytes()), "SERVER_ERROR object too large for cache\r\n");
+            assert_eq!(say(&vec![b'x'; most]), "");
+            assert_eq!(say(b"x\r\nmn\r\n"), "MN\r\n", "the connection is in step");
+        }
+        assert_eq!(say(b"get a b\r\n"), "VALUE b 0 1\r\nx\r\nEND\r\n");
+    }
+
+    #[test]
+    fn everything_is_absent_when_the_time_for_it_has_come() {
+        let mut reactors = reactors(3);
+        let id = open(&mut reactors[0]);
+        let sets: String = (0..20).map(|key| format!("set k{key} 0 0 1 noreply\r\nx\r\n")).collect();
+        reactors[0].received(id, format!("{sets}flush_all 10\r\nget k1 k2\r\n").as_bytes(), NOW_MS);
+        run_until_quiet(&mut reactors);
+        let both = "VALUE k1 0 1\r\nx\r\nVALUE k2 0 1\r\nx\r\nEND\r\n";
+        assert_eq!(output(&mut reactors[0], id), format!("OK\r\n{both}"));
+        let wake_ms = reactors[0].next_wake_ms().expect("it is waited for");
+        assert!(wake_ms <= NOW_MS + 10_000);
+        for now_ms in [NOW_MS + 9_999, NOW_MS + 10_000] {
+            for _ in 0..10 {
+                reactors.iter_mut().for_each(|reactor| _ = reactor.turn(now_ms));
+            }
+            reactors[0].received(id, b"get k1 k2\r\n", now_ms);
+            for _ in 0..10 {
+                reactors.iter_mut().for_each(|reactor| _ = reactor.turn(now_ms));
+            }
+            let is_over = now_ms == NOW_MS + 10_000;
+            assert_eq!(output(&mut reactors[0], id), if is_over { "END\r\n" } else { both });
+        }
+    }
+
+    #[test]
+    fn statistics_are_lines() {
+        let mut reactors = reactors(2);
+        let id = open(&mut reactors[0]);
+        for (words, line) in [
+            ("stats", "STAT curr_items 0\r\n"),
+            ("stats settings", "STAT cas_enabled yes\r\n"),
+            ("stats items", "STAT items:1:number 0\r\n"),
+            ("stats slabs", "STAT active_slabs 1\r\n"),
+            ("stats conns", ""),
+        ] {
+            reactors[0].received(id, format!("{words}\r\n").as_bytes(), NOW_MS);
+            run_until_quiet(&mut reactors);
+            let said = output(&mut reactors[0], id);
+            assert!(said.contains(line) && said.ends_with("END\r\n"), "{words}: {said}");
+        }
+        reactors[0].received(id, b"stats reset\r\nversion\r\nGET / HTTP/1.1\r\n", NOW_MS);
+        let said = output(&mut reactors[0], id);
+        assert!(said.starts_with("RESET\r\nVERSION 1.6.45-larder-") && said.lines().count() == 2, "{said}");
+        assert!(reactors[0].is_finished(id), "a browser is not talked to");
+    }
+}
