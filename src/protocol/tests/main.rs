@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod bounds;
+mod dialects;
 mod equal;
 mod framing;
 mod generated;

@@ -363,7 +363,7 @@ fn expiry(time_s: i64) -> Expiry {
         0 => Expiry::Default,
         ..0 => Expiry::At(1),
         1..=RELATIVE_S_MAX => Expiry::After(time_s as u64 * 1_000),
-        _ => Expiry::At(time_s as u64 * 1_000),
+        _ => Expiry::At((time_s as u64).saturating_mul(1_000)),
     }
 }
 
