@@ -4,6 +4,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+const SERVERS: [&str; 5] = ["larder", "larder-resp", "larder-mc", "redis", "memcached"];
+
 fn peers(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_peers")).args(arguments).output().unwrap()
 }
@@ -15,7 +17,7 @@ fn a_short_comparison_measures_all_servers() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("standard output is one JSON object");
     let case = &report["cases"][0];
     assert_eq!((&case["name"], &case["pipeline"], &report["rounds"]), (&"p16".into(), &16.into(), &3.into()));
-    for (server, name) in case["servers"].as_array().unwrap().iter().zip(["larder", "redis", "memcached"]) {
+    for (server, name) in case["servers"].as_array().unwrap().iter().zip(SERVERS) {
         assert_eq!(server["server"], name);
         for field in ["cpu_us_per_op", "ops_per_s", "p50_us", "p99_us", "generator_busy", "resident_bytes"] {
             assert!(server[field].as_f64().unwrap() > 0.0, "{field} of {name}: {report}");
@@ -24,15 +26,16 @@ fn a_short_comparison_measures_all_servers() {
         let cpu_s = server["cpu_us_per_op"].as_f64().unwrap() * server["ops_per_s"].as_f64().unwrap() / 1e6;
         assert!((0.01..1.5).contains(&cpu_s), "{name} used {cpu_s} s of CPU in a second: {report}");
         assert_eq!(server["larder_cpu_ratio"].is_f64(), name != "larder", "{report}");
+        assert_eq!(server["same_protocol_cpu_ratio"].is_f64(), !name.starts_with("larder"), "{report}");
     }
     assert!(report["two_shards"]["plain_cpu_ratio"].as_f64().unwrap() > 0.3, "{report}");
-    for (server, name) in report["idle"].as_array().unwrap().iter().zip(["larder", "redis", "memcached"]) {
+    for (server, name) in report["idle"].as_array().unwrap().iter().zip(SERVERS) {
         assert_eq!((&server["server"], &server["connections"]), (&name.into(), &10_000.into()), "{report}");
         assert!(server["resident_bytes_per_connection"].as_f64().unwrap() > 0.0, "{report}");
         assert!(server["cpu_percent"].as_f64().unwrap() < 20.0, "{report}");
     }
-    assert_eq!(report["idle"].as_array().unwrap().len(), 3, "{report}");
-    assert_eq!(report["open_loops"].as_array().unwrap().len(), 6);
+    assert_eq!(report["idle"].as_array().unwrap().len(), SERVERS.len(), "{report}");
+    assert_eq!(report["open_loops"].as_array().unwrap().len(), 2 * SERVERS.len());
     assert!(report["open_loops"][0]["generator_lag_p99_us"].is_f64(), "{report}");
 }
 

@@ -42,9 +42,9 @@ const OPEN_SHARES: [f64; 2] = [0.5, 0.8];
     name = "peers",
     after_help = "\
 Each server runs alone on one core and is asked by the same load generator on another one: Larder by its native
-protocol, the others by their own. Rounds go over all servers in turn; figures are medians over rounds, and ratios
-(larder/ = Larder's CPU per operation as a share of the other's) medians of the ratios within rounds. Where the
-generator was over 90 % busy (generator-limited) throughput and latency say nothing, CPU per operation does.
+protocol, by RESP (larder-resp) and by memcached's (larder-mc), the others by their own. Rounds go over all servers
+in turn; figures are medians over rounds, and ratios (larder/ = CPU per operation of Larder by its native protocol as
+a share of the other's; same/ = by the other's own protocol) medians of the ratios within rounds. Where the generator was over 90 % busy (generator-limited) throughput and latency say nothing, CPU per operation does.
 
 Examples:
   peers --json > peers.json
@@ -68,7 +68,7 @@ struct Options {
     /// idle.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     cases: Vec<String>,
-    /// Servers beside larder; all if absent: redis, memcached.
+    /// Servers beside larder; all if absent: larder-resp, larder-mc, redis, memcached.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     servers: Vec<String>,
     /// Core of the servers.
@@ -130,10 +130,9 @@ impl Bench {
             if options.quick { (3, 0.2, QUICK_KEYS_DIVISOR) } else { (options.rounds, options.seconds, 1) };
         ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: expected 1 to {ROUNDS_MAX}");
         ensure!(seconds > 0.0 && seconds <= 3600.0, "--seconds {seconds}: expected above 0 and up to 3600");
-        let peers = [Kind::Redis, Kind::Memcached];
         for name in &options.servers {
-            let known = name == "larder" || peers.iter().any(|kind| kind.name() == name);
-            ensure!(known, "--servers {name}: there are larder, redis and memcached");
+            let known = Kind::ALL.iter().any(|kind| kind.name() == name);
+            ensure!(known, "--servers {name}: there are larder, larder-resp, larder-mc, redis and memcached");
         }
         for name in &options.cases {
             let known = [TWO_SHARDS, IDLE].contains(&name.as_str())
@@ -145,8 +144,12 @@ impl Bench {
             "--generator-core {}: the servers are on that core; the load generator needs another one",
             options.generator_core
         );
-        let wanted = |kind: &Kind| options.servers.is_empty() || options.servers.iter().any(|name| name == kind.name());
-        let kinds = [Kind::Larder].into_iter().chain(peers.into_iter().filter(wanted)).collect();
+        let wanted = |kind: &Kind| {
+            let is_named = options.servers.is_empty() || options.servers.iter().any(|name| name == kind.name());
+            // What the others are compared with.
+            is_named || *kind == Kind::Larder
+        };
+        let kinds = Kind::ALL.into_iter().filter(wanted).collect();
         let larder = options.larder.clone().map_or_else(larder_beside, Ok)?;
         Ok(Bench { kinds, larder, rounds, time: Duration::from_secs_f64(seconds), keys_divisor, options })
     }
@@ -190,11 +193,15 @@ impl Bench {
             if report.servers.is_empty() {
                 report.servers = samples.iter().map(|samples| samples[0].report.server.clone()).collect();
             }
-            let servers_report = servers.iter().zip(&samples).map(|((server, resident_bytes), theirs)| CaseServer {
-                server: server.kind.name(),
-                medians: Medians::of(theirs),
-                larder_cpu_ratio: (server.kind != Kind::Larder).then(|| ratio(&samples[0], theirs)),
-                resident_bytes: *resident_bytes,
+            let servers_report = servers.iter().zip(&samples).map(|((server, resident_bytes), theirs)| {
+                let rival = servers.iter().position(|(other, _)| Some(other.kind) == server.kind.rival());
+                CaseServer {
+                    server: server.kind.name(),
+                    medians: Medians::of(theirs),
+                    larder_cpu_ratio: (server.kind != Kind::Larder).then(|| ratio(&samples[0], theirs)),
+                    same_protocol_cpu_ratio: rival.map(|rival| ratio(&samples[rival], theirs)),
+                    resident_bytes: *resident_bytes,
+                }
             });
             let servers_report: Vec<CaseServer> = servers_report.collect();
             if case.name == P16.name {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use larder_protocol::Command;
 use larder_ring::DEFAULT_GROUP;
-use loadgen::protocol::{LoadProtocol, connect_memcache, connect_native, connect_resp};
+use loadgen::protocol::{LoadProtocol, ProtocolName, connect_memcache, connect_native, connect_resp};
 use serde::Serialize;
 
-use super::server::{Kind, Server};
+use super::server::Server;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +40,10 @@ pub struct IdleReport {
 pub fn measure(server: &Server, connections: usize, time: Duration) -> Result<IdleReport> {
     let (name, address) = (server.kind.name(), server.address);
     let resident_bytes = server.resident_bytes()?;
-    let sockets = match server.kind {
-        Kind::Larder => open(address, connections, &connect_native(address, DEFAULT_GROUP)?.0),
-        Kind::Redis => open(address, connections, &connect_resp(address, DEFAULT_GROUP)?.0),
-        Kind::Memcached => open(address, connections, &connect_memcache(address, DEFAULT_GROUP)?.0),
+    let sockets = match server.kind.protocol() {
+        ProtocolName::Native => open(address, connections, &connect_native(address, DEFAULT_GROUP)?.0),
+        ProtocolName::Resp => open(address, connections, &connect_resp(address, DEFAULT_GROUP)?.0),
+        ProtocolName::Memcache => open(address, connections, &connect_memcache(address, DEFAULT_GROUP)?.0),
     };
     let sockets = sockets.with_context(|| format!("{connections} idle connections to {name}"))?;
     std::thread::sleep(SETTLE_TIME);

@@ -63,6 +63,8 @@ pub struct CaseServer {
     pub medians: Medians,
     /// Larder's CPU per request as a share of this server's: median of the ratios within rounds.
     pub larder_cpu_ratio: Option<f64>,
+    /// The same of Larder by this server's own protocol.
+    pub same_protocol_cpu_ratio: Option<f64>,
     /// Resident memory after the keys were loaded, in bytes.
     pub resident_bytes: u64,
 }
@@ -103,13 +105,18 @@ impl fmt::Display for PeersReport {
         )?;
         writeln!(
             f,
-            "{:<10} {:<10} {:>9} {:>8} {:>8} {:>9} {:>9} {:>8}  {:>5}",
-            "case", "server", "us CPU/op", "larder/", "kop/s", "p50 us", "p99 us", "RSS MiB", "busy"
+            "{:<10} {:<11} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>8}  {:>5}",
+            "case", "server", "us CPU/op", "larder/", "same/", "kop/s", "p50 us", "p99 us", "RSS MiB", "busy"
         )?;
         for case in &self.cases {
             for (place, server) in case.servers.iter().enumerate() {
                 let name = if place == 0 { case.name } else { "" };
-                f.write_str(&row(name, server.server, &server.medians, server.larder_cpu_ratio))?;
+                f.write_str(&row(
+                    name,
+                    server.server,
+                    &server.medians,
+                    [server.larder_cpu_ratio, server.same_protocol_cpu_ratio],
+                ))?;
                 writeln!(f, " {:>8.0}  {}", server.resident_bytes as f64 / f64::from(1 << 20), busy(&server.medians))?;
             }
         }
@@ -118,7 +125,7 @@ impl fmt::Display for PeersReport {
                 ("two_shards", "plain", &shards.plain, None),
                 ("/plain", "aware", &shards.shard_aware, Some(1.0 / shards.plain_cpu_ratio)),
             ] {
-                f.write_str(&row(name, client, medians, ratio))?;
+                f.write_str(&row(name, client, medians, [ratio, None]))?;
                 writeln!(f, " {:>8}  {}", "", busy(medians))?;
             }
         }
@@ -132,12 +139,12 @@ impl PeersReport {
     fn write_idle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.idle.first() else { return Ok(()) };
         writeln!(f, "\n{} idle connections, {:.0} s", first.connections, first.seconds)?;
-        writeln!(f, "{:<10} {:<10} {:>9} {:>18}", "idle", "server", "% CPU", "bytes/connection")?;
+        writeln!(f, "{:<10} {:<11} {:>9} {:>18}", "idle", "server", "% CPU", "bytes/connection")?;
         for (place, IdleReport { server, cpu_percent, resident_bytes_per_connection, .. }) in
             self.idle.iter().enumerate()
         {
             let name = if place == 0 { "idle" } else { "" };
-            writeln!(f, "{name:<10} {server:<10} {cpu_percent:>9.3} {resident_bytes_per_connection:>18.0}")?;
+            writeln!(f, "{name:<10} {server:<11} {cpu_percent:>9.3} {resident_bytes_per_connection:>18.0}")?;
         }
         Ok(())
     }
@@ -148,13 +155,13 @@ impl PeersReport {
         }
         writeln!(
             f,
-            "\n{:<10} {:<10} {:>8} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
+            "\n{:<10} {:<11} {:>8} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
             "open loop", "server", "kop/s", "answered", "p50 us", "p99 us", "p99.9 us", "own lag p99", "own lag 99.9"
         )?;
         for OpenReport { server, share_of_peak, result } in &self.open_loops {
             writeln!(
                 f,
-                "{:<10} {server:<10} {:>8.0} {:>7.2} % {:>9.0} {:>9.0} {:>9.0} {:>12.0} {:>12.0}",
+                "{:<10} {server:<11} {:>8.0} {:>7.2} % {:>9.0} {:>9.0} {:>9.0} {:>12.0} {:>12.0}",
                 format!("{:.0} %", share_of_peak * 100.0),
                 result.rate_per_s / 1000.0,
                 result.answered * 100.0,
@@ -169,13 +176,13 @@ impl PeersReport {
     }
 }
 
-fn row(name: &str, server: &str, medians: &Medians, ratio: Option<f64>) -> String {
+fn row(name: &str, server: &str, medians: &Medians, ratios: [Option<f64>; 2]) -> String {
     let mut text = String::new();
     let Medians { cpu_us_per_op, ops_per_s, p50_us, p99_us, .. } = medians;
-    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.3}"));
+    let [larder, same] = ratios.map(|ratio| ratio.map_or(String::new(), |ratio| format!("{ratio:.3}")));
     let _ = write!(
         text,
-        "{name:<10} {server:<10} {cpu_us_per_op:>9.3} {ratio:>8} {:>8.0} {p50_us:>9.0} {p99_us:>9.0}",
+        "{name:<10} {server:<11} {cpu_us_per_op:>9.3} {larder:>8} {same:>8} {:>8.0} {p50_us:>9.0} {p99_us:>9.0}",
         ops_per_s / 1000.0
     );
     text

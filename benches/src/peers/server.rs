@@ -21,6 +21,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub enum Kind {
     /// `larder serve`, by the native protocol.
     Larder,
+    /// `larder serve`, by RESP.
+    LarderResp,
+    /// `larder serve`, by memcached's text protocol.
+    LarderMemcache,
     /// `redis-server`.
     Redis,
     /// `memcached`.
@@ -29,12 +33,14 @@ pub enum Kind {
 
 impl Kind {
     /// In the order of the report: the first one is what the others are compared with.
-    pub const ALL: [Kind; 3] = [Kind::Larder, Kind::Redis, Kind::Memcached];
+    pub const ALL: [Kind; 5] = [Kind::Larder, Kind::LarderResp, Kind::LarderMemcache, Kind::Redis, Kind::Memcached];
 
     /// Its name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Larder => "larder",
+            Kind::LarderResp => "larder-resp",
+            Kind::LarderMemcache => "larder-mc",
             Kind::Redis => "redis",
             Kind::Memcached => "memcached",
         }
@@ -44,8 +50,17 @@ impl Kind {
     pub fn protocol(self) -> ProtocolName {
         match self {
             Kind::Larder => ProtocolName::Native,
-            Kind::Redis => ProtocolName::Resp,
-            Kind::Memcached => ProtocolName::Memcache,
+            Kind::LarderResp | Kind::Redis => ProtocolName::Resp,
+            Kind::LarderMemcache | Kind::Memcached => ProtocolName::Memcache,
+        }
+    }
+
+    /// Larder by the protocol of this peer; absent for Larder itself.
+    pub fn rival(self) -> Option<Kind> {
+        match self {
+            Kind::Larder | Kind::LarderResp | Kind::LarderMemcache => None,
+            Kind::Redis => Some(Kind::LarderResp),
+            Kind::Memcached => Some(Kind::LarderMemcache),
         }
     }
 }
@@ -82,7 +97,7 @@ impl Server {
     /// A program that is not there or does not listen in time.
     pub fn start(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
         match kind {
-            Kind::Larder => start_larder(launch),
+            Kind::Larder | Kind::LarderResp | Kind::LarderMemcache => start_larder(kind, launch),
             Kind::Redis => start_peer(kind, launch.cores, |port| redis_arguments(launch, port)),
             Kind::Memcached => start_peer(kind, launch.cores, |port| memcached_arguments(launch, port)),
         }
@@ -192,7 +207,7 @@ fn spawn(cores: &str, arguments: &[String], stdin: Stdio, stdout: Stdio) -> Resu
         .context("taskset does not start; it is in the package util-linux")
 }
 
-fn start_larder(launch: &Launch<'_>) -> Result<Server> {
+fn start_larder(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
     let memory = format!("{}MiB", launch.memory_mib);
     let larder = fs::canonicalize(launch.larder).with_context(|| format!("--larder {}", launch.larder.display()))?;
     let larder = larder.to_str().context("the path of larder is no text")?;
@@ -200,6 +215,14 @@ fn start_larder(launch: &Launch<'_>) -> Result<Server> {
         [larder, "serve", "--cores", launch.cores, "--memory", &memory, "--listen", "127.0.0.1:0"]
             .map(str::to_string)
             .to_vec();
+    let listen = match kind.protocol() {
+        ProtocolName::Resp => Some("resp"),
+        ProtocolName::Memcache => Some("memcache"),
+        ProtocolName::Native => None,
+    };
+    if let Some(name) = listen {
+        arguments.extend([format!("--{name}"), "127.0.0.1:0".into()]);
+    }
     if let Some(connections) = launch.connections_max {
         arguments.extend(["--connections-max".into(), connections.to_string()]);
     }
@@ -209,7 +232,7 @@ fn start_larder(launch: &Launch<'_>) -> Result<Server> {
     let mut child = spawn(launch.cores, &arguments, Stdio::piped(), Stdio::piped())?;
     let mut stdin = child.stdin.take().expect("standard input is piped");
     let stdout = child.stdout.take().expect("standard output is piped");
-    let mut server = Server { kind: Kind::Larder, address: SocketAddr::from(([127, 0, 0, 1], 0)), child };
+    let mut server = Server { kind, address: SocketAddr::from(([127, 0, 0, 1], 0)), child };
     if let Some(policy) = launch.policy {
         write!(stdin, "[[group]]\nname = \"{DEFAULT_GROUP}\"\npolicy = \"{policy}\"\n")
             .context("larder does not read its configuration")?;
@@ -219,7 +242,8 @@ fn start_larder(launch: &Launch<'_>) -> Result<Server> {
     BufReader::new(stdout).read_line(&mut line)?;
     let ready: serde_json::Value =
         serde_json::from_str(&line).with_context(|| format!("larder is not ready; it says {line:?}"))?;
-    let address = ready["listen"]["native"].as_str().context("larder does not say where it listens")?;
+    let address =
+        ready["listen"][listen.unwrap_or("native")].as_str().context("larder does not say where it listens")?;
     server.address = address.parse().with_context(|| format!("larder listens on {address:?}"))?;
     Ok(server)
 }
