@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod bounds;
+mod cut;
 mod dialects;
 mod equal;
 mod framing;

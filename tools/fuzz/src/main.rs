@@ -34,12 +34,18 @@ struct Arguments {
 enum Target {
     /// Operations on a store, held against a model
     Store,
+    /// Commands of RESP, whole and in pieces
+    Resp,
+    /// Commands of memcached's text protocol, whole and in pieces
+    Memcache,
 }
 
 impl Target {
     fn run(self, bytes: &[u8]) -> usize {
         match self {
             Target::Store => larder_fuzz::store(bytes),
+            Target::Resp => larder_fuzz::resp(bytes),
+            Target::Memcache => larder_fuzz::memcache(bytes),
         }
     }
 }

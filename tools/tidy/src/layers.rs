@@ -40,7 +40,7 @@ pub const LAYERS: &[Layer] = &[
     ),
     layer("loadgen", "tools/loadgen", &["larder-client", "larder-protocol", "larder-ring"]),
     layer("larder-cli", "tools/cli", &["larder-client", "larder-protocol", "larder-ring"]),
-    layer("larder-fuzz", "tools/fuzz", &["larder-store"]),
+    layer("larder-fuzz", "tools/fuzz", &["larder-protocol", "larder-store"]),
     layer("larder-chaos", "tools/chaos", &["larder-client", "larder-ring", "larder-simulator", "larder-testkit"]),
     layer(
         "larder-simulator",
