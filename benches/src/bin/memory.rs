@@ -123,8 +123,11 @@ fn memory_mib(text: &str) -> Result<u64> {
 
 fn kinds(names: &[String]) -> Result<Vec<Kind>> {
     for name in names {
-        let is_known = Kind::ALL.iter().any(|kind| kind.name() == name);
+        let is_known = Kind::PROGRAMS.iter().any(|kind| kind.name() == name);
         ensure!(is_known, "--servers {name}: there are larder, redis and memcached");
     }
-    Ok(Kind::ALL.into_iter().filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name())).collect())
+    Ok(Kind::PROGRAMS
+        .into_iter()
+        .filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name()))
+        .collect())
 }

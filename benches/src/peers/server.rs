@@ -35,6 +35,9 @@ impl Kind {
     /// In the order of the report: the first one is what the others are compared with.
     pub const ALL: [Kind; 5] = [Kind::Larder, Kind::LarderResp, Kind::LarderMemcache, Kind::Redis, Kind::Memcached];
 
+    /// Each program once: for what does not depend on how it is asked.
+    pub const PROGRAMS: [Kind; 3] = [Kind::Larder, Kind::Redis, Kind::Memcached];
+
     /// Its name in the report.
     pub fn name(self) -> &'static str {
         match self {
