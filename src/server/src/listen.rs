@@ -37,7 +37,7 @@ pub enum ListenError {
     /// Somebody serves it already.
     #[error(
         "the address {address} is in use: stop the server that has it (`ss -ltnp 'sport = :{}'` shows which), or \
-         choose another with --listen",
+         choose another",
         address.port()
     )]
     InUse {
@@ -52,7 +52,7 @@ pub enum ListenError {
     },
     /// Its port is reserved for the privileged.
     #[error(
-        "this user may not listen on {address}: choose a port from 1024 up with --listen, or give the right with \
+        "this user may not listen on {address}: choose a port from 1024 up, or give the right with \
          `setcap cap_net_bind_service=+ep` on the larder binary"
     )]
     Denied {

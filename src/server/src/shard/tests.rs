@@ -353,3 +353,53 @@ fn what_follows_a_broken_frame_is_not_looked_at() {
     let frame = native::frame(&output, FRAME_BYTES_MAX).expect("sane").expect("whole");
     assert_eq!(native::decode_response(frame.message).expect("valid").status, Status::NotFound);
 }
+
+/// What was said on a connection of a dialect of text, since it was last asked for.
+pub(super) fn output(reactor: &mut Reactor, id: ConnectionId) -> String {
+    while reactor.next_listed().is_some() {}
+    let mut all = String::new();
+    while let Some(output) = reactor.take_output(id) {
+        all.push_str(str::from_utf8(&output).expect("text"));
+        reactor.sent(id, output, NOW_MS);
+    }
+    all
+}
+
+/// A random command on few keys, and what is answered to it with the values that the model has.
+type Commands = fn(&mut fastrand::Rng, &mut HashMap<String, String>) -> (String, String);
+
+/// Asks for what `command` makes on one of three shards, in pieces, and compares the answers.
+pub(super) fn answers_come_in_order(dialect: fn() -> Dialect, command: Commands) {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..30 {
+        let mut reactors = reactors(3);
+        let id = reactors[0].opened(dialect());
+        let mut model = HashMap::new();
+        let (mut input, mut expected) = (String::new(), String::new());
+        for _ in 0..random.usize(1..400) {
+            let (command, answer) = command(&mut random, &mut model);
+            input.push_str(&command);
+            expected.push_str(&answer);
+        }
+        let (mut rest, mut said) = (input.as_bytes(), String::new());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(random.usize(1..=rest.len().min(2_000)));
+            reactors[0].received(id, now, NOW_MS);
+            rest = later;
+            for _ in 0..random.usize(0..4) {
+                let shard = random.usize(0..3);
+                reactors[shard].turn(NOW_MS);
+                reactors[shard].validate();
+            }
+            if random.bool() {
+                said.push_str(&output(&mut reactors[0], id));
+            }
+        }
+        run_until_quiet(&mut reactors);
+        said.push_str(&output(&mut reactors[0], id));
+        assert_eq!(said, expected, "seed {seed}");
+        reactors.iter_mut().for_each(Reactor::validate);
+    }
+}

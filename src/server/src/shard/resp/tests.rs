@@ -4,21 +4,11 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::limits::OUTPUT_BYTES_PAUSE;
-use crate::shard::tests::{NOW_MS, reactors, run_until_quiet};
+use crate::shard::tests::{NOW_MS, answers_come_in_order, output, reactors, run_until_quiet};
 use crate::shard::{ConnectionId, Dialect, Reactor};
 
 fn open(reactor: &mut Reactor) -> ConnectionId {
     reactor.opened(Dialect::Resp(Box::default()))
-}
-
-fn output(reactor: &mut Reactor, id: ConnectionId) -> String {
-    while reactor.next_listed().is_some() {}
-    let mut all = String::new();
-    while let Some(output) = reactor.take_output(id) {
-        all.push_str(str::from_utf8(&output).expect("text"));
-        reactor.sent(id, output, NOW_MS);
-    }
-    all
 }
 
 fn array(words: &[&str]) -> String {
@@ -68,38 +58,7 @@ fn command(random: &mut fastrand::Rng, model: &mut HashMap<String, String>) -> (
 
 #[test]
 fn answers_come_in_the_order_of_the_commands_though_the_keys_are_of_many_shards() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    for _ in 0..30 {
-        let mut reactors = reactors(3);
-        let id = open(&mut reactors[0]);
-        let mut model = HashMap::new();
-        let (mut input, mut expected) = (String::new(), String::new());
-        for _ in 0..random.usize(1..400) {
-            let (command, answer) = command(&mut random, &mut model);
-            input.push_str(&command);
-            expected.push_str(&answer);
-        }
-        let (mut rest, mut said) = (input.as_bytes(), String::new());
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(random.usize(1..=rest.len().min(2_000)));
-            reactors[0].received(id, now, NOW_MS);
-            rest = later;
-            for _ in 0..random.usize(0..4) {
-                let shard = random.usize(0..3);
-                reactors[shard].turn(NOW_MS);
-                reactors[shard].validate();
-            }
-            if random.bool() {
-                said.push_str(&output(&mut reactors[0], id));
-            }
-        }
-        run_until_quiet(&mut reactors);
-        said.push_str(&output(&mut reactors[0], id));
-        assert_eq!(said, expected, "seed {seed}");
-        reactors.iter_mut().for_each(Reactor::validate);
-    }
+    answers_come_in_order(|| Dialect::Resp(Box::default()), command);
 }
 
 #[test]
