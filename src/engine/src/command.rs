@@ -1,6 +1,6 @@
 //! What kinds of commands there are, as far as routing and time-outs care.
 
-use larder_protocol::{Command, Keys, ScanStep, Write, Writes};
+use larder_protocol::{Command, Keys, Meta, ScanStep, Write, Writes};
 
 /// What a command is about: who has to execute it.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,7 @@ impl<'a> Subject<'a> {
             | Command::Look { key, .. }
             | Command::Check { key, .. }
             | Command::Transact { key, .. }
+            | Command::Meta(Meta { key, .. })
             | Command::LeaseGet { key, .. }
             | Command::LeaseSet { write: Write { key, .. }, .. } => Subject::Key(key),
             Command::GetMany { keys } => Subject::Keys(Many::Get(keys)),

@@ -16,10 +16,11 @@ use crate::failures;
 use crate::flights::Flights;
 use crate::gather::Gather;
 use crate::groups::Groups;
+use crate::last::Last;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
-use crate::load::wish;
-use crate::local::{Last, Local, Route};
+use crate::local::{Local, Route};
 use crate::mesh::{Mesh, Outgoing, Part};
+use crate::names::Names;
 use crate::orders::ClusterOrder;
 use crate::ownership::{Ownership, Standing};
 use crate::peers::Peers;
@@ -126,6 +127,7 @@ impl<H: RemovalHook> Engine<H> {
             groups: Groups::default(),
             has_dropped: false,
             flights: Flights::new(),
+            names: Names::default(),
             topology: Arc::clone(&topology),
             joining: Vec::new(),
             draining: Vec::new(),
@@ -206,7 +208,7 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = key_hash(key, group.hash);
                 match self.local.route(hash) {
-                    Route::Here if let Some(wish) = wish(group, &request.command) => {
+                    Route::Here if let Some(wish) = self.local.wish((group, hash), &request.command, now_ms) => {
                         let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
                         self.grant(wish, group, (hash, key), (now_ms, deadline_ms))
                     }
@@ -411,6 +413,7 @@ impl<H: RemovalHook> Engine<H> {
         self.local.topology.validate();
         self.local.ownership.validate();
         self.local.flights.validate();
+        self.local.names.validate();
         self.mesh.validate();
         self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
         // By ticket, because parts outlive tickets that are cancelled or too late.

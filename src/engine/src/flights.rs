@@ -44,11 +44,18 @@ pub(crate) enum Wish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filler {
     Origin,
-    /// Whoever knows the token, until then.
-    Lease {
-        token: u64,
-        until_ms: u64,
-    },
+    Lease(Lease),
+}
+
+/// The right to fill a key: that of whoever knows the token, until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) token: u64,
+    pub(crate) until_ms: u64,
+    /// The key was invalidated under another lease.
+    pub(crate) is_stale: bool,
+    /// Somebody has it; else it is for whoever asks next.
+    pub(crate) is_held: bool,
 }
 
 /// One key that is being loaded.
@@ -162,22 +169,43 @@ impl Flights {
     }
 
     /// A lease, which nobody else has; false: there are [`FLIGHTS_MAX`].
-    pub(crate) fn lease(
-        &mut self,
-        group: Group,
-        key: (u64, &[u8]),
-        (token, until_ms): (u64, u64),
-        now_ms: u64,
-    ) -> bool {
-        let Some(id) = self.insert(group, key, Filler::Lease { token, until_ms }, now_ms) else { return false };
-        self.leases.insert((until_ms, id));
+    pub(crate) fn lease(&mut self, group: Group, key: (u64, &[u8]), lease: Lease, now_ms: u64) -> bool {
+        let Some(id) = self.insert(group, key, Filler::Lease(lease), now_ms) else { return false };
+        self.leases.insert((lease.until_ms, id));
         true
+    }
+
+    /// The lease of a key that has not ended.
+    pub(crate) fn lease_of(&self, named: Named<'_>, now_ms: u64) -> Option<Lease> {
+        match self.find(named).and_then(|id| self.flights.value(id))?.filler {
+            Filler::Lease(lease) if now_ms < lease.until_ms => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The same if it is for whoever asks; then somebody has it.
+    pub(crate) fn take_lease(&mut self, named: Named<'_>, now_ms: u64) -> Option<Lease> {
+        let id = self.find(named)?;
+        match &mut self.flights.value_mut(id)?.filler {
+            Filler::Lease(lease) if now_ms < lease.until_ms && !lease.is_held => {
+                lease.is_held = true;
+                Some(*lease)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends the lease of a key whose time is over; who waits for it asks again.
+    pub(crate) fn end_over(&mut self, named: Named<'_>, now_ms: u64) {
+        let filler = self.find(named).and_then(|id| self.flights.value(id)).map(|flight| flight.filler);
+        if matches!(filler, Some(Filler::Lease(lease)) if lease.until_ms <= now_ms) {
+            self.void(named);
+        }
     }
 
     /// Whether this is the token of a lease that has not ended.
     pub(crate) fn holds(&self, named: Named<'_>, wanted: u64, now_ms: u64) -> bool {
-        let filler = self.find(named).and_then(|id| self.flights.value(id)).map(|flight| flight.filler);
-        matches!(filler, Some(Filler::Lease { token, until_ms }) if token == wanted && now_ms < until_ms)
+        self.lease_of(named, now_ms).is_some_and(|lease| lease.token == wanted)
     }
 
     /// When [`Flights::next_ended`] is to be called.
@@ -213,13 +241,13 @@ impl Flights {
         let flight = self.flights.value_mut(id).expect("who is found flies");
         match flight.filler {
             Filler::Origin => flight.is_void = true,
-            Filler::Lease { .. } => self.end_lease(id),
+            Filler::Lease(_) => self.end_lease(id),
         }
     }
 
     fn end_lease(&mut self, id: SlabKey) {
         let flight = self.flights.remove(id).expect("a lease flies");
-        let Filler::Lease { until_ms, .. } = flight.filler else { unreachable!("it is a lease") };
+        let Filler::Lease(Lease { until_ms, .. }) = flight.filler else { unreachable!("it is a lease") };
         self.leases.remove(&(until_ms, id));
         self.ended.push(flight);
     }
@@ -305,7 +333,7 @@ impl Flights {
         for (id, flight) in self.flights.iter() {
             assert_eq!(self.find(flight.named()) == Some(id), !flight.is_void, "{flight:?}");
         }
-        let leases = self.flights.iter().filter(|(_, flight)| matches!(flight.filler, Filler::Lease { .. }));
+        let leases = self.flights.iter().filter(|(_, flight)| matches!(flight.filler, Filler::Lease(_)));
         assert_eq!(self.leases.len(), leases.count(), "each lease has its end");
         assert_eq!(self.by_key.len(), self.flights.iter().filter(|(_, flight)| !flight.is_void).count());
     }

@@ -18,7 +18,6 @@ use crate::failures;
 use crate::flights;
 use crate::groups::Group;
 use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
-use crate::load::wish;
 use crate::local::Route;
 use crate::members::key_of;
 use crate::mesh::Part;
@@ -182,7 +181,7 @@ impl<H: RemovalHook> Engine<H> {
                 };
                 let hash = larder_ring::key_hash(key, group.hash);
                 match self.local.route(hash) {
-                    Route::Here if let Some(wish) = wish(group, &request.command) => {
+                    Route::Here if let Some(wish) = self.local.wish((group, hash), &request.command, now_ms) => {
                         let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
                         self.grant(wish, group, (hash, key), (now_ms, deadline_ms))
                     }
@@ -353,7 +352,7 @@ impl<H: RemovalHook> Engine<H> {
     ) {
         let deadline_ms = request.deadline_ms;
         match self.local.route(hash) {
-            Route::Here if let Some(wish) = wish(group, &decoded.command) => {
+            Route::Here if let Some(wish) = self.local.wish((group, hash), &decoded.command, now_ms) => {
                 let tickets: Vec<Ticket> = [request.ticket].into_iter().chain(request.others).collect();
                 let key = key_of(&decoded.command);
                 let passengers = tickets.into_iter().map(|ticket| flights::Passenger::Alone(ticket, wish));

@@ -113,6 +113,8 @@ pub const ETAGS_MAX: usize = 16 << 10;
 pub const ETAGS_BYTES_MAX: usize = 2 << 20;
 /// The longest of them that is kept.
 pub const ETAG_BYTES_MAX: usize = 256;
+/// Versions that a shard knows under the names that clients gave them.
+pub const NAMES_MAX: usize = 64 << 10;
 /// Keys that one shard has loaded at a time.
 pub const FLIGHTS_MAX: usize = 16 << 10;
 /// Whoever loads a key has answered within this time, in ms; nobody joins an older flight.

@@ -11,10 +11,10 @@ use larder_store::{Expiry, Handle, Key, RemovalHook, Write};
 use crate::absent::Named;
 use crate::command::Many;
 use crate::failures;
-use crate::flights::{FlightId, Passenger, Wish};
+use crate::flights::{FlightId, Lease, Passenger, Wish};
 use crate::gather::Gather;
 use crate::groups::Group;
-use crate::limits::{EXPIRE_STEPS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX};
+use crate::limits::EXPIRE_STEPS_MAX;
 use crate::local::{Local, Route};
 use crate::mesh::Mesh;
 use crate::planted::{self, Bug};
@@ -65,17 +65,6 @@ pub enum Loaded<'a> {
 #[inline]
 pub(crate) fn loads(group: Group, command: &Command<'_>) -> bool {
     group.is_refilled && matches!(command, Command::Get { .. } | Command::GetMany { .. })
-}
-
-/// What a command wants that may have to wait; `None`: it is executed at once.
-#[inline]
-pub(crate) fn wish(group: Group, command: &Command<'_>) -> Option<Wish> {
-    match *command {
-        Command::Get { .. } if group.is_refilled => Some(Wish::Get),
-        Command::LeaseGet { lease_ms: 0, .. } => Some(Wish::Lease { lease_ms: LEASE_MS_DEFAULT }),
-        Command::LeaseGet { lease_ms, .. } => Some(Wish::Lease { lease_ms: lease_ms.min(LEASE_MS_MAX) }),
-        _ => None,
-    }
 }
 
 /// What can be said of a key at once.
@@ -386,6 +375,9 @@ impl<H: RemovalHook> Engine<H> {
     /// The flight of a key that is not here, or an entry to show while it flies, else a lease of it.
     fn lease(&mut self, group: Group, (hash, bytes): (u64, &[u8]), lease_ms: u32, now_ms: u64) -> Known {
         let (named, key) = (Named { group: group.index.0, hash, key: bytes }, Key { group: group.index, hash, bytes });
+        if let Some(Lease { token, until_ms, .. }) = self.local.flights.take_lease(named, now_ms) {
+            return Known::Leased { token, lease_ms: until_ms.saturating_sub(now_ms) as u32 };
+        }
         if let Some(flight) = self.local.flights.of(named, now_ms).filter(|_| !planted::has(Bug::TwoHolders)) {
             let refill = self.local.groups.refill(group);
             if let Some(Stale::Shown(handle) | Stale::IfError(handle)) = self.local.stale(key, refill, now_ms) {
@@ -398,7 +390,8 @@ impl<H: RemovalHook> Engine<H> {
         // Above every version that was given, so also above those that the key had.
         let token = self.local.store.fence(now_ms);
         let until_ms = now_ms.saturating_add(u64::from(lease_ms));
-        match self.local.flights.lease(group, (hash, bytes), (token, until_ms), now_ms) {
+        let lease = Lease { token, until_ms, is_stale: false, is_held: true };
+        match self.local.flights.lease(group, (hash, bytes), lease, now_ms) {
             true => Known::Leased { token, lease_ms },
             false => Known::Refused(&failures::FLIGHTS_FULL),
         }

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use larder_protocol::native::Scratch;
-use larder_protocol::native::generated::{ScanResult, StatsResult};
+use larder_protocol::native::generated::StatsResult;
 use larder_protocol::{
-    Command, Entries, Expiry, Failure, Found, Members, Outcomes, Pieces, Reply, Request, Status, Value,
+    Command, Entries, Expiry, Found, Members, Meta, MetaAction, Pieces, Reply, Request, Status, Value,
 };
 use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
 use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
@@ -18,10 +18,12 @@ use crate::Counters;
 use crate::absent::Named;
 use crate::command::{Many, Subject};
 use crate::failures;
-use crate::flights::Flights;
+use crate::flights::{Flights, Wish};
 use crate::groups::{Group, Groups};
-use crate::limits::PREFETCH_REQUESTS;
+use crate::last::Last;
+use crate::limits::{LEASE_MS_DEFAULT, LEASE_MS_MAX, PREFETCH_REQUESTS};
 use crate::members::key_of;
+use crate::names::Names;
 use crate::ownership::Ownership;
 use crate::planted::{self, Bug};
 use crate::stats;
@@ -52,6 +54,7 @@ pub(crate) struct Local<H: RemovalHook> {
     /// Numbers of dropped groups are taken still.
     pub(crate) has_dropped: bool,
     pub(crate) flights: Flights,
+    pub(crate) names: Names,
     pub(crate) topology: Arc<Topology>,
     /// Nodes that are not in it.
     pub(crate) joining: Vec<Node>,
@@ -79,34 +82,6 @@ pub(crate) struct Local<H: RemovalHook> {
     pub(crate) last: Last,
 }
 
-/// Results that a reply borrows, in memory that is reused.
-#[derive(Debug)]
-pub(crate) struct Last {
-    found: Vec<Result<Handle, Status>>,
-    /// The time at which `found` was looked up.
-    found_ms: u64,
-    outcomes: Vec<Result<u64, Status>>,
-    pub(crate) failure: Failure,
-    stats: StatsResult,
-    pub(crate) scan: ScanResult,
-    /// Frames.
-    pub(crate) transacted: Vec<u8>,
-}
-
-impl Default for Last {
-    fn default() -> Self {
-        Self {
-            found: Vec::new(),
-            found_ms: 0,
-            outcomes: Vec::new(),
-            failure: Failure::new(Status::Ok, ""),
-            stats: StatsResult::default(),
-            scan: ScanResult::default(),
-            transacted: Vec::new(),
-        }
-    }
-}
-
 impl<H: RemovalHook> Local<H> {
     /// Routes by this topology from now on.
     pub(crate) fn set_topology(&mut self, topology: Arc<Topology>) {
@@ -130,6 +105,23 @@ impl<H: RemovalHook> Local<H> {
             Route::Here
         } else {
             Route::Shard(place.shard)
+        }
+    }
+
+    /// What a command on a key of this shard wants that may have to wait; `None`: it is executed at once.
+    #[inline]
+    pub(crate) fn wish(&self, (group, hash): (Group, u64), command: &Command<'_>, now_ms: u64) -> Option<Wish> {
+        match *command {
+            Command::Get { .. } if group.is_refilled => Some(Wish::Get),
+            Command::LeaseGet { lease_ms: 0, .. } => Some(Wish::Lease { lease_ms: LEASE_MS_DEFAULT }),
+            Command::LeaseGet { lease_ms, .. } => Some(Wish::Lease { lease_ms: lease_ms.min(LEASE_MS_MAX) }),
+            // What is there has more to be told than a get has.
+            Command::Meta(Meta { key: bytes, action: MetaAction::Get, is_unseen: false, .. })
+                if group.is_refilled && self.store.peek(Key { group: group.index, hash, bytes }, now_ms).is_none() =>
+            {
+                Some(Wish::Get)
+            }
+            _ => None,
         }
     }
 
@@ -194,6 +186,12 @@ impl<H: RemovalHook> Local<H> {
         if !self.ownership.is_plain(now_ms) && !self.may_answer(key(key_of(command)), now_ms) {
             return Reply::Failed(&failures::UNPROVEN);
         }
+        let renamed;
+        let mut command = command;
+        if !self.names.are_none() {
+            renamed = self.by_store(key(key_of(command)), command, now_ms);
+            command = &renamed;
+        }
         let changed = match *command {
             Command::Get { key: bytes } => {
                 return match self.store.get(key(bytes), now_ms) {
@@ -215,7 +213,8 @@ impl<H: RemovalHook> Local<H> {
             }
             Command::Touch { key: bytes, expiry, only } => {
                 let touched = self.store.touch_if(key(bytes), expiry_of(expiry), touched_of(only), now_ms);
-                let touched = touched.map(|handle| Reply::Stored { version: self.store.entry(handle).version });
+                let touched =
+                    touched.map(|handle| Reply::Stored { version: self.names.told(self.store.entry(handle).version) });
                 if touched.is_ok() && matches!(expiry, Expiry::At(at_ms) if at_ms <= now_ms) {
                     // Its time is over: it goes, and does not wait until that is noticed.
                     self.store.void(key(bytes), now_ms);
@@ -261,6 +260,7 @@ impl<H: RemovalHook> Local<H> {
                 };
             }
             Command::Transact { requests, .. } => return self.transact(requests, now_ms),
+            Command::Meta(ref meta) => return self.meta(group, key(meta.key), meta, now_ms),
             Command::LeaseSet { ref write, token } => {
                 let named = Named { group: group.index.0, hash, key: write.key };
                 if !self.flights.holds(named, token, now_ms) {
@@ -416,7 +416,7 @@ impl<H: RemovalHook> Local<H> {
             0 => 0,
             at_ms => at_ms.saturating_sub(now_ms).max(1),
         };
-        Found { value, flags: entry.flags, version: entry.version, ttl_ms, is_stale: false }
+        Found { value, flags: entry.flags, version: self.names.told(entry.version), ttl_ms, is_stale: false }
     }
 
     /// Makes every entry of the group absent here; how often that was done.
@@ -480,16 +480,5 @@ impl<H: RemovalHook> Pieces for Local<H> {
     fn append(&self, index: usize, out: &mut Vec<u8>) {
         let handle = self.last.found[index].expect("only what was found has a value");
         self.store.entry(handle).value.copy_to(out);
-    }
-}
-
-/// The results of the last set_many or delete_many.
-impl Outcomes for Last {
-    fn len(&self) -> usize {
-        self.outcomes.len()
-    }
-
-    fn outcome(&self, index: usize) -> Result<u64, Status> {
-        self.outcomes[index]
     }
 }

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use larder_protocol::limits::{FRAME_BYTES_MAX, FRAME_PREFIX_BYTES};
 use larder_protocol::native::{Body, Response, decode_request, decode_response, encode_response};
-use larder_protocol::{Command, Failure, Looked, Reply, Request, Status};
+use larder_protocol::{Command, Failure, Looked, Meta, Reply, Request, Status};
 use larder_store::RemovalHook;
 
 use crate::error::BatchError;
@@ -18,7 +18,7 @@ use crate::limits::{
     ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, FLIGHT_MS_MAX, KEY_ENVELOPE_BYTES_MAX, LANE_BYTES_MAX,
     LOOKED_ENVELOPE_BYTES_MAX, OUTCOME_BYTES_MAX, PREFETCH_REQUESTS,
 };
-use crate::load::{loads, wish};
+use crate::load::loads;
 use crate::local::Route;
 use crate::mesh::{Lane, Mesh, Part};
 use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, put_reply, reply_bytes};
@@ -117,7 +117,8 @@ impl<H: RemovalHook> Engine<H> {
     /// the lane is at its bound.
     fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();
-        let touches = matches!(request.command, Command::GetAndTouch { .. } | Command::Transact { .. });
+        let touches =
+            matches!(request.command, Command::GetAndTouch { .. } | Command::Transact { .. } | Command::Meta(_));
         let reads = matches!(request.command, Command::GetMany { .. } | Command::Look { .. } | Command::Scan(_));
         if touches && !self.mesh.has_reply_room(from, 1) {
             self.local.counters.overloaded += 1;
@@ -125,12 +126,13 @@ impl<H: RemovalHook> Engine<H> {
             return;
         }
         self.local.counters.cross_core += 1;
-        if let Command::LeaseGet { key, .. } = request.command
+        if let Command::LeaseGet { key, .. } | Command::Meta(Meta { key, .. }) = request.command
             && let Some(group) = self.local.groups.group(request.group)
-            && let Some(wish) = wish(group, &request.command)
         {
             let hash = larder_ring::key_hash(key, group.hash);
-            if self.local.route(hash) == Route::Here {
+            if self.local.route(hash) == Route::Here
+                && let Some(wish) = self.local.wish((group, hash), &request.command, now_ms)
+            {
                 let behalf = Behalf { shard: from, id: request.id };
                 let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
                 return self.grant_on_behalf(behalf, wish, group, (hash, key), (now_ms, deadline_ms));
@@ -254,9 +256,9 @@ pub fn reply_of<'a>(response: &'a Response<'_>, failure: &'a mut Failure) -> Opt
         (Status::Ok, Body::Entry(entry)) => Some(Reply::Entry((*entry).into())),
         (Status::Ok, &Body::Stored { version, value_bytes: 0 }) => Some(Reply::Stored { version }),
         (Status::Ok, &Body::Stored { version, value_bytes }) => Some(Reply::Resized { version, value_bytes }),
-        (Status::Ok, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })) => {
+        (Status::Ok, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim })) => {
             let entry = entry.into();
-            Some(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }))
+            Some(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim }))
         }
         (Status::Ok, &Body::Transacted(responses)) => Some(Reply::Transacted(responses)),
         (Status::NotFound, Body::None) => Some(Reply::Miss),

@@ -1,7 +1,7 @@
 //! What is made of the value that is there: on one shard, reading and writing it is one step.
 
-use larder_protocol::{Looked, Reply};
-use larder_store::{Key, RemovalHook, StoreError};
+use larder_protocol::{Claim, Found, Looked, Reply};
+use larder_store::{Handle, Key, RemovalHook, StoreError};
 
 use crate::decimal::Decimal;
 use crate::limits::UNSIGNED_BYTES_MAX;
@@ -10,7 +10,14 @@ use crate::local::Local;
 impl<H: RemovalHook> Local<H> {
     /// What is known of an entry, with its value or without.
     pub(crate) fn look(&mut self, key: Key<'_>, wants_value: bool, now_ms: u64) -> Reply<'_> {
-        let Some(handle) = self.store.peek(key, now_ms) else { return Reply::Miss };
+        match self.store.peek(key, now_ms) {
+            Some(handle) => Reply::Looked(self.looked(handle, wants_value, now_ms)),
+            None => Reply::Miss,
+        }
+    }
+
+    /// What is known of an entry that was found.
+    pub(crate) fn looked(&mut self, handle: Handle, wants_value: bool, now_ms: u64) -> Looked<Found<'_>> {
         let known = self.store.entry(handle);
         let (value_bytes, is_hit) = (known.value.len() as u64, known.hit_before);
         let (expires_at_ms, accessed_ms) = (known.expires_at_ms, known.last_access_ms);
@@ -18,7 +25,7 @@ impl<H: RemovalHook> Local<H> {
         if !wants_value {
             entry.value = larder_protocol::Value::Whole(&[]);
         }
-        Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+        Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim: Claim::Nobody }
     }
 
     /// The reply to a change of a value's length.

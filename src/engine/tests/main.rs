@@ -11,6 +11,7 @@ mod lanes;
 mod lease;
 mod load;
 mod membership;
+mod meta;
 mod operations;
 mod overload;
 mod refresh;

@@ -145,6 +145,8 @@ pub enum Command<'a> {
         /// Their frames, one behind the other.
         requests: &'a [u8],
     },
+    /// What the meta commands of memcached can say.
+    Meta(Meta<'a>),
     /// Make every entry of the group absent.
     Invalidate,
     /// Some keys of the group.
@@ -207,6 +209,7 @@ impl<'a> Command<'a> {
             | Command::Look { key, .. }
             | Command::Check { key, .. }
             | Command::Transact { key, .. }
+            | Command::Meta(Meta { key, .. })
             | Command::LeaseGet { key, .. }
             | Command::LeaseSet { write: Write { key, .. }, .. } => Some(key),
             Command::GetMany { .. }
@@ -247,6 +250,12 @@ impl Command<'_> {
             | Command::Prepend { .. }
             | Command::Transact { .. } => false,
             Command::Touch { only, .. } => *only == TouchCondition::Always,
+            // As for leases, a claim whose answer was lost is lost too.
+            Command::Meta(meta) => match meta.action {
+                MetaAction::Get => true,
+                MetaAction::Set | MetaAction::Delete => meta.version == 0 && meta.new_version == 0,
+                _ => false,
+            },
             Command::Get { .. }
             | Command::GetMany { .. }
             | Command::DeleteMany { .. }
@@ -265,6 +274,77 @@ impl Command<'_> {
             | Command::Hello { .. }
             | Command::LeaseGet { .. } => true,
         }
+    }
+}
+
+/// An operation on one entry with all that the meta commands of memcached can say; what does not concern the action does not
+/// count. See `Meta` in `larder.proto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// What to do.
+    pub action: MetaAction,
+    /// What is stored, or added to a value.
+    pub value: &'a [u8],
+    /// Of what is stored or cleared.
+    pub flags: u32,
+    /// Only this version; 0: any.
+    pub version: u64,
+    /// What the entry's version is called from then on, if it is changed; 0: as it is.
+    pub new_version: u64,
+    /// When it expires; [`Expiry::Keep`]: that stays.
+    pub expiry: Expiry,
+    /// If the key is absent: have the asker fill it, or create it. Default, after some time, or at a time.
+    pub created: Option<Expiry>,
+    /// Have the asker fill an entry that expires within so many ms; 0: not.
+    pub early_ms: u64,
+    /// That is about the new time, and not about that before it.
+    pub is_early_after: bool,
+    /// What to add or to take away.
+    pub delta: u64,
+    /// The number that is created.
+    pub initial: u64,
+    /// The value is wanted.
+    pub wants_value: bool,
+    /// It is no access to the entry.
+    pub is_unseen: bool,
+    /// An older version will do, and what is stored is stale then; or what is there becomes stale.
+    pub is_stale: bool,
+}
+
+/// What [`Meta`] does; the numbers are those of the native protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MetaAction {
+    /// The entry is told.
+    #[default]
+    Get = 0,
+    /// A value is stored.
+    Set = 1,
+    /// Only if the key is absent.
+    Add = 2,
+    /// Only if it is there.
+    Replace = 3,
+    /// It is added behind the value.
+    Append = 4,
+    /// It is added in front of the value.
+    Prepend = 5,
+    /// The entry goes.
+    Delete = 6,
+    /// The value goes, and the entry stays with its version.
+    Clear = 7,
+    /// As [`Command::Count`], upwards.
+    AddTo = 8,
+    /// The same, downwards.
+    TakeFrom = 9,
+}
+
+impl MetaAction {
+    /// The action with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        use MetaAction::{Add, AddTo, Append, Clear, Delete, Get, Prepend, Replace, Set, TakeFrom};
+        let all = [Get, Set, Add, Replace, Append, Prepend, Delete, Clear, AddTo, TakeFrom];
+        all.get(number as usize).copied()
     }
 }
 

@@ -25,9 +25,10 @@ mod size;
 
 pub use ahead::Ahead;
 pub use command::{
-    Command, Condition, Expiry, GroupAction, GroupAlteration, NodeAlteration, Request, ScanStep, TouchCondition, Write,
+    Command, Condition, Expiry, GroupAction, GroupAlteration, Meta, MetaAction, NodeAlteration, Request, ScanStep,
+    TouchCondition, Write,
 };
 pub use places::{Keys, Span, WriteSpan, Writes};
 pub use removals::{RemovalReason, Removals, Removed, RemovedSpan};
-pub use reply::{Entries, Entry, Failure, Found, Looked, Members, Outcomes, Pieces, Reply, Status, Value};
+pub use reply::{Claim, Entries, Entry, Failure, Found, Looked, Members, Outcomes, Pieces, Reply, Status, Value};
 pub use size::Size;

@@ -120,6 +120,20 @@ pub struct Looked<E> {
     pub accessed_ms: u64,
     /// Whether it was read since it was stored.
     pub is_hit: bool,
+    /// Who is to fill it.
+    pub claim: Claim,
+}
+
+/// Who is to fill a key, as far as that was asked for; the numbers are those of the native protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody.
+    #[default]
+    Nobody = 0,
+    /// Whoever asked.
+    Won = 1,
+    /// Somebody else.
+    Taken = 2,
 }
 
 /// An entry as a server finds it; its fields are those of [`Entry`].

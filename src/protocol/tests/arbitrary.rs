@@ -77,6 +77,42 @@ fn append() -> impl Strategy<Value = pb::Append> {
     (short_bytes(), bytes()).prop_map(|(key, value)| pb::Append { key, value })
 }
 
+fn meta() -> impl Strategy<Value = pb::Meta> {
+    use pb::{meta, touch};
+    let created =
+        prop_oneof![number().prop_map(meta::Created::CreatedTtlMs), number().prop_map(meta::Created::CreatedAtMs),];
+    let numbers = (number(), number(), number(), number(), number());
+    let bools = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (touch(), bytes(), any::<u32>(), -1..11, numbers, bools, option::of(created)).prop_map(
+        |(pb::Touch { key, expiry, .. }, value, flags, action, numbers, bools, created)| {
+            let (version, new_version, early_ms, delta, initial) = numbers;
+            let (wants_value, unseen, stale, early_after) = bools;
+            let expiry = expiry.map(|expiry| match expiry {
+                touch::Expiry::TtlMs(ttl_ms) => meta::Expiry::TtlMs(ttl_ms),
+                touch::Expiry::ExpiresAtMs(at_ms) => meta::Expiry::ExpiresAtMs(at_ms),
+                touch::Expiry::KeepTtl(keep) => meta::Expiry::KeepTtl(keep),
+            });
+            pb::Meta {
+                key,
+                value,
+                flags,
+                action,
+                version,
+                expiry,
+                new_version,
+                wants_value,
+                unseen,
+                stale,
+                created,
+                early_ms,
+                delta,
+                initial,
+                early_after,
+            }
+        },
+    )
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let on_one_key = prop_oneof![
         bytes().prop_map(|key| Operation::Get(pb::Get { key })),
@@ -102,6 +138,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         append().prop_map(|pb::Append { key, value }| Operation::AddDecimal(pb::AddDecimal { key, delta: value })),
         (bytes(), any::<bool>()).prop_map(|(key, value)| Operation::Look(pb::Look { key, value })),
         (bytes(), number()).prop_map(|(key, version)| Operation::Check(pb::Check { key, version })),
+        meta().prop_map(Operation::Meta),
         append().prop_map(|pb::Append { key, value }| Operation::Transact(pb::Transact { key, requests: value })),
     ];
     let on_several = prop_oneof![
@@ -294,9 +331,9 @@ fn result() -> impl Strategy<Value = Outcome> {
         entry().prop_map(Outcome::Entry),
         vec(entry(), 0..8).prop_map(|entries| Outcome::Entries(pb::Entries { entries })),
         (number(), number()).prop_map(|(version, value_bytes)| Outcome::Stored(pb::Stored { version, value_bytes })),
-        (option::of(entry()), number(), number(), number(), any::<bool>()).prop_map(
-            |(entry, value_bytes, expires_at_ms, accessed_ms, hit)| {
-                Outcome::Looked(pb::Looked { entry, value_bytes, expires_at_ms, accessed_ms, hit })
+        (option::of(entry()), number(), number(), number(), any::<bool>(), -1..4).prop_map(
+            |(entry, value_bytes, expires_at_ms, accessed_ms, hit, claim)| {
+                Outcome::Looked(pb::Looked { entry, value_bytes, expires_at_ms, accessed_ms, hit, claim })
             }
         ),
         bytes().prop_map(|responses| Outcome::Transacted(pb::Transacted { responses })),

@@ -9,8 +9,8 @@ use larder_protocol::limits::{
 use larder_protocol::native::{Body, Scratch, decode_request, decode_response, encode_request, encode_response};
 use larder_protocol::native::{encode_hello, generated as pb, request_bytes};
 use larder_protocol::{
-    Command, Condition, Entry, Expiry, Failure, GroupAction, GroupAlteration, Keys, NodeAlteration, RemovalReason,
-    Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, TouchCondition, WriteSpan, Writes,
+    Command, Condition, Entry, Expiry, Failure, GroupAction, GroupAlteration, Keys, Meta, MetaAction, NodeAlteration,
+    RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, TouchCondition, WriteSpan, Writes,
 };
 use prost::Message;
 
@@ -210,6 +210,22 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Transact { key, requests: value },
         Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
         Command::Count { key, delta: u64::MAX, is_down: true, initial: Some(u64::MAX), expiry, version: u64::MAX },
+        Command::Meta(Meta {
+            action: MetaAction::TakeFrom,
+            flags,
+            version: u64::MAX,
+            new_version: u64::MAX,
+            expiry,
+            created: Some(expiry),
+            early_ms: u64::MAX,
+            is_early_after: true,
+            delta: u64::MAX,
+            initial: u64::MAX,
+            wants_value: true,
+            is_unseen: true,
+            is_stale: true,
+            ..Meta::default()
+        }),
         Command::Prepend { key, value },
         Command::Hello { client: "", protocol: u32::MAX, credentials: &[], shard: Some(u32::MAX) },
         Command::Scan(ScanStep { cursor: &[], count: u32::MAX, pattern: &[] }),

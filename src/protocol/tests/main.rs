@@ -1,6 +1,7 @@
 //! Tests of the protocol crate as its users see it.
 
 mod arbitrary;
+mod as_prost;
 mod bounds;
 mod cut;
 mod dialects;

@@ -25,6 +25,28 @@ const SETS: &[(u32, Kind)] = &[(1, Message(SET))];
 const DELETE: &[(u32, Kind)] = &[(1, Bytes), (2, Fixed64)];
 const TOUCH: &[(u32, Kind)] = &[(1, Bytes), (6, Varint), (7, Varint), (8, Varint)];
 const INCREMENT: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Varint), (6, Varint), (7, Varint), (8, Varint)];
+const COUNT: &[(u32, Kind)] =
+    &[(1, Bytes), (2, Varint), (3, Varint), (4, Varint), (5, Fixed64), (6, Varint), (7, Varint), (8, Varint)];
+const META: &[(u32, Kind)] = &[
+    (1, Bytes),
+    (2, Bytes),
+    (3, Varint),
+    (4, Varint),
+    (5, Fixed64),
+    (6, Varint),
+    (7, Varint),
+    (8, Varint),
+    (9, Fixed64),
+    (10, Varint),
+    (11, Varint),
+    (12, Varint),
+    (13, Varint),
+    (14, Varint),
+    (15, Varint),
+    (16, Varint),
+    (17, Varint),
+    (18, Varint),
+];
 const APPEND: &[(u32, Kind)] = &[(1, Bytes), (2, Bytes)];
 const LEASE_SET: &[(u32, Kind)] = &[(1, Message(SET)), (2, Fixed64)];
 const SCAN: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Bytes)];
@@ -59,6 +81,13 @@ const REQUEST: &[(u32, Kind)] = &[
     (25, Message(ALTER_GROUP)),
     (26, Message(&[])),
     (27, Message(ALTER_NODE)),
+    (28, Message(&[(1, Bytes), (2, Bytes), (3, Varint)])),
+    (29, Message(APPEND)),
+    (30, Message(&[(1, Bytes), (2, Varint)])),
+    (31, Message(DELETE)),
+    (32, Message(APPEND)),
+    (33, Message(COUNT)),
+    (34, Message(META)),
 ];
 
 const ENTRY: &[(u32, Kind)] = &[(1, Bytes), (2, Varint), (3, Fixed64), (4, Varint), (5, Varint)];
@@ -91,6 +120,9 @@ const RESPONSE: &[(u32, Kind)] = &[
     (15, Message(&[(1, Bytes), (2, Bytes)])),
     (16, Message(&[(1, Text), (2, Message(&[(1, Text), (2, Varint), (3, Varint)]))])),
     (17, Message(&[(1, Varint), (2, Fixed64)])),
+    (18, Message(&[(1, Fixed64), (2, Varint)])),
+    (19, Message(&[(1, Message(ENTRY)), (2, Varint), (3, Varint), (4, Varint), (5, Varint), (6, Varint)])),
+    (20, Message(&[(1, Bytes)])),
 ];
 
 /// Writes messages that a protobuf library may send and none does: any order, repeated and unknown fields, overlong
@@ -111,7 +143,7 @@ impl Writer {
                 Some(&(number, _)) if !self.valid && self.random.u32(0..60) == 0 => self.unknown(&mut out, number, 0),
                 Some(&(number, kind)) => self.field(&mut out, number, kind, depth),
                 None => {
-                    let number = self.random.u32(34..40) << self.random.u32(0..20);
+                    let number = self.random.u32(35..40) << self.random.u32(0..20);
                     self.unknown(&mut out, number, 0);
                 }
             }

@@ -10,12 +10,14 @@ use larder_protocol::native::{
     encode_response,
 };
 use larder_protocol::{
-    Command, Condition, Entries, Entry, Expiry, Failure, Found, GroupAlteration, Looked, Members, NodeAlteration,
-    Outcomes, Pieces, RemovalReason, Removals, RemovedSpan, Reply, Request, ScanStep, Span, Status, Value, Write,
+    Command, Condition, Entries, Entry, Expiry, Failure, Found, Looked, Members, Outcomes, Pieces, RemovalReason,
+    Removals, RemovedSpan, Reply, Request, Span, Status, Value,
 };
 use pb::request::Operation;
 use pb::response::Result as Outcome;
 use prost::Message;
+
+use crate::as_prost::request_as_prost;
 
 /// A frame around `message`.
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
@@ -143,6 +145,12 @@ pub(crate) fn meaning_of_request(sent: &pb::Request) -> Result<pb::Request, Stat
         Operation::Count(count) => {
             count.expiry.take_if(|expiry| *expiry == pb::count::Expiry::KeepTtl(false));
         }
+        Operation::Meta(meta) => {
+            if !(0..=9).contains(&meta.action) {
+                return Err(Status::BadRequest);
+            }
+            meta.expiry.take_if(|expiry| *expiry == pb::meta::Expiry::KeepTtl(false));
+        }
         Operation::LeaseSet(lease) => expiry_of_set(lease.set.get_or_insert_default())?,
         Operation::Scan(scan) if scan.cursor.len() > CURSOR_BYTES_MAX => return Err(Status::BadRequest),
         Operation::Scan(scan) if scan.pattern.len() > PATTERN_BYTES_MAX => return Err(Status::TooLarge),
@@ -169,6 +177,9 @@ pub(crate) fn meaning_of_response(sent: &pb::Response) -> Result<pb::Response, S
         Some(Outcome::Entry(entry)) if known(entry.status)? != pb::Status::Ok => meaning.result = None,
         Some(Outcome::Looked(looked)) => {
             let status = looked.entry.get_or_insert_default().status;
+            if !(1..=2).contains(&looked.claim) {
+                looked.claim = 0;
+            }
             if known(status)? != pb::Status::Ok {
                 meaning.result = None;
             }
@@ -192,122 +203,6 @@ pub(crate) fn meaning_of_response(sent: &pb::Response) -> Result<pb::Response, S
     Ok(meaning)
 }
 
-/// A decoded request in prost's terms.
-pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
-    let operation = match request.command {
-        Command::Get { key } => Operation::Get(pb::Get { key: key.to_vec() }),
-        Command::GetMany { keys } => Operation::GetMany(pb::GetMany { keys: keys.iter().map(Vec::from).collect() }),
-        Command::Set(write) => Operation::Set(set_as_prost(&write)),
-        Command::SetMany { entries } => {
-            Operation::SetMany(pb::SetMany { entries: entries.iter().map(|write| set_as_prost(&write)).collect() })
-        }
-        Command::Delete { key, version } => Operation::Delete(pb::Delete { key: key.to_vec(), version }),
-        Command::DeleteMany { keys } => {
-            Operation::DeleteMany(pb::DeleteMany { keys: keys.iter().map(Vec::from).collect() })
-        }
-        Command::Touch { key, expiry, only } => {
-            Operation::Touch(pb::Touch { only: only as i32, ..touch_as_prost(key, expiry) })
-        }
-        Command::GetAndTouch { key, expiry } => Operation::GetAndTouch(touch_as_prost(key, expiry)),
-        Command::Increment { key, delta, initial, expiry } => {
-            let expiry = match expiry {
-                Expiry::Default => None,
-                Expiry::Never => Some(pb::increment::Expiry::TtlMs(0)),
-                Expiry::After(ttl_ms) => Some(pb::increment::Expiry::TtlMs(ttl_ms)),
-                Expiry::At(at_ms) => Some(pb::increment::Expiry::ExpiresAtMs(at_ms)),
-                Expiry::Keep => Some(pb::increment::Expiry::KeepTtl(true)),
-            };
-            Operation::Increment(pb::Increment { key: key.to_vec(), delta, initial, expiry })
-        }
-        Command::Count { key, delta, is_down: down, initial, expiry, version } => {
-            let expiry = match expiry {
-                Expiry::Default => None,
-                Expiry::Never => Some(pb::count::Expiry::TtlMs(0)),
-                Expiry::After(ttl_ms) => Some(pb::count::Expiry::TtlMs(ttl_ms)),
-                Expiry::At(at_ms) => Some(pb::count::Expiry::ExpiresAtMs(at_ms)),
-                Expiry::Keep => Some(pb::count::Expiry::KeepTtl(true)),
-            };
-            Operation::Count(pb::Count { key: key.to_vec(), delta, initial, down, version, expiry })
-        }
-        Command::Append { key, value } => Operation::Append(pb::Append { key: key.to_vec(), value: value.to_vec() }),
-        Command::Prepend { key, value } => Operation::Prepend(pb::Append { key: key.to_vec(), value: value.to_vec() }),
-        Command::Patch { key, offset, value } => {
-            Operation::Patch(pb::Patch { key: key.to_vec(), value: value.to_vec(), offset })
-        }
-        Command::AddDecimal { key, delta } => {
-            Operation::AddDecimal(pb::AddDecimal { key: key.to_vec(), delta: delta.to_vec() })
-        }
-        Command::Look { key, value } => Operation::Look(pb::Look { key: key.to_vec(), value }),
-        Command::Check { key, version } => Operation::Check(pb::Check { key: key.to_vec(), version }),
-        Command::Transact { key, requests } => {
-            Operation::Transact(pb::Transact { key: key.to_vec(), requests: requests.to_vec() })
-        }
-        Command::Invalidate => Operation::Invalidate(pb::Invalidate {}),
-        Command::Ping => Operation::Ping(pb::Ping {}),
-        Command::AlterNode(NodeAlteration { node, weight, drain }) => {
-            let (node, weight) = (node.to_owned(), weight.map(str::to_owned));
-            Operation::AlterNode(pb::AlterNode { node, weight, drain })
-        }
-        Command::Scan(ScanStep { cursor, count, pattern }) => {
-            Operation::Scan(pb::Scan { cursor: cursor.to_vec(), count, pattern: pattern.to_vec() })
-        }
-        Command::AlterGroup(GroupAlteration { name, action, settings }) => {
-            let (name, settings) = (name.to_owned(), settings.to_owned());
-            Operation::AlterGroup(pb::AlterGroup { name, action: action as i32, settings })
-        }
-        Command::Stats => Operation::Stats(pb::StatsQuery {}),
-        Command::Topology => Operation::Topology(pb::TopologyQuery {}),
-        Command::Watch => Operation::Watch(pb::Watch {}),
-        Command::Hello { client, protocol, credentials, shard } => Operation::Hello(pb::Hello {
-            protocol,
-            client: client.to_owned(),
-            credentials: credentials.to_vec(),
-            shard,
-        }),
-        Command::LeaseGet { key, lease_ms } => Operation::LeaseGet(pb::LeaseGet { key: key.to_vec(), lease_ms }),
-        Command::LeaseSet { write, token } => {
-            Operation::LeaseSet(pb::LeaseSet { set: Some(set_as_prost(&write)), token })
-        }
-    };
-    pb::Request {
-        id: request.id,
-        epoch: request.epoch,
-        group: request.group,
-        timeout_ms: request.timeout_ms,
-        forwarded: request.forwarded,
-        operation: Some(operation),
-    }
-}
-
-fn set_as_prost(write: &Write<'_>) -> pb::Set {
-    let (condition, version) = match write.condition {
-        Condition::Always => (0, 0),
-        Condition::Absent => (1, 0),
-        Condition::Present => (2, 0),
-        Condition::Version(version) => (3, version),
-    };
-    let expiry = match write.expiry {
-        Expiry::Default => None,
-        Expiry::Never => Some(pb::set::Expiry::TtlMs(0)),
-        Expiry::After(ttl_ms) => Some(pb::set::Expiry::TtlMs(ttl_ms)),
-        Expiry::At(at_ms) => Some(pb::set::Expiry::ExpiresAtMs(at_ms)),
-        Expiry::Keep => Some(pb::set::Expiry::KeepTtl(true)),
-    };
-    let (key, value) = (write.key.to_vec(), write.value.to_vec());
-    pb::Set { key, value, flags: write.flags, condition, version, expiry }
-}
-
-fn touch_as_prost(key: &[u8], expiry: Expiry) -> pb::Touch {
-    let expiry = match expiry {
-        Expiry::Default => None,
-        Expiry::Never => Some(pb::touch::Expiry::TtlMs(0)),
-        Expiry::After(ttl_ms) => Some(pb::touch::Expiry::TtlMs(ttl_ms)),
-        Expiry::At(at_ms) => Some(pb::touch::Expiry::ExpiresAtMs(at_ms)),
-        Expiry::Keep => Some(pb::touch::Expiry::KeepTtl(true)),
-    };
-    pb::Touch { key: key.to_vec(), only: 0, expiry }
-}
-
 /// A decoded response in prost's terms.
 pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
     let result = match &response.body {
@@ -318,9 +213,16 @@ pub(crate) fn response_as_prost(response: &Response<'_>) -> pb::Response {
             Some(Outcome::Entries(pb::Entries { entries }))
         }
         &Body::Stored { version, value_bytes } => Some(Outcome::Stored(pb::Stored { version, value_bytes })),
-        &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit: hit }) => {
+        &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit: hit, claim }) => {
             let entry = Some(entry_as_prost(Ok(entry)));
-            Some(Outcome::Looked(pb::Looked { entry, value_bytes, expires_at_ms, accessed_ms, hit }))
+            Some(Outcome::Looked(pb::Looked {
+                entry,
+                value_bytes,
+                expires_at_ms,
+                accessed_ms,
+                hit,
+                claim: claim as i32,
+            }))
         }
         Body::Transacted(responses) => Some(Outcome::Transacted(pb::Transacted { responses: responses.to_vec() })),
         Body::Outcomes(outcomes) => {
@@ -433,9 +335,9 @@ pub(crate) fn encoded_again(response: &Response<'_>) -> Option<Vec<u8>> {
             assert_eq!(resized, out, "no length is none");
         }
         (_, &Body::Stored { version, value_bytes }) => encode(Reply::Resized { version, value_bytes }),
-        (_, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })) => {
+        (_, &Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim })) => {
             let entry = entry.into();
-            encode(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }));
+            encode(Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim }));
         }
         (_, Body::Transacted(responses)) => encode(Reply::Transacted(responses)),
         (_, Body::Outcomes(outcomes)) => encode(Reply::Outcomes(&Results(outcomes.iter().collect()))),

@@ -39,7 +39,7 @@ pub enum Outcome {
 }
 
 /// What requests are about, by their [`Operation`].
-pub const OPERATIONS: [&str; 27] = [
+pub const OPERATIONS: [&str; 28] = [
     "get",
     "set",
     "delete",
@@ -66,6 +66,7 @@ pub const OPERATIONS: [&str; 27] = [
     "check",
     "transact",
     "count",
+    "meta",
     "other",
 ];
 /// By [`Outcome`].
@@ -128,7 +129,8 @@ impl Operation {
             Command::Check { .. } => 23,
             Command::Transact { .. } => 24,
             Command::Count { .. } => 25,
-            _ => 26,
+            Command::Meta(_) => 26,
+            _ => 27,
         })
     }
 }
@@ -139,7 +141,8 @@ impl Outcome {
     pub fn of(reply: &Reply<'_>) -> Self {
         match reply {
             Reply::Entry(found) if found.is_stale => Outcome::Stale,
-            Reply::Entry(_) => Outcome::Hit,
+            Reply::Looked(looked) if looked.entry.is_stale => Outcome::Stale,
+            Reply::Entry(_) | Reply::Looked(_) => Outcome::Hit,
             Reply::Miss => Outcome::Miss,
             Reply::Failed(failure) => match failure.status {
                 Status::Exists | Status::VersionMismatch | Status::LeaseLost => Outcome::Unmet,

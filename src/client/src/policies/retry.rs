@@ -78,6 +78,7 @@ pub(crate) fn operation(command: &Command<'_>) -> &'static str {
         Command::Patch { .. } => "patch",
         Command::AddDecimal { .. } => "add_decimal",
         Command::Look { .. } => "look",
+        Command::Meta(_) => "meta",
         Command::Check { .. } => "check",
         Command::Transact { .. } => "transact",
         Command::Invalidate => "invalidate",

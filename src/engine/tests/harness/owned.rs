@@ -57,9 +57,9 @@ impl OwnedReply {
                 OwnedReply::Outcomes((0..outcomes.len()).map(|index| outcomes.outcome(index)).collect())
             }
             Reply::Resized { version, value_bytes } => OwnedReply::Resized(version, value_bytes),
-            Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit }) => {
+            Reply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim }) => {
                 let entry = OwnedEntry::of(entry);
-                OwnedReply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+                OwnedReply::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim })
             }
             Reply::Transacted(responses) => OwnedReply::Transacted(responses.to_vec()),
             Reply::Number { value, version } => OwnedReply::Number(value, version),

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{KEY_BYTES_MAX, LINE_BYTES_MAX, RELATIVE_S_MAX, STRANGER_BYTES_MAX, Shape};
+use super::meta::meta;
+use super::{KEY_BYTES_MAX, LINE_BYTES_MAX, MetaShape, RELATIVE_S_MAX, STRANGER_BYTES_MAX, Shape};
 use crate::command::{Command, Condition, Expiry, TouchCondition, Write};
 use crate::limits::{KEYS_MAX, SCRATCH_KEYS_KEPT};
 use crate::places::{Keys, Span};
@@ -23,6 +24,8 @@ pub enum Parsed<'a> {
 pub enum Asked<'a> {
     /// Something of the engine, whose reply is told so; quietly: only if it failed.
     Command(Command<'a>, Shape, Quiet),
+    /// The same of a meta command, with its words from the key on; quietly: not what is usual.
+    Meta(Command<'a>, MetaShape, &'a [u8], Quiet),
     /// The values of these keys.
     Get(Keys<'a>, Shape),
     /// The values of these keys, which expire then.
@@ -83,10 +86,12 @@ pub struct Limits {
 #[derive(Debug, Default)]
 pub struct Places {
     keys: Vec<Span>,
+    /// A key that was written in base64.
+    decoded: Vec<u8>,
 }
 
-const BAD_FORMAT: Own = Own::Line("CLIENT_ERROR bad command line format");
-const ERROR: Own = Own::Line("ERROR");
+pub(super) const BAD_FORMAT: Own = Own::Line("CLIENT_ERROR bad command line format");
+pub(super) const ERROR: Own = Own::Line("ERROR");
 /// Most words of a line that is no list of keys.
 const WORDS_MAX: usize = 8;
 
@@ -110,34 +115,10 @@ pub fn decode<'a>(input: &'a [u8], places: &'a mut Places, limits: Limits) -> Pa
     match &line[..name_len] {
         name @ (b"get" | b"gets") => get(line, name_len, name == b"gets", places, consumed),
         name @ (b"gat" | b"gats") => get_and_touch(line, name_len, name == b"gats", places, consumed),
+        b"mg" | b"ms" | b"md" | b"ma" | b"me" => meta(input, line, consumed, &mut places.decoded, limits),
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => store(input, line, consumed, limits),
         _ => Parsed::Asked(other(&Words::of(line)), consumed),
     }
-}
-
-/// Whether there is a command of this name.
-pub fn is_command(line: &[u8]) -> bool {
-    let name = line.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).next().unwrap_or_default();
-    let names: [&[u8]; 17] = [
-        b"get",
-        b"gets",
-        b"gat",
-        b"gats",
-        b"set",
-        b"add",
-        b"replace",
-        b"append",
-        b"prepend",
-        b"cas",
-        b"delete",
-        b"incr",
-        b"decr",
-        b"touch",
-        b"stats",
-        b"version",
-        b"flush_all",
-    ];
-    names.contains(&name)
 }
 
 /// The words of a line.
@@ -357,7 +338,7 @@ fn refused<'a>(is_quiet: Quiet, own: Own) -> Asked<'a> {
 }
 
 /// A time as memcached has it: 0: never; below 0: over; else from now on or since the Unix epoch.
-fn expiry(time_s: i64) -> Expiry {
+pub(super) fn expiry(time_s: i64) -> Expiry {
     match time_s {
         // What lasts, lasts as long as its group has it.
         0 => Expiry::Default,
@@ -367,10 +348,10 @@ fn expiry(time_s: i64) -> Expiry {
     }
 }
 
-fn number(word: &[u8]) -> Option<i64> {
+pub(super) fn number(word: &[u8]) -> Option<i64> {
     core::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn unsigned(word: &[u8]) -> Option<u64> {
+pub(super) fn unsigned(word: &[u8]) -> Option<u64> {
     core::str::from_utf8(word).ok()?.parse().ok()
 }

@@ -103,13 +103,13 @@ fn fail(out: &mut Vec<u8>, shape: Shape, failure: &Failure) {
     }
 }
 
-fn said(out: &mut Vec<u8>, line: &str) {
+pub(super) fn said(out: &mut Vec<u8>, line: &str) {
     out.extend_from_slice(line.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
 /// As memcached says it, where it knows such an error.
-fn text_of(status: Status) -> &'static str {
+pub(super) fn text_of(status: Status) -> &'static str {
     match status {
         Status::TooLarge => TOO_LARGE,
         Status::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",

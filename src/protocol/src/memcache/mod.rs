@@ -6,18 +6,26 @@
 
 mod decode;
 mod encode;
+mod meta;
+mod meta_encode;
 mod plain;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Asked, Limits, Own, Parsed, Places, Quiet, StatsKind, decode, is_command};
+pub use decode::{Asked, Limits, Own, Parsed, Places, Quiet, StatsKind, decode};
 pub use encode::{Shape, encode};
+pub use meta::MetaShape;
+pub use meta_encode::encode_meta;
 pub use plain::plain;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 250;
 /// Longest line, in bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Most flags of a meta command; more is refused.
+pub const FLAGS_MAX: usize = 20;
+/// A token that is only repeated is shorter, in bytes.
+pub const OPAQUE_BYTES_MAX: usize = 32;
 /// Most bytes that are taken from who has not named a command yet.
 pub const STRANGER_BYTES_MAX: usize = 16 << 10;
 /// A time up to this is from now on, and a later one since the Unix epoch; in seconds: 30 days.

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::command::{Command, Write};
-use crate::{Entry, Failure, Reply, Status};
+use crate::command::{Command, Meta, Write};
+use crate::{Claim, Entry, Failure, Looked, Reply, Status};
 
 const LIMITS: Limits = Limits { value_bytes_max: 1_000, is_stranger: false };
 
@@ -182,4 +182,168 @@ fn replies_are_told_as_memcached_does() {
     let number = failed(Status::NotANumber);
     let text = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
     assert_eq!(said(Shape::Counted, false, "a", &Reply::Failed(&number)), text);
+}
+
+/// What a meta command means, and what is answered to it.
+fn meta_meaning(input: &str) -> String {
+    let mut places = Places::default();
+    let Parsed::Asked(asked, taken) = decode(input.as_bytes(), &mut places, LIMITS) else {
+        panic!("{input:?} is a command");
+    };
+    assert_eq!(taken, input.len(), "{input:?}");
+    match asked {
+        Asked::Meta(Command::Meta(meta), _, words, quiet) => {
+            let (usual, Meta { key, value, action, .. }) = (Meta::default(), meta);
+            let mut told = format!("{action:?} {}={}", text(key), text(value));
+            let numbers =
+                [meta.version, meta.new_version, meta.early_ms, meta.delta, meta.initial, u64::from(meta.flags)];
+            for (name, number) in ["C", "E", "R", "D", "J", "F"].into_iter().zip(numbers) {
+                if number != 0 {
+                    told += &format!(" {name}{number}");
+                }
+            }
+            for (name, is) in [
+                ("v", meta.wants_value),
+                ("u", meta.is_unseen),
+                ("I", meta.is_stale),
+                ("q", quiet),
+                ("A", meta.is_early_after),
+            ] {
+                told += if is { name } else { "" };
+            }
+            if meta.expiry != usual.expiry {
+                told += &format!(" {:?}", meta.expiry);
+            }
+            assert!(input.contains(&text(words)), "{input:?}");
+            meta.created.map_or(told.clone(), |created| format!("{told} N {created:?}"))
+        }
+        Asked::Meta(Command::Look { key, value: false }, MetaShape::Debug, ..) => format!("look {}", text(key)),
+        Asked::Swallow(Own::Line(line), bytes) => format!("{line}, and {bytes} more"),
+        Asked::TooLarge(key, bytes, _) => format!("too large {}, and {bytes} more", text(key)),
+        other => told(&other),
+    }
+}
+
+#[test]
+fn meta_commands_mean_what_they_mean_to_memcached() {
+    let pairs = [
+        ("mg a\r\n", "Get a= Keep"),
+        ("mg  a  v  u q\r\n", "Get a=vuq Keep"),
+        ("mg a c f h k l Oabc s t v C7 E8 N0 R30 T100 Px Ly\r\n", "Get a= E8 R30000v After(100000) N Default"),
+        ("mg a T100 R30\r\n", "Get a= R30000A After(100000)"),
+        ("mg aGk= b\r\n", "Get hi= Keep"),
+        ("ms a 2\r\nhi\r\n", "Set a=hi"),
+        ("ms a 2 T-1 F5 I C7 q\r\nhi\r\n", "Set a=hi C7 F5Iq At(1)"),
+        ("ms a 2 C0\r\nhi\r\n", "Set a=hi C18446744073709551615"),
+        ("ms a 0 ME\r\n\r\n", "Add a="),
+        ("ms a 2 MA N60 E3\r\nhi\r\n", "Append a=hi E3 N After(60000)"),
+        ("ms a 2 Mp\r\nhi\r\n", "Prepend a=hi"),
+        ("ms a 2 MR\r\nhi\r\n", "Replace a=hi"),
+        ("md a\r\n", "Delete a= Keep"),
+        ("md a I T30 C5 q\r\n", "Delete a= C5Iq After(30000)"),
+        ("md a x\r\n", "Clear a="),
+        ("ma a\r\n", "AddTo a= D1 Keep"),
+        ("ma a MD D5 J7 N0 T9\r\n", "TakeFrom a= D5 J7 After(9000) N Default"),
+        ("me a\r\n", "look a"),
+        ("mg\r\n", "ERROR"),
+        ("me\r\n", "CLIENT_ERROR bad command line format"),
+        ("mg a v v\r\n", "CLIENT_ERROR duplicate flag"),
+        ("md a q q\r\n", "CLIENT_ERROR invalid or duplicate flag"),
+        ("mg a !\r\n", "CLIENT_ERROR invalid flag"),
+        ("mg a T\r\n", "CLIENT_ERROR bad token in command line format"),
+        ("mg a b\r\n", "CLIENT_ERROR error decoding key"),
+        ("ms a 2 MX\r\n", "CLIENT_ERROR invalid mode for ms M token, and 4 more"),
+        ("ms a 2 c c\r\n", "CLIENT_ERROR duplicate flag, and 4 more"),
+        ("ms a x\r\n", "CLIENT_ERROR bad command line format"),
+        ("ms a 2000 q\r\n", "too large a, and 2002 more"),
+        ("ma a Dx\r\n", "CLIENT_ERROR invalid or duplicate flag"),
+        ("ma a MX\r\n", "CLIENT_ERROR invalid mode for ma M token"),
+    ];
+    for (input, wanted) in pairs {
+        assert_eq!(meta_meaning(input), wanted, "{input:?}");
+        let line = input.find('\n').expect("a line");
+        for end in 0..input.len() {
+            let (part, _) = meaning(&input[..end]);
+            assert!(part == "more" || end > line, "{end} bytes of {input:?}: {part}");
+        }
+    }
+    let many: String = ('A'..='U').map(|flag| format!(" P{flag}")).collect();
+    assert_eq!(meta_meaning(&format!("mg a{many}\r\n")), "CLIENT_ERROR duplicate flag");
+    let opaque = |len| meta_meaning(&format!("mg a O{}\r\n", "o".repeat(len)));
+    assert_eq!(opaque(OPAQUE_BYTES_MAX), "CLIENT_ERROR opaque token too long");
+    assert_eq!(opaque(OPAQUE_BYTES_MAX - 1), "Get a= Keep");
+    assert_eq!(
+        meta_meaning(&format!("mg {}\r\n", "k".repeat(KEY_BYTES_MAX + 1))),
+        "CLIENT_ERROR bad command line format"
+    );
+}
+
+#[test]
+fn meta_replies_come_in_the_order_of_the_flags() {
+    let now_ms = 50_000;
+    let said = |shape, is_quiet, words: &str, reply: &Reply<'_>| {
+        let mut out = Vec::new();
+        encode_meta(&mut out, shape, is_quiet, words.as_bytes(), reply, now_ms);
+        text(&out)
+    };
+    let entry = Entry { value: b"10 ", flags: 5, version: 77, ttl_ms: 1_001, is_stale: false };
+    let (expires_at_ms, accessed_ms) = (now_ms + 9_000, now_ms - 3_000);
+    let (is_hit, claim) = (true, Claim::Nobody);
+    let looked = Looked { entry: entry.into(), value_bytes: 3, expires_at_ms, accessed_ms, is_hit, claim };
+    let (get, none) = (MetaShape::Get { value: true }, MetaShape::Get { value: false });
+    let found = Reply::Looked(looked);
+    assert_eq!(said(get, true, "a t c O9 f s h l k v", &found), "VA 3 t2 c77 O9 f5 s3 h1 l3 ka\r\n10 \r\n");
+    assert_eq!(said(none, false, "aGk= T9 b t k", &found), "HD t9 kaGk= b\r\n", "behind a new time, that time");
+    for (claim, is_stale, flags) in [
+        (Claim::Won, false, " W"),
+        (Claim::Taken, false, " Z"),
+        (Claim::Won, true, " X W"),
+        (Claim::Taken, true, " Z X"),
+    ] {
+        let mut looked = looked;
+        (looked.claim, looked.entry.is_stale) = (claim, is_stale);
+        assert_eq!(said(none, false, "a s", &Reply::Looked(looked)), format!("HD s3{flags}\r\n"));
+    }
+    let forever = Looked { entry: Entry { ttl_ms: 0, ..entry }.into(), expires_at_ms: 0, ..looked };
+    assert_eq!(said(none, false, "a t", &Reply::Looked(forever)), "HD t-1\r\n");
+    assert_eq!(said(MetaShape::Count { value: true }, false, "a c", &found), "VA 2 c77\r\n10\r\n");
+    let debug = "ME a exp=9 la=3 cas=77 fetch=yes cls=1 size=4\r\n";
+    assert_eq!(said(MetaShape::Debug, false, "a", &found), debug);
+    assert_eq!(
+        said(get, false, "a t h l v", &Reply::Entry(entry.into())),
+        "VA 3 t2 h0 l0\r\n10 \r\n",
+        "from an origin"
+    );
+
+    let (exists, other) = (Failure::new(Status::Exists, ""), Failure::new(Status::VersionMismatch, ""));
+    let set = |is_compared| MetaShape::Set { is_compared, bytes: 2 };
+    for (shape, reply, line, quiet) in [
+        (get, Reply::Miss, "EN kb O1", ""),
+        (MetaShape::Debug, Reply::Miss, "EN kb O1", "EN kb O1"),
+        (MetaShape::Delete, Reply::Done, "HD kb O1", ""),
+        (MetaShape::Delete, Reply::Miss, "NF kb O1", "NF kb O1"),
+        (MetaShape::Delete, Reply::Failed(&other), "EX kb O1", "EX kb O1"),
+        (MetaShape::Count { value: false }, Reply::Miss, "NF kb O1", "NF kb O1"),
+        (MetaShape::Count { value: false }, found, "HD kb c77 O1", ""),
+    ] {
+        for (is_quiet, line) in [(false, line), (true, quiet)] {
+            let line = if line.is_empty() { String::new() } else { format!("{line}\r\n") };
+            assert_eq!(said(shape, is_quiet, "b k c O1", &reply), line, "{shape:?} {reply:?}");
+        }
+    }
+    for (shape, reply, line) in [
+        (set(false), Reply::Resized { version: 7, value_bytes: 9 }, "HD c7 s9"),
+        (set(false), Reply::Miss, "NS c0 s2"),
+        (set(true), Reply::Miss, "NF c0 s2"),
+        (set(false), Reply::Failed(&exists), "NS c0 s2"),
+        (set(true), Reply::Failed(&other), "EX c0 s2"),
+    ] {
+        assert_eq!(said(shape, false, "a 2 c s", &reply), format!("{line}\r\n"));
+        assert_eq!(said(shape, true, "a 2 c s", &reply).is_empty(), line.starts_with("HD"));
+    }
+    let busy = Failure::new(Status::Overloaded, "");
+    assert!(
+        said(set(false), true, "a 2", &Reply::Failed(&busy)).starts_with("SERVER_ERROR "),
+        "errors are always told"
+    );
 }

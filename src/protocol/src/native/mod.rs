@@ -7,6 +7,7 @@
 //! [`Malformed`]. A client: [`encode_request`], [`frame`], [`decode_response`].
 
 mod frame;
+mod meta;
 mod numbers;
 mod piece;
 mod reader;

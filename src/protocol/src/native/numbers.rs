@@ -40,6 +40,7 @@ pub(super) mod operation {
     pub(in crate::native) const CHECK: u32 = 31;
     pub(in crate::native) const TRANSACT: u32 = 32;
     pub(in crate::native) const COUNT: u32 = 33;
+    pub(in crate::native) const META: u32 = 34;
 }
 
 /// Fields of `Set`, `Delete`, `Touch`, `Increment`, `Append`, `Count`, `Patch`, `AddDecimal`, `Look`, `Check`, `Transact` and of the
@@ -66,6 +67,20 @@ pub(super) mod item {
     pub(in crate::native) const WANTS_VALUE: u32 = 2;
     /// The elements of `GetMany`, `SetMany`, `DeleteMany`, `Entries` and `Outcomes`.
     pub(in crate::native) const ELEMENT: u32 = 1;
+}
+
+/// Fields of `Meta` beside those of [`item`], whose condition is its action.
+pub(super) mod meta {
+    pub(in crate::native) const NEW_VERSION: u32 = 9;
+    pub(in crate::native) const WANTS_VALUE: u32 = 10;
+    pub(in crate::native) const UNSEEN: u32 = 11;
+    pub(in crate::native) const STALE: u32 = 12;
+    pub(in crate::native) const CREATED_TTL_MS: u32 = 13;
+    pub(in crate::native) const CREATED_AT_MS: u32 = 14;
+    pub(in crate::native) const EARLY_MS: u32 = 15;
+    pub(in crate::native) const DELTA: u32 = 16;
+    pub(in crate::native) const INITIAL: u32 = 17;
+    pub(in crate::native) const EARLY_AFTER: u32 = 18;
 }
 
 /// Fields of `LeaseGet`, beside its key.
@@ -162,6 +177,7 @@ pub(super) mod looked {
     pub(in crate::native) const EXPIRES_AT_MS: u32 = 3;
     pub(in crate::native) const ACCESSED_MS: u32 = 4;
     pub(in crate::native) const HIT: u32 = 5;
+    pub(in crate::native) const CLAIM: u32 = 6;
 }
 
 /// Fields of `Transacted`.

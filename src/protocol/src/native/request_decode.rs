@@ -1,6 +1,7 @@
 //! From the bytes of a `Request` to a [`Request`], borrowed from them.
 
 use super::Malformed;
+use super::meta::MetaDraft;
 use super::numbers::{item, operation, request};
 use super::reader::{Fault, Reader};
 use super::request_fields::{
@@ -40,7 +41,7 @@ fn decode<'a>(message: &'a [u8], scratch: &'a mut Scratch) -> Result<Request<'a>
             request::GROUP => group = reader.fixed64(wire)?,
             request::TIMEOUT_MS => timeout_ms = reader.uint32(wire)?,
             request::FORWARDED => forwarded = reader.bool(wire)?,
-            operation::GET..=operation::COUNT => {
+            operation::GET..=operation::META => {
                 let body = reader.message(wire)?;
                 if draft.operation != number {
                     draft = Draft { operation: number, ..Draft::default() };
@@ -64,6 +65,7 @@ struct Draft<'a> {
     delta: i64,
     initial: Option<i64>,
     count: Count,
+    meta: MetaDraft,
     lease: Lease,
     hello: Hello<'a>,
     scan: Scan<'a>,
@@ -83,6 +85,7 @@ impl<'a> Draft<'a> {
             operation::TOUCH | operation::GET_AND_TOUCH => self.item.merge_touch(body),
             operation::INCREMENT => self.merge_increment(body),
             operation::COUNT => self.count.merge(&mut self.item, body),
+            operation::META => self.meta.merge(&mut self.item, body),
             operation::APPEND | operation::PREPEND | operation::ADD_DECIMAL | operation::TRANSACT => {
                 self.item.merge_append(body)
             }
@@ -132,6 +135,7 @@ impl<'a> Draft<'a> {
                 Command::Increment { key, delta: self.delta, initial: self.initial, expiry }
             }
             operation::COUNT => self.count.finish(self.item.key(message, limits)?, &self.item),
+            operation::META => self.meta.finish(&self.item, message, limits)?,
             operation::APPEND => {
                 let Write { key, value, .. } = self.item.write(limits)?.of(message);
                 Command::Append { key, value }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::meta::{meta_bytes, put_meta};
 use super::numbers::{alter_group, alter_node, hello, item, lease_get, lease_set, operation, request, scan};
 use super::writer::{Writer, size, zigzag};
 use crate::command::{Command, Condition, Expiry, GroupAlteration, NodeAlteration, Request, ScanStep, Write};
@@ -89,6 +90,7 @@ fn body(command: &Command<'_>) -> (u32, usize) {
             (operation::CHECK, len)
         }
         Command::Transact { key, requests } => (operation::TRANSACT, append_bytes(key, requests)),
+        Command::Meta(ref meta) => (operation::META, meta_bytes(meta)),
         Command::Invalidate => (operation::INVALIDATE, 0),
         Command::Scan(ScanStep { cursor, count, pattern }) => {
             let len = size::bytes(scan::CURSOR, cursor.len())
@@ -228,6 +230,7 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 writer.present(alter_node::DRAIN, u64::from(drain));
             }
         }
+        Command::Meta(ref meta) => put_meta(writer, meta),
         Command::Invalidate | Command::Ping | Command::Stats | Command::Topology | Command::Watch => {}
     }
 }
@@ -263,7 +266,7 @@ fn touch_bytes(key: &[u8], expiry: Expiry) -> usize {
     size::bytes(item::KEY, key.len()) + expiry_bytes(expiry)
 }
 
-fn append_bytes(key: &[u8], value: &[u8]) -> usize {
+pub(super) fn append_bytes(key: &[u8], value: &[u8]) -> usize {
     size::bytes(item::KEY, key.len()) + size::bytes(item::VALUE, value.len())
 }
 
@@ -288,11 +291,11 @@ fn expiry_field(expiry: Expiry) -> Option<(u32, u64)> {
     }
 }
 
-fn expiry_bytes(expiry: Expiry) -> usize {
+pub(super) fn expiry_bytes(expiry: Expiry) -> usize {
     expiry_field(expiry).map_or(0, |(number, value)| size::present(number, value))
 }
 
-fn put_expiry(writer: &mut Writer<'_>, expiry: Expiry) {
+pub(super) fn put_expiry(writer: &mut Writer<'_>, expiry: Expiry) {
     if let Some((number, value)) = expiry_field(expiry) {
         writer.present(number, value);
     }

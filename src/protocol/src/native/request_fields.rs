@@ -82,13 +82,22 @@ impl Item {
     pub(super) fn merge_set(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
         while let Some((number, wire)) = body.field()? {
             match number {
-                item::KEY => self.key = body.span(wire)?,
-                item::VALUE => self.value = body.span(wire)?,
-                item::FLAGS => self.flags = body.uint32(wire)?,
                 item::CONDITION => self.condition = body.uint32(wire)?,
-                item::VERSION => self.version = body.fixed64(wire)?,
-                _ => self.merge_expiry(&mut body, number, wire)?,
+                _ => self.merge_stored(&mut body, number, wire)?,
             }
+        }
+        Ok(())
+    }
+
+    /// One of the fields of what is stored but its condition, or an unknown field.
+    #[inline]
+    pub(super) fn merge_stored(&mut self, body: &mut Reader<'_>, number: u32, wire: Wire) -> Result<(), Fault> {
+        match number {
+            item::KEY => self.key = body.span(wire)?,
+            item::VALUE => self.value = body.span(wire)?,
+            item::FLAGS => self.flags = body.uint32(wire)?,
+            item::VERSION => self.version = body.fixed64(wire)?,
+            _ => self.merge_expiry(body, number, wire)?,
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::numbers::{looked, outcome, response, result, transacted};
 use super::reader::{Fault, Reader, Wire};
 use super::views::{Elements, EntriesView, EntryDraft, OutcomesView, check_elements, known_status};
 use crate::limits::{COLD_BYTES_MAX, SCAN_BYTES_MAX};
-use crate::reply::{Entry, Looked, Status};
+use crate::reply::{Claim, Entry, Looked, Status};
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +160,7 @@ struct LookedDraft {
     expires_at_ms: u64,
     accessed_ms: u64,
     is_hit: bool,
+    claim: Claim,
 }
 
 /// A result that prost decodes.
@@ -198,6 +199,13 @@ impl<'a> Draft<'a> {
                 looked::EXPIRES_AT_MS => self.looked.expires_at_ms = body.uint64(wire)?,
                 looked::ACCESSED_MS => self.looked.accessed_ms = body.uint64(wire)?,
                 looked::HIT => self.looked.is_hit = body.bool(wire)?,
+                looked::CLAIM => {
+                    self.looked.claim = match body.uint32(wire)? {
+                        1 => Claim::Won,
+                        2 => Claim::Taken,
+                        _ => Claim::Nobody,
+                    };
+                }
                 _ => body.skip(number, wire)?,
             }
         }
@@ -274,8 +282,8 @@ impl<'a> Draft<'a> {
             result::STORED => Body::Stored { version: self.version, value_bytes: self.generation },
             result::LOOKED => match self.entry.finish()? {
                 Ok(entry) => {
-                    let LookedDraft { value_bytes, expires_at_ms, accessed_ms, is_hit } = self.looked;
-                    Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit })
+                    let LookedDraft { value_bytes, expires_at_ms, accessed_ms, is_hit, claim } = self.looked;
+                    Body::Looked(Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit, claim })
                 }
                 Err(_) => Body::None,
             },

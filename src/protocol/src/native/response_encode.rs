@@ -221,7 +221,8 @@ fn put_looked(out: &mut Vec<u8>, envelope: Envelope<'_>, of: &Looked<Found<'_>>)
         + size::uint(looked::VALUE_BYTES, of.value_bytes)
         + size::uint(looked::EXPIRES_AT_MS, of.expires_at_ms)
         + size::uint(looked::ACCESSED_MS, of.accessed_ms)
-        + size::uint(looked::HIT, u64::from(of.is_hit));
+        + size::uint(looked::HIT, u64::from(of.is_hit))
+        + size::uint(looked::CLAIM, of.claim as u64);
     let mut writer = envelope.begin(out, result::LOOKED, len);
     writer.message(looked::ENTRY, entry_len);
     put_entry(&mut writer, Ok(of.entry));
@@ -229,6 +230,7 @@ fn put_looked(out: &mut Vec<u8>, envelope: Envelope<'_>, of: &Looked<Found<'_>>)
     writer.uint(looked::EXPIRES_AT_MS, of.expires_at_ms);
     writer.uint(looked::ACCESSED_MS, of.accessed_ms);
     writer.uint(looked::HIT, u64::from(of.is_hit));
+    writer.uint(looked::CLAIM, of.claim as u64);
 }
 
 fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries) {

@@ -11,7 +11,7 @@ use crate::command::{Command, Expiry, Write};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX};
 use crate::native::{Scratch, decode_request, frame};
 use crate::places::{Keys, Span};
-use crate::{Entry, Failure, Looked, Reply, Status};
+use crate::{Claim, Entry, Failure, Looked, Reply, Status};
 
 const LIMITS: ReaderLimits =
     ReaderLimits { argument_bytes_max: 1 << 10, command_bytes_max: 1 << 20, is_stranger: false };
@@ -311,7 +311,8 @@ fn plans_are_told_as_the_command_has_it() {
     let entry = Entry { value: b"hello", flags: 0, version: 7, ttl_ms: 1_499, is_stale: false };
     let looked = |expires_at_ms, value| {
         let entry = Entry { value, ttl_ms: if expires_at_ms == 0 { 0 } else { entry.ttl_ms }, ..entry };
-        Reply::Looked(Looked { entry: entry.into(), value_bytes: 5, expires_at_ms, accessed_ms: 3_000, is_hit: false })
+        let (entry, claim) = (entry.into(), Claim::Nobody);
+        Reply::Looked(Looked { entry, value_bytes: 5, expires_at_ms, accessed_ms: 3_000, is_hit: false, claim })
     };
     let (found, stored) = (Reply::Entry(entry.into()), Reply::Stored { version: 8 });
     let exists = Failure::new(Status::Exists, "");

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use larder_protocol::memcache::{self, Asked, Limits, Own, Parsed, Places, Quiet, Shape, StatsKind, encode};
+use larder_protocol::memcache::{
+    self, Asked, Limits, MetaShape, Own, Parsed, Places, Quiet, Shape, StatsKind, encode, encode_meta,
+};
 use larder_protocol::native::encode_request;
 use larder_protocol::{Ahead, Command, Expiry, Keys, Reply, Request};
 
@@ -54,6 +56,8 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Shape(Shape),
+    /// That of a meta command, whose words are kept in place of keys.
+    Meta(MetaShape),
     /// Whatever it is.
     Line(&'static str),
     Stats(StatsKind),
@@ -142,6 +146,10 @@ impl Memcache {
         match asked {
             Asked::Command(command, shape, is_quiet) => {
                 let place = self.wait(Told::Shape(shape), is_quiet, &[]);
+                return Step::Request(request(place, 0, command), consumed);
+            }
+            Asked::Meta(command, shape, words, is_quiet) => {
+                let place = self.wait(Told::Meta(shape), is_quiet, words);
                 return Step::Request(request(place, 0, command), consumed);
             }
             Asked::Get(keys, Shape::Values { has_cas }) if keys.len() == 1 => {
@@ -265,6 +273,11 @@ impl Memcache {
                 let keys = self.keys_of(index);
                 let keys = &self.keys[keys];
                 self.order.place(output, place, |out| encode(out, shape, is_quiet, keys, reply));
+            }
+            Told::Meta(shape) => {
+                let words = self.keys_of(index);
+                let words = &self.keys[words];
+                self.order.place(output, place, |out| encode_meta(out, shape, is_quiet, words, reply, now_ms));
             }
             Told::Line(line) => self.order.place(output, place, |out| {
                 if !is_quiet {
@@ -403,7 +416,23 @@ mod tests {
         let other = format!("k{}", random.u32(0..30));
         let text = random.u64(..).to_string();
         let len = text.len();
-        match random.u8(0..9) {
+        match random.u8(0..13) {
+            9 => {
+                let found = model.get(&key).map(|value| format!("VA {} O{len} k{key}\r\n{value}\r\n", value.len()));
+                (format!("mg {key} O{len} k v\r\n"), found.unwrap_or_else(|| format!("EN O{len} k{key}\r\n")))
+            }
+            10 => {
+                let found = model.get(&key).map(|value| format!("VA {} f7\r\n{value}\r\n", value.len()));
+                (format!("mg {key} q f v\r\n"), found.unwrap_or_default())
+            }
+            11 => {
+                model.insert(key.clone(), text.clone());
+                (format!("ms {key} {len} F7 q\r\n{text}\r\n"), String::new())
+            }
+            12 => {
+                let answer = if model.remove(&key).is_some() { "HD" } else { "NF" };
+                (format!("md {key} k\r\n"), format!("{answer} k{key}\r\n"))
+            }
             0 | 1 => {
                 model.insert(key.clone(), text.clone());
                 (format!("set {key} 7 0 {len}\r\n{text}\r\n"), "STORED\r\n".into())

@@ -17,7 +17,7 @@ pub struct Request {
     /// whichever of its shards, or refused with WRONG_OWNER; no node passes it on again. Clients leave it unset.
     #[prost(bool, tag = "5")]
     pub forwarded: bool,
-    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33")]
+    #[prost(oneof = "request::Operation", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34")]
     pub operation: ::core::option::Option<request::Operation>,
 }
 /// Nested message and enum types in `Request`.
@@ -80,6 +80,8 @@ pub mod request {
         Transact(super::Transact),
         #[prost(message, tag = "33")]
         Count(super::Count),
+        #[prost(message, tag = "34")]
+        Meta(super::Meta),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -304,6 +306,81 @@ pub mod count {
         ExpiresAtMs(u64),
         #[prost(bool, tag = "8")]
         KeepTtl(bool),
+    }
+}
+/// An operation on one entry with all that the meta commands of memcached can say (its `doc/protocol.txt`, "Meta Commands"), so that
+/// a value that is made anew is made by one client only. Answer: `looked` (GET and what counts), `stored` with the length of the
+/// value (what stores), or OK (DELETE, CLEAR); NOT_FOUND; EXISTS (ADD); VERSION_MISMATCH; as `count`. In `looked`, `entry.ttl_ms`
+/// is what was left before a new time was set, and `expires_at_ms` that time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Meta {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// What is stored, or added to a value.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    /// Of what is stored or cleared.
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+    #[prost(enumeration = "MetaAction", tag = "4")]
+    pub action: i32,
+    /// 0: whatever version is there. GET and ADD do not look at it.
+    #[prost(fixed64, tag = "5")]
+    pub version: u64,
+    /// What the entry's version is called from then on, if it is changed: where versions are told or named, this one is. 0: as it is.
+    /// A shard remembers the last 65,536 such names; one that is forgotten is a version that does not match.
+    #[prost(fixed64, tag = "9")]
+    pub new_version: u64,
+    /// The value is wanted (GET).
+    #[prost(bool, tag = "10")]
+    pub wants_value: bool,
+    /// It is no access to the entry (GET): who is evicted does not depend on it.
+    #[prost(bool, tag = "11")]
+    pub unseen: bool,
+    /// SET and REPLACE with a version: one that is older than the entry's is good enough, but what is stored is stale then. DELETE
+    /// and CLEAR: the entry becomes stale, and has a new version. Whoever gets a stale entry first is asked to fill it (`claim`).
+    #[prost(bool, tag = "12")]
+    pub stale: bool,
+    /// GET: whoever gets an entry first that expires within this time is asked to fill it (`claim`).
+    #[prost(uint64, tag = "15")]
+    pub early_ms: u64,
+    /// What to add or to take away.
+    #[prost(uint64, tag = "16")]
+    pub delta: u64,
+    /// The number that is created.
+    #[prost(uint64, tag = "17")]
+    pub initial: u64,
+    /// Whether `early_ms` is about the new time, and not about that before it.
+    #[prost(bool, tag = "18")]
+    pub early_after: bool,
+    /// Of what is stored, or cleared; else, with `keep_ttl`, it stays.
+    #[prost(oneof = "meta::Expiry", tags = "6, 7, 8")]
+    pub expiry: ::core::option::Option<meta::Expiry>,
+    /// If the key is absent. GET: the right to fill it, as `lease_get` gives it, for at most a minute; its token is the version
+    /// of the entry, which is shown empty. APPEND, PREPEND, and what counts: it is created, and expires so; 0: as its group has it.
+    #[prost(oneof = "meta::Created", tags = "13, 14")]
+    pub created: ::core::option::Option<meta::Created>,
+}
+/// Nested message and enum types in `Meta`.
+pub mod meta {
+    /// Of what is stored, or cleared; else, with `keep_ttl`, it stays.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expiry {
+        #[prost(uint64, tag = "6")]
+        TtlMs(u64),
+        #[prost(uint64, tag = "7")]
+        ExpiresAtMs(u64),
+        #[prost(bool, tag = "8")]
+        KeepTtl(bool),
+    }
+    /// If the key is absent. GET: the right to fill it, as `lease_get` gives it, for at most a minute; its token is the version
+    /// of the entry, which is shown empty. APPEND, PREPEND, and what counts: it is created, and expires so; 0: as its group has it.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Created {
+        #[prost(uint64, tag = "13")]
+        CreatedTtlMs(u64),
+        #[prost(uint64, tag = "14")]
+        CreatedAtMs(u64),
     }
 }
 /// What is known of an entry. This is no access to it: who is evicted does not depend on it, and nothing is loaded from an origin.
@@ -542,6 +619,9 @@ pub struct Looked {
     /// Whether it was read since it was stored.
     #[prost(bool, tag = "5")]
     pub hit: bool,
+    /// By `meta`: who is to fill it.
+    #[prost(enumeration = "Claim", tag = "6")]
+    pub claim: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Transacted {
@@ -1057,6 +1137,92 @@ impl TouchCondition {
             "LATER" => Some(Self::Later),
             "EARLIER" => Some(Self::Earlier),
             "EXPIRING_EARLIER" => Some(Self::ExpiringEarlier),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MetaAction {
+    MetaGet = 0,
+    MetaSet = 1,
+    /// Only if the key is absent.
+    MetaAdd = 2,
+    /// Only if it is there.
+    MetaReplace = 3,
+    MetaAppend = 4,
+    MetaPrepend = 5,
+    MetaDelete = 6,
+    /// The entry stays, with an empty value and its version.
+    MetaClear = 7,
+    /// As `count`.
+    MetaAddTo = 8,
+    MetaTakeFrom = 9,
+}
+impl MetaAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::MetaGet => "META_GET",
+            Self::MetaSet => "META_SET",
+            Self::MetaAdd => "META_ADD",
+            Self::MetaReplace => "META_REPLACE",
+            Self::MetaAppend => "META_APPEND",
+            Self::MetaPrepend => "META_PREPEND",
+            Self::MetaDelete => "META_DELETE",
+            Self::MetaClear => "META_CLEAR",
+            Self::MetaAddTo => "META_ADD_TO",
+            Self::MetaTakeFrom => "META_TAKE_FROM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "META_GET" => Some(Self::MetaGet),
+            "META_SET" => Some(Self::MetaSet),
+            "META_ADD" => Some(Self::MetaAdd),
+            "META_REPLACE" => Some(Self::MetaReplace),
+            "META_APPEND" => Some(Self::MetaAppend),
+            "META_PREPEND" => Some(Self::MetaPrepend),
+            "META_DELETE" => Some(Self::MetaDelete),
+            "META_CLEAR" => Some(Self::MetaClear),
+            "META_ADD_TO" => Some(Self::MetaAddTo),
+            "META_TAKE_FROM" => Some(Self::MetaTakeFrom),
+            _ => None,
+        }
+    }
+}
+/// Who is to fill a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Claim {
+    Nobody = 0,
+    /// Whoever asked.
+    Won = 1,
+    /// Somebody else.
+    Taken = 2,
+}
+impl Claim {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Nobody => "NOBODY",
+            Self::Won => "WON",
+            Self::Taken => "TAKEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOBODY" => Some(Self::Nobody),
+            "WON" => Some(Self::Won),
+            "TAKEN" => Some(Self::Taken),
             _ => None,
         }
     }
