@@ -23,7 +23,7 @@ test: ## Everything that has to hold: format, lints, docs, all tests (large size
 test-full: ## The same with the large sizes whole
 	@tools/scripts/test --full
 
-conformance: build ## Run Redis clients in several languages against Larder and redis-server (pip, npm)
+conformance: build ## Run Redis clients in several languages against Larder and redis-server (pip, npm, cargo)
 	@tools/conformance/run
 
 bench: build ## Measure Larder beside redis-server and memcached (ARGS="--quick" for a short one)
