@@ -4,6 +4,9 @@
     meta_memcache_py.py PORT
 
 The server may be Larder or memcached; both get the same assertions. Its data is removed. Ends with 0 if all hold.
+
+This client reads a cas of up to 32 bits, and takes a longer one for none without a word. Those of Larder have 64, as the protocol
+allows, so what needs one is tried with memcached alone, and that is said.
 """
 
 import socket
@@ -30,6 +33,10 @@ from meta_memcache import (
 
 STALE = StalePolicy(mark_stale_on_deletion_ttl=100, mark_stale_on_cas_mismatch=True)
 LEASE = LeasePolicy(ttl=30, miss_retries=3, miss_retry_wait=0.01)
+
+
+# Whether the server's cas is one that this client reads.
+HAS_CAS = True
 
 
 def values(client, _):
@@ -79,7 +86,8 @@ def times(client, _):
     gone(client, "short")
     assert client.get("longer") == "x"
     found = client._get("long", return_cas_token=True)
-    assert found.flags.fetched is True and found.flags.last_access < 30 and found.flags.cas_token > 0 and found.size == 1
+    assert found.flags.fetched is True and found.flags.last_access < 30 and found.size == 1
+    assert not HAS_CAS or found.flags.cas_token > 0
     assert client.set("unread", "x", ttl=100) is True and client._get("unread").flags.fetched is False
 
 
@@ -110,9 +118,12 @@ def arithmetic(client, _):
     assert 95 <= client._get("m").flags.ttl <= 100
     assert client.delta("n", 5) is True and client.delta_and_get("n", -2) == 14 and client.delta_and_get("n", -20) == 0
     assert client.delta_and_get("n", 3, refresh_ttl=1_000) == 3 and 995 <= client._get("n").flags.ttl <= 1_000
-    _, version = client.get_cas("n")
-    assert client.delta_and_get("n", 1, cas_token=version) == 4 and client.delta_and_get("n", 1, cas_token=version) is None
-    assert client.delta("n", 1, cas_token=version) is False and client.delta_and_get("n", 0) == 4
+    if HAS_CAS:
+        _, version = client.get_cas("n")
+        assert client.delta_and_get("n", 1, cas_token=version) == 4
+        assert client.delta_and_get("n", 1, cas_token=version) is None and client.delta("n", 1, cas_token=version) is False
+        assert client.delta_and_get("n", 0) == 4
+    assert client.delta("n", 1, cas_token=1) is False
     client.set("n", str(2**64 - 1), ttl=100)
     assert client.delta_and_get("n", 2) == 1
     client.set("n", "text", ttl=100)
@@ -136,7 +147,7 @@ def leases(client, other):
     assert client._get("l").flags.win is None
     # The one who waits gets what is filled meanwhile.
     value, version = client.get_or_lease_cas("m", LEASE)
-    assert value is None and version > 0
+    assert value is None and (not HAS_CAS or version > 0)
     fill = lambda _: client.set("m", "filled", ttl=100, cas_token=version)
     assert other.get_or_lease("m", LEASE, lease_wait_fn=fill) == "filled"
     assert client.get_or_lease("short", LeasePolicy(ttl=1)) is None
@@ -146,7 +157,7 @@ def leases(client, other):
         time.sleep(0.05)
     # What changed while it was loaded is not overwritten.
     _, version = client.get_or_lease_cas("raced", LEASE)
-    assert other.invalidate("raced") is True and client.set("raced", "old", ttl=100, cas_token=version) is False
+    assert other.invalidate("raced") is True and client.set("raced", "old", ttl=100, cas_token=version or 1) is False
 
 
 def recaches(client, other):
@@ -175,13 +186,14 @@ def stale(client, other):
     assert found.value == "new" and found.flags.win is None and not found.flags.stale
     # Invalid again while it is loaded: what was loaded is kept, but is stale from the beginning.
     assert client.invalidate("s", stale_policy=STALE) is True and client.invalidate("none", stale_policy=STALE) is True
-    _, version = client.get_cas("s")
+    version = client.get_cas("s")[1] or 1
     assert other.invalidate("s", stale_policy=STALE) is True
     assert client.set("s", "newer", ttl=100, cas_token=version) is False
     assert client.set("s", "newer", ttl=100, cas_token=version, stale_policy=STALE) is True
     assert client.get("s") is None and other.get("s") == "newer" and other._get("s").flags.stale is True
     # That is for versions which are older than the value's.
-    assert client.set("s", "future", ttl=100, cas_token=2**32 - 1, stale_policy=STALE) is False
+    if HAS_CAS:
+        assert client.set("s", "future", ttl=100, cas_token=2**32 - 1, stale_policy=STALE) is False
     assert client.delete("none", stale_policy=STALE) is False
 
 
@@ -222,12 +234,24 @@ def flush(port):
         assert connection.recv(100) == b"OK\r\n"
 
 
+def is_cas_read(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"ms a 1 c\r\nx\r\n")
+        answer = connection.recv(100)
+    return int(answer.removeprefix(b"HD c")) < 2**32
+
+
 def main():
+    global HAS_CAS
     port = int(sys.argv[1])
+    HAS_CAS = is_cas_read(port)
     pools = connection_pool_factory_builder(connection_timeout=30, recv_timeout=30)
     client, other = (CacheClient.cache_client_from_servers([ServerAddress("127.0.0.1", port)], pools) for _ in range(2))
     for part in [values, versions, times, many, arithmetic, leases, recaches, stale, requests]:
         flush(port)
+        if part is versions and not HAS_CAS:
+            print("versions: not tried, since this client does not read a cas of more than 32 bits")
+            continue
         part(client, other)
         print(f"{part.__name__}: right")
     flush(port)
