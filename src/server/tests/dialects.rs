@@ -22,10 +22,11 @@ enum Dialect {
     Native,
     Resp,
     Memcache,
+    Meta,
     Http,
 }
 
-const DIALECTS: [Dialect; 4] = [Dialect::Native, Dialect::Resp, Dialect::Memcache, Dialect::Http];
+const DIALECTS: [Dialect; 5] = [Dialect::Native, Dialect::Resp, Dialect::Memcache, Dialect::Meta, Dialect::Http];
 
 /// What a dialect tells of an entry: `None` of what it does not tell.
 #[derive(Debug, PartialEq)]
@@ -87,6 +88,10 @@ impl Node {
                 let stored = Self::line(&mut self.memcache, &[head.as_bytes(), value, b"\r\n"].concat());
                 assert_eq!(stored, "STORED");
             }
+            Dialect::Meta => {
+                let head = format!("ms {key} {} T{TTL_S} F{FLAGS}\r\n", value.len());
+                assert_eq!(Self::line(&mut self.memcache, &[head.as_bytes(), value, b"\r\n"].concat()), "HD");
+            }
             Dialect::Http => {
                 let (ttl, flags) = (format!("{TTL_S}s"), FLAGS.to_string());
                 let headers = [("X-Larder-TTL", &*ttl), ("X-Larder-Flags", &*flags)];
@@ -122,6 +127,14 @@ impl Node {
                 assert_eq!(Self::line(&mut self.memcache, b""), "END");
                 Some(Found { value, flags: flags.parse().ok(), ttl_s: None })
             }
+            Dialect::Meta => {
+                let head = Self::line(&mut self.memcache, format!("mg {key} t f v\r\n").as_bytes());
+                let words: Vec<&str> = head.split(' ').collect();
+                let ["VA", len, ttl, flags] = words[..] else { return None };
+                let value = Self::block(&mut self.memcache, len.parse().expect("a length"));
+                let number = |word: &str, name| word.strip_prefix(name)?.parse().ok();
+                Some(Found { value, flags: number(flags, 'f').map(|flags| flags as u32), ttl_s: number(ttl, 't') })
+            }
             Dialect::Http => {
                 let path = format!("/v1/groups/default/keys/{key}");
                 let answer = http::ask(http::http(&self.server), "GET", &path, &[], b"");
@@ -145,6 +158,9 @@ impl Node {
             }
             Dialect::Memcache => {
                 assert_eq!(Self::line(&mut self.memcache, format!("delete {key}\r\n").as_bytes()), "DELETED");
+            }
+            Dialect::Meta => {
+                assert_eq!(Self::line(&mut self.memcache, format!("md {key}\r\n").as_bytes()), "HD");
             }
             Dialect::Http => {
                 let path = format!("/v1/groups/default/keys/{key}");
@@ -178,7 +194,7 @@ fn a_value_set_in_one_dialect_is_read_in_all_others_on_every_node() {
                     assert!(found.ttl_s.is_none_or(is_kept), "{what}: {found:?}");
                 }
             }
-            let removed_in = DIALECTS[(writer + number) % 4];
+            let removed_in = DIALECTS[(writer + number) % DIALECTS.len()];
             nodes[number % 3].delete(removed_in, &key);
             for node in &mut nodes {
                 for read_in in DIALECTS {
@@ -186,6 +202,37 @@ fn a_value_set_in_one_dialect_is_read_in_all_others_on_every_node() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn one_client_fills_a_key_whatever_it_and_those_who_wait_speak() {
+    let (addresses, list) = peers(2);
+    let flags = ["--resp", "127.0.0.1:0", "--memcache", "127.0.0.1:0"];
+    let servers: Vec<Server> = addresses.iter().map(|address| start(*address, &list, &flags)).collect();
+    let mut nodes: Vec<Node> = servers.into_iter().map(Node::of).collect();
+    wait_for_each_other(&mut nodes);
+    for number in 0..10 {
+        let (filler, other) = (number % 2, (number + 1) % 2);
+        let key = format!("key {number}").replace(' ', "-");
+        let mg = format!("mg {key} v c N30\r\n");
+        let won = Node::line(&mut nodes[filler].memcache, mg.as_bytes());
+        let token =
+            won.strip_prefix("VA 0 c").and_then(|rest| rest.strip_suffix(" W")).expect("it is to fill it").to_owned();
+        assert_eq!(Node::block(&mut nodes[filler].memcache, 0), b"");
+        assert_eq!(Node::line(&mut nodes[other].memcache, mg.as_bytes()), format!("VA 0 c{token} Z"));
+        assert_eq!(Node::block(&mut nodes[other].memcache, 0), b"");
+        for read_in in [Dialect::Native, Dialect::Resp, Dialect::Memcache] {
+            assert_eq!(nodes[other].get(read_in, &key), None, "{key} in {read_in:?}");
+        }
+        // Who waits for it is answered when it is filled.
+        let mut waiting = Client::connect(nodes[other].server.address());
+        waiting.send(Command::LeaseGet { key: key.as_bytes(), lease_ms: 0 });
+        let late = format!("ms {key} 3 C{}\r\nold\r\n", token.parse::<u64>().expect("a number") - 1);
+        assert_eq!(Node::line(&mut nodes[other].memcache, late.as_bytes()), "EX");
+        let fill = format!("ms {key} 3 C{token}\r\nnew\r\n");
+        assert_eq!(Node::line(&mut nodes[filler].memcache, fill.as_bytes()), "HD");
+        assert_eq!(waiting.answer().value(), Some(&b"new"[..]), "{key}: who waited gets it");
     }
 }
 
