@@ -105,7 +105,7 @@ def start_etcd(processes):
 def start_node(processes, binaries, name, etcd, config):
     return processes.start(
         f"larder-{name}", binaries / "larder", "serve", "--config", config, "--node-id", name, "--etcd", etcd,
-        "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--memory", "64MiB", "--shards", "2",
+        "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--resp", "off", "--memcache", "off", "--memory", "64MiB", "--shards", "2",
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 start_server() {
   local ready
   server_dir=$(mktemp -d)
-  target/release/larder serve --listen 127.0.0.1:0 "$@" >"$server_dir/ready" &
+  target/release/larder serve --listen 127.0.0.1:0 --resp off --memcache off "$@" >"$server_dir/ready" &
   server_pid=$!
   trap 'kill "$server_pid" 2>/dev/null || true; wait "$server_pid" 2>/dev/null || true; rm -rf "$server_dir"' EXIT
   for _ in $(seq 300); do

@@ -210,6 +210,15 @@ fn spawn(cores: &str, arguments: &[String], stdin: Stdio, stdout: Stdio) -> Resu
         .context("taskset does not start; it is in the package util-linux")
 }
 
+/// What larder calls a protocol.
+fn name_of(protocol: ProtocolName) -> &'static str {
+    match protocol {
+        ProtocolName::Resp => "resp",
+        ProtocolName::Memcache => "memcache",
+        ProtocolName::Native => "native",
+    }
+}
+
 fn start_larder(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
     let memory = format!("{}MiB", launch.memory_mib);
     let larder = fs::canonicalize(launch.larder).with_context(|| format!("--larder {}", launch.larder.display()))?;
@@ -218,13 +227,9 @@ fn start_larder(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
         [larder, "serve", "--cores", launch.cores, "--memory", &memory, "--listen", "127.0.0.1:0"]
             .map(str::to_string)
             .to_vec();
-    let listen = match kind.protocol() {
-        ProtocolName::Resp => Some("resp"),
-        ProtocolName::Memcache => Some("memcache"),
-        ProtocolName::Native => None,
-    };
-    if let Some(name) = listen {
-        arguments.extend([format!("--{name}"), "127.0.0.1:0".into()]);
+    for protocol in [ProtocolName::Resp, ProtocolName::Memcache] {
+        let address = if kind.protocol() == protocol { "127.0.0.1:0" } else { "off" };
+        arguments.extend([format!("--{}", name_of(protocol)), address.into()]);
     }
     if let Some(connections) = launch.connections_max {
         arguments.extend(["--connections-max".into(), connections.to_string()]);
@@ -245,8 +250,7 @@ fn start_larder(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
     BufReader::new(stdout).read_line(&mut line)?;
     let ready: serde_json::Value =
         serde_json::from_str(&line).with_context(|| format!("larder is not ready; it says {line:?}"))?;
-    let address =
-        ready["listen"][listen.unwrap_or("native")].as_str().context("larder does not say where it listens")?;
+    let address = ready["listen"][name_of(kind.protocol())].as_str().context("larder does not say where it listens")?;
     server.address = address.parse().with_context(|| format!("larder listens on {address:?}"))?;
     Ok(server)
 }

@@ -22,7 +22,7 @@ const RESP: [&[u8]; 14] = [
     include_bytes!("../../../tools/fuzz/corpus/resp/odd_counts"),
     include_bytes!("../../../tools/fuzz/corpus/resp/odd_types"),
 ];
-const MEMCACHE: [&[u8]; 8] = [
+const MEMCACHE: [&[u8]; 11] = [
     include_bytes!("../../../tools/fuzz/corpus/memcache/get"),
     include_bytes!("../../../tools/fuzz/corpus/memcache/set"),
     include_bytes!("../../../tools/fuzz/corpus/memcache/cas"),
@@ -31,8 +31,13 @@ const MEMCACHE: [&[u8]; 8] = [
     include_bytes!("../../../tools/fuzz/corpus/memcache/server"),
     include_bytes!("../../../tools/fuzz/corpus/memcache/large"),
     include_bytes!("../../../tools/fuzz/corpus/memcache/http"),
+    include_bytes!("../../../tools/fuzz/corpus/memcache/meta_get"),
+    include_bytes!("../../../tools/fuzz/corpus/memcache/meta_set"),
+    include_bytes!("../../../tools/fuzz/corpus/memcache/meta_other"),
 ];
 const ROUNDS: u32 = 400_000;
+/// Inputs of one dialect: half a minute.
+const INPUTS: u32 = 2_400_000;
 
 /// Changes an input in one to six places, and takes from others.
 fn mutated(corpus: &[&[u8]], random: &mut fastrand::Rng) -> Vec<u8> {
@@ -65,7 +70,7 @@ fn drive(seed: u64, corpus: &[&[u8]], make: Making) {
     let mut random = fastrand::Rng::with_seed(seed);
     println!("seed {seed}");
     let mut commands = 0;
-    for round in 0..ROUNDS {
+    for round in 0..INPUTS {
         let input = match corpus.get(round as usize) {
             Some(input) => input.to_vec(),
             None => mutated(corpus, &mut random),
@@ -74,7 +79,7 @@ fn drive(seed: u64, corpus: &[&[u8]], make: Making) {
         cuts.sort_unstable();
         commands += cut::same(&input, &cuts, make);
     }
-    println!("{ROUNDS} inputs, {commands} commands");
+    println!("{INPUTS} inputs, {commands} commands");
 }
 
 #[test]

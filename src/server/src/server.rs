@@ -1,7 +1,7 @@
 //! A server from its configuration to its end.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::acceptor::{Acceptor, Begin};
 use crate::clock::{Clock, ClockError};
 use crate::cluster::{Asking, Cluster, Shards};
-use crate::config::{Config, Cores, EtcdConfig, Size};
+use crate::config::{Config, Cores, EtcdConfig, Names, Setting, Size};
 use crate::dialer::{Dialer, Known};
 use crate::http::{self, Http, Inside};
 use crate::keeper::{Keeper, Plans};
@@ -112,6 +112,19 @@ impl ServeError {
     }
 }
 
+/// The socket where a dialect is spoken, if it is. Where nobody has asked for the address, it is done without if it is not to be
+/// had, as for the second node of a machine.
+fn dialect(config: &Config, setting: Setting, address: Option<SocketAddr>) -> Result<Option<Listeners>, ListenError> {
+    match address.map(|address| listen(address, 1)).transpose() {
+        Err(error) if config.by_default.contains(&setting) => {
+            let Names { key, flag, .. } = setting.names();
+            crate::log::line(format_args!("warning: {key} is off: {error}; give it one with --{flag}, or say off"));
+            Ok(None)
+        }
+        opened => opened,
+    }
+}
+
 /// Serves until SIGTERM or SIGINT. A panic on any thread ends the process: a shard whose state may be broken must
 /// not go on answering, and the others cannot do without it.
 ///
@@ -125,19 +138,11 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
     }
     let listeners = listen(config.listen, config.shards)?;
     config.bound_to(listeners.address);
-    let http = match config.http.map(|address| listen(address, 1)).transpose() {
-        Ok(http) => http,
-        Err(error) if config.http_is_default => {
-            crate::log::line(format_args!("warning: HTTP is off: {error}; give it an address with --http, or say off"));
-            None
-        }
-        Err(error) => return Err(ServeError::Http(error)),
-    };
-    let resp = config.resp.map(|address| listen(address, 1)).transpose().map_err(ServeError::Resp)?;
-    config.resp = resp.as_ref().map(|listeners| listeners.address);
-    let memcache = config.memcache.map(|address| listen(address, 1)).transpose().map_err(ServeError::Memcache)?;
-    config.memcache = memcache.as_ref().map(|listeners| listeners.address);
-    config.http = http.as_ref().map(|listeners| listeners.address);
+    let resp = dialect(&config, Setting::Resp, config.resp).map_err(ServeError::Resp)?;
+    let memcache = dialect(&config, Setting::Memcache, config.memcache).map_err(ServeError::Memcache)?;
+    let http = dialect(&config, Setting::Http, config.http).map_err(ServeError::Http)?;
+    [config.resp, config.memcache, config.http] =
+        [&resp, &memcache, &http].map(|listeners| listeners.as_ref().map(|listeners| listeners.address));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,6 +1,6 @@
 //! Configuration and preflight: what is refused and how, what wins, and what is printed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -344,6 +344,26 @@ fn a_port_in_use_is_refused() {
     }
     let said = refused(small("192.0.2.1:7400").arg("--insecure"));
     assert!(said.contains("this machine does not have the address 192.0.2.1:7400"), "{said}");
+}
+
+#[test]
+fn where_nobody_asked_for_an_address_it_is_done_without() {
+    // Whoever has them otherwise, they are not free.
+    let ports = [("resp", 7479), ("memcache", 7411), ("http", 7480)];
+    let _taken = ports.map(|(_, port)| TcpListener::bind(("127.0.0.1", port)));
+    let mut command = small("127.0.0.1:0");
+    let mut server = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("larder starts"));
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("a line");
+    let ready: serde_json::Value = serde_json::from_str(&line).expect("it serves");
+    server.0.kill().expect("it runs");
+    let mut said = String::new();
+    server.0.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
+    for (name, port) in ports {
+        assert!(ready["listen"][name].is_null(), "{ready}");
+        let warning = format!("warning: listen.{name} is off: the address 127.0.0.1:{port} is in use");
+        assert!(said.contains(&warning) && said.contains(&format!("--{name}, or say off")), "{said}");
+    }
 }
 
 /// A process that ends with the test.

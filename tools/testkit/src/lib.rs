@@ -59,11 +59,11 @@ impl Server {
     /// [`Server::start_binary_on`] by a command that runs the binary in surroundings of the test's choice, and passes on
     /// the arguments that come behind its own.
     pub fn start_command(address: &str, mut command: Command, arguments: &[&str]) -> Server {
-        // There is one default address for HTTP, and tests run side by side.
-        let without_http = if arguments.contains(&"--http") { &[][..] } else { &["--http", "off"][..] };
+        // There is one default address for each of these, and tests run side by side.
+        let off = ["--resp", "--memcache", "--http"].into_iter().filter(|flag| !arguments.contains(flag));
         let mut child = command
             .args(["serve", "--listen", address])
-            .args(without_http)
+            .args(off.flat_map(|flag| [flag, "off"]))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

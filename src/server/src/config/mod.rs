@@ -73,8 +73,9 @@ pub struct Config {
     pub resp_prefixes: bool,
     /// Where HTTP is spoken, if it is. Port 0 means any free port.
     pub http: Option<SocketAddr>,
-    /// Whether nobody has asked for that: then it is done without where it cannot be.
-    pub http_is_default: bool,
+    /// Of RESP, memcached's protocol and HTTP, those whose address nobody has asked for: they are done without where it cannot be
+    /// had.
+    pub by_default: Vec<Setting>,
     /// The origins of web pages that may use HTTP from a browser; `*`: any.
     pub http_cors: Vec<String>,
     /// `host:port` under which others reach this node, where that is not [`Config::listen`].

@@ -230,7 +230,7 @@ mod tests {
             // As they were written, and every default is printed.
             first.config.definitions.clear();
             second.config.definitions.clear();
-            first.config.http_is_default = false;
+            first.config.by_default.clear();
             assert_eq!(first.config, second.config, "seed {seed}, round {round}:\n{file}\n{printed}");
             for setting in Setting::all().filter(|setting| value(&second.config, *setting).is_some()) {
                 assert!(matches!(second.source(setting), Source::File { .. }), "{setting:?}:\n{printed}");

@@ -23,7 +23,9 @@ use crate::limits::{
 /// Where the native protocol is spoken unless configured.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
 /// Where HTTP is spoken unless configured, and where it can be.
-const HTTP_DEFAULT: &str = "127.0.0.1:7480";
+/// Where others than the native protocol are spoken.
+const LISTEN_DEFAULTS: [(Setting, &str); 3] =
+    [(Setting::Resp, "127.0.0.1:7479"), (Setting::Memcache, "127.0.0.1:7411"), (Setting::Http, "127.0.0.1:7480")];
 const CLUSTER_DEFAULT: &str = "larder";
 
 pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, ConfigError> {
@@ -40,13 +42,14 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
     }
 
     let insecure = given.parse(Setting::Insecure, boolean)?.unwrap_or(false);
-    let http_is_default = given.parse(Setting::Http, |text| Ok(text.to_owned()))?.is_none();
-    let http = match http_is_default {
-        true => Some(HTTP_DEFAULT.parse().expect("it is an address")),
-        false => listen(given, Setting::Http, insecure, &mut warnings)?,
+    let by_default = LISTEN_DEFAULTS.into_iter().filter(|(setting, _)| given.text(*setting).is_none());
+    let by_default: Vec<Setting> = by_default.map(|(setting, _)| setting).collect();
+    let mut dialect = |(setting, default): (Setting, &str)| match by_default.contains(&setting) {
+        true => Ok(Some(default.parse().expect("it is an address"))),
+        false => listen(given, setting, insecure, &mut warnings),
     };
-    let resp = listen(given, Setting::Resp, insecure, &mut warnings)?;
-    let memcache = listen(given, Setting::Memcache, insecure, &mut warnings)?;
+    let [resp, memcache, http] = LISTEN_DEFAULTS;
+    let (resp, memcache, http) = (dialect(resp)?, dialect(memcache)?, dialect(http)?);
     let resp_databases = given.parse(Setting::RespDatabases, databases)?.unwrap_or_default();
     let resp_prefixes = given.parse(Setting::RespPrefixes, boolean)?.unwrap_or(false);
     let http_cors = given.parse(Setting::HttpCors, http_cors)?.unwrap_or_default();
@@ -88,7 +91,7 @@ pub(super) fn resolve(given: &Given, cores_allowed: &[usize]) -> Result<Loaded, 
         resp_databases,
         resp_prefixes,
         http,
-        http_is_default,
+        by_default,
         http_cors,
         advertise,
         groups,
@@ -518,9 +521,9 @@ mod tests {
     #[test]
     fn http_has_an_address_of_its_own_or_is_off() {
         let unset = config(&[], &[0]);
-        assert_eq!((unset.http, unset.http_is_default), (Some(HTTP_DEFAULT.parse().unwrap()), true));
+        assert_eq!(unset.http, Some("127.0.0.1:7480".parse().unwrap()));
         let off = config(&[(Setting::Http, "off")], &[0]);
-        assert_eq!((off.http, off.http_is_default), (None, false));
+        assert_eq!(off.http, None);
         let cors = |text| config(&[(Setting::HttpCors, text)], &[0]).http_cors;
         assert_eq!(cors("https://a.example, http://b:3000"), ["https://a.example", "http://b:3000"]);
         assert_eq!((cors("*"), cors("off")), (vec!["*".to_owned()], Vec::new()));
@@ -592,11 +595,14 @@ mod tests {
 
     #[test]
     fn dialects_may_be_off() {
-        for setting in [Setting::Resp, Setting::Memcache, Setting::Http] {
-            assert!(load(&[(setting, "off")], &[0]).is_ok());
-        }
+        let all = [Setting::Resp, Setting::Memcache, Setting::Http];
+        let unset = config(&[], &[0]);
+        assert_eq!(unset.by_default, all);
+        assert_eq!([unset.resp, unset.memcache].map(|at| at.map(|at| at.port())), [Some(7479), Some(7411)]);
+        let off = config(&all.map(|setting| (setting, "off")), &[0]);
+        assert_eq!((off.resp, off.memcache, off.http, off.by_default.len()), (None, None, None, 0));
         let spoken = config(&[(Setting::Memcache, "127.0.0.1:0"), (Setting::RespDatabases, "default, scores")], &[0]);
-        assert!(spoken.memcache.is_some() && spoken.resp.is_none());
+        assert!(spoken.memcache.is_some_and(|at| at.port() == 0) && !spoken.by_default.contains(&Setting::Memcache));
         assert_eq!(spoken.resp_databases, ["default", "scores"]);
         for wrong in ["", "a,,b", "a,a"] {
             assert!(load(&[(Setting::RespDatabases, wrong)], &[0]).is_err(), "{wrong:?}");

@@ -130,8 +130,8 @@ impl Setting {
                 flag: "resp",
                 environment: "LARDER_RESP",
                 value: "IP:PORT",
-                meaning: "Where RESP is spoken, the protocol of Redis and Valkey; port 0: any free one",
-                default: "off",
+                meaning: "Where RESP is spoken, or off; port 0: any free one",
+                default: "127.0.0.1:7479, if free",
             },
         ),
         (
@@ -141,8 +141,8 @@ impl Setting {
                 flag: "memcache",
                 environment: "LARDER_MEMCACHE",
                 value: "IP:PORT",
-                meaning: "Where the text protocol of memcached is spoken; port 0: any free one",
-                default: "off",
+                meaning: "Where memcached's protocol is spoken, or off",
+                default: "127.0.0.1:7411, if free",
             },
         ),
         (
