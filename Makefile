@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-full conformance bench demo demo-cluster
+.PHONY: help build run test test-full conformance fuzz bench demo demo-cluster
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-full: ## The same with the large sizes whole
 
 conformance: build ## Run Redis clients in several languages against Larder and redis-server (pip, npm, cargo)
 	@tools/conformance/run
+
+fuzz: ## Run libFuzzer on both dialects, 100,000,000 inputs each (ARGS="resp" for one, RUNS=… for fewer)
+	@tools/fuzz/run $(ARGS)
 
 bench: build ## Measure Larder beside redis-server and memcached (ARGS="--quick" for a short one)
 	@tools/scripts/bench $(ARGS)
