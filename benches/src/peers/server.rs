@@ -224,7 +224,7 @@ fn start_larder(kind: Kind, launch: &Launch<'_>) -> Result<Server> {
     let larder = fs::canonicalize(launch.larder).with_context(|| format!("--larder {}", launch.larder.display()))?;
     let larder = larder.to_str().context("the path of larder is no text")?;
     let mut arguments: Vec<String> =
-        [larder, "serve", "--cores", launch.cores, "--memory", &memory, "--listen", "127.0.0.1:0"]
+        [larder, "serve", "--cores", launch.cores, "--memory", &memory, "--listen", "127.0.0.1:0", "--http", "off"]
             .map(str::to_string)
             .to_vec();
     for protocol in [ProtocolName::Resp, ProtocolName::Memcache] {
