@@ -92,6 +92,9 @@ pub struct Places {
 
 pub(super) const BAD_FORMAT: Own = Own::Line("CLIENT_ERROR bad command line format");
 pub(super) const ERROR: Own = Own::Line("ERROR");
+/// What lines of a browser begin with (RFC 9110, section 9; RFC 5789).
+const HTTP_VERBS: [&[u8]; 9] =
+    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"];
 /// Most words of a line that is no list of keys.
 const WORDS_MAX: usize = 8;
 
@@ -106,10 +109,6 @@ pub fn decode<'a>(input: &'a [u8], places: &'a mut Places, limits: Limits) -> Pa
     };
     let line = &input[..end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // A browser, or a page in it, that was told to come here.
-    if line.starts_with(b"GET ") || line.starts_with(b"POST ") {
-        return Parsed::Broken("");
-    }
     let name_len = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     let consumed = end + 1;
     match &line[..name_len] {
@@ -117,6 +116,8 @@ pub fn decode<'a>(input: &'a [u8], places: &'a mut Places, limits: Limits) -> Pa
         name @ (b"gat" | b"gats") => get_and_touch(line, name_len, name == b"gats", places, consumed),
         b"mg" | b"ms" | b"md" | b"ma" | b"me" => meta(input, line, consumed, &mut places.decoded, limits),
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => store(input, line, consumed, limits),
+        // A browser, or a page in it, that was told to come here.
+        verb if name_len < line.len() && HTTP_VERBS.contains(&verb) => Parsed::Broken(""),
         _ => Parsed::Asked(other(&Words::of(line)), consumed),
     }
 }

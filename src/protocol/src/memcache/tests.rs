@@ -102,7 +102,7 @@ fn lines_mean_what_they_mean_to_memcached() {
             assert!(part == "more" || end > line && part == wanted, "{end} bytes of {input:?}: {part}");
         }
     }
-    for verb in ["GET / HTTP/1.1\r\n", "POST /x HTTP/1.1\r\n"] {
+    for verb in ["GET / HTTP/1.1\r\n", "POST /x HTTP/1.1\r\n", "PUT /x HTTP/1.1\r\n", "OPTIONS * HTTP/1.1\r\n"] {
         assert_eq!(meaning(verb).0, "broken ");
     }
     let long = "k".repeat(KEY_BYTES_MAX + 1);

@@ -32,6 +32,8 @@ pub enum Session<'a> {
     Select(i64),
     /// OK as the last answer.
     Quit,
+    /// No answer any more.
+    Leave,
     /// As at the beginning.
     Reset,
     /// What follows waits for `Exec`.

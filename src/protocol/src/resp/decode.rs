@@ -73,7 +73,11 @@ const QUOTED_BYTES_MAX: usize = 128;
 /// If there are no arguments.
 pub fn decode<'a>(arguments: Keys<'a>, keyspace: &Keyspace<'_>, places: &'a mut Places, now_ms: u64) -> Asked<'a> {
     assert!(!arguments.is_empty(), "a command has a name");
-    decode_named(Arguments(arguments), keyspace, places, now_ms).unwrap_or_else(|text| Asked::Own(Own::Refused(text)))
+    let all = Arguments(arguments);
+    decode_named(all, keyspace, places, now_ms).unwrap_or_else(|text| match is_of_browser(all.at(0)) {
+        true => Asked::Session(Session::Leave),
+        false => Asked::Own(Own::Refused(text)),
+    })
 }
 
 /// Why arguments are no command, whatever they mean: there is no such, or not with so many arguments. What commands are parts of
@@ -85,6 +89,11 @@ pub fn misfit(arguments: Keys<'_>) -> Option<Cow<'static, str>> {
         None => Some(unknown(all)),
         Some(spec) => (!spec.takes(all.len())).then(|| wrong_number(spec.name)),
     }
+}
+
+/// Whether it is how lines begin of a browser, or of a page in it, that was told to come here. Valkey ends connections at the same.
+fn is_of_browser(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Whether there is a command of this name.

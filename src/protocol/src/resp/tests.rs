@@ -167,6 +167,8 @@ fn commands_mean_what_they_mean_to_valkey() {
         ("hello", "hello None None None"),
         ("hello 3 auth u p setname n", "hello Some(Three) Some((\"u\", \"p\")) Some(\"n\")"),
         ("quit", "Session(Quit)"),
+        ("POST / HTTP/1.1", "Session(Leave)"),
+        ("Host: 127.0.0.1:7479", "Session(Leave)"),
         ("client setname n", "client is n"),
         ("client id", "Session(Client(Id))"),
         ("client reply skip", "Session(Client(Reply(Skip)))"),

@@ -436,6 +436,7 @@ fn is_told_at_once(session: &Session<'_>) -> bool {
             | Session::Discard
             | Session::Watch(_)
             | Session::Quit
+            | Session::Leave
             | Session::Reset
             | Session::Hello { .. }
             | Session::Auth { .. }

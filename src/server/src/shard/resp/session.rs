@@ -26,6 +26,7 @@ impl Resp {
                 self.ok();
                 return true;
             }
+            Session::Leave => return true,
             Session::Hello { version, auth, name } => self.hello(version, auth, name, world),
             Session::Auth { user: None } => encode_error(&mut self.said, NO_PASSWORD),
             Session::Auth { user: Some(b"default") } => self.ok(),

@@ -78,6 +78,10 @@ fn what_is_no_command_is_said_behind_all_that_was_asked_and_is_the_last() {
     reactors[0].received(quits, b"PING\r\nQUIT\r\nPING\r\n", NOW_MS);
     assert_eq!(output(&mut reactors[0], quits), "+PONG\r\n+OK\r\n");
     assert!(reactors[0].is_finished(quits));
+    let browser = open(&mut reactors[0]);
+    reactors[0].received(browser, b"PING\r\nPOST / HTTP/1.1\r\nSET a b\r\n", NOW_MS);
+    assert_eq!(output(&mut reactors[0], browser), "+PONG\r\n", "a browser is not talked to");
+    assert!(reactors[0].is_finished(browser));
 }
 
 #[test]
