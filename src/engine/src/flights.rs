@@ -195,6 +195,13 @@ impl Flights {
         }
     }
 
+    /// Ends the lease of a key that nobody holds.
+    pub(crate) fn end_unheld(&mut self, named: Named<'_>, now_ms: u64) {
+        if self.lease_of(named, now_ms).is_some_and(|lease| !lease.is_held) {
+            self.void(named);
+        }
+    }
+
     /// Ends the lease of a key whose time is over; who waits for it asks again.
     pub(crate) fn end_over(&mut self, named: Named<'_>, now_ms: u64) {
         let filler = self.find(named).and_then(|id| self.flights.value(id)).map(|flight| flight.filler);

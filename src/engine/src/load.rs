@@ -193,7 +193,7 @@ impl<H: RemovalHook> Engine<H> {
         let entry = self.local.store.entry(handle);
         let mut value = Vec::new();
         entry.value.copy_to(&mut value);
-        Some((value, entry.flags, entry.version))
+        Some((value, entry.flags, self.local.names.told(entry.version)))
     }
 
     /// Grants what is wanted of a key that belongs here, at once or later.
@@ -359,6 +359,8 @@ impl<H: RemovalHook> Engine<H> {
             return Known::Stale(handle);
         }
         let flights = &mut self.local.flights;
+        // What somebody may fill who has not come yet, the origin fills.
+        flights.end_unheld(named, now_ms);
         if refill.origin.is_none() || flights.absent.has(named, now_ms) {
             return Known::Absent;
         }

@@ -12,7 +12,7 @@ use larder_protocol::{
     Command, Entries, Expiry, Found, Members, Meta, MetaAction, Pieces, Reply, Request, Status, Value,
 };
 use larder_ring::{Node, NodeIndex, Place, Topology, key_hash};
-use larder_store::{GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
+use larder_store::{Condition, GroupIndex, Handle, Key, PolicySettings, RemovalHook, Store, StoreError};
 
 use crate::Counters;
 use crate::absent::Named;
@@ -377,7 +377,13 @@ impl<H: RemovalHook> Local<H> {
             return Err(Status::OwnerUnsure);
         }
         let outcome = match many {
-            Many::Set(entries) => self.store.set(key, write_of(&Many::write(entries, position)), now_ms),
+            Many::Set(entries) => {
+                let mut write = write_of(&Many::write(entries, position));
+                if let Condition::Version(version) = &mut write.condition {
+                    *version = self.version_by_store(key, *version, now_ms);
+                }
+                self.store.set(key, write, now_ms)
+            }
             Many::Delete(_) => self.store.delete(key, 0, now_ms).map(|()| 0),
             Many::Get(_) => unreachable!("a get_many changes nothing"),
         };

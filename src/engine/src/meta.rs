@@ -18,8 +18,6 @@ use crate::terms::expiry_of;
 enum Changed {
     /// The entry has this version.
     To(u64),
-    /// The same, and before that it was there, to expire then; in ms since the Unix epoch, 0: never.
-    From(u64, u64),
     /// There is none any more.
     Gone,
 }
@@ -32,20 +30,30 @@ impl<H: RemovalHook> Local<H> {
         if meta.action == MetaAction::Get {
             return match self.store.peek(key, now_ms) {
                 Some(_) => self.meta_get(key, meta, now_ms),
-                None => self.meta_lease(group, named, meta, now_ms),
+                None => {
+                    if !meta.is_unseen {
+                        // It counts as a miss, and what is over goes.
+                        let _ = self.store.get(key, now_ms);
+                    }
+                    self.meta_lease(group, named, meta, now_ms)
+                }
+            };
+        }
+        if let MetaAction::AddTo | MetaAction::TakeFrom = meta.action {
+            return match self.meta_count(named, key, meta, now_ms) {
+                Ok(looked) => Reply::Looked(looked),
+                Err(StoreError::NotFound) => Reply::Miss,
+                Err(error) => Reply::Failed(failures::of_store(error)),
             };
         }
         let changed = match meta.action {
-            MetaAction::Get | MetaAction::Set | MetaAction::Add | MetaAction::Replace => {
-                self.meta_set(named, key, meta, now_ms)
-            }
             MetaAction::Append | MetaAction::Prepend => self.meta_extend(key, meta, now_ms),
             MetaAction::Delete | MetaAction::Clear => self.meta_delete(group, named, key, meta, now_ms),
-            MetaAction::AddTo | MetaAction::TakeFrom => self.meta_count(key, meta, now_ms),
+            _ => self.meta_set(named, key, meta, now_ms),
         };
         match changed {
             Ok(Changed::Gone) => Reply::Done,
-            Ok(changed @ (Changed::To(version) | Changed::From(version, _))) => {
+            Ok(Changed::To(version)) => {
                 self.flights.changed(named);
                 if meta.new_version != 0 {
                     self.names.put(version, meta.new_version);
@@ -53,17 +61,6 @@ impl<H: RemovalHook> Local<H> {
                 let version = self.names.told(version);
                 match meta.action {
                     MetaAction::Delete | MetaAction::Clear => Reply::Done,
-                    MetaAction::AddTo | MetaAction::TakeFrom => match self.store.peek(key, now_ms) {
-                        Some(handle) => {
-                            let mut looked = self.looked(handle, true, now_ms);
-                            if let Changed::From(_, expired_at_ms) = changed {
-                                looked.entry.ttl_ms = left_ms(expired_at_ms, now_ms);
-                            }
-                            Reply::Looked(looked)
-                        }
-                        // It was created, and its time is over.
-                        None => Reply::Miss,
-                    },
                     MetaAction::Append | MetaAction::Prepend => self.resized(key, version, now_ms),
                     _ => Reply::Resized { version, value_bytes: meta.value.len() as u64 },
                 }
@@ -209,17 +206,11 @@ impl<H: RemovalHook> Local<H> {
             }
             return Ok(Changed::Gone);
         }
-        let handle = self.store.peek(key, now_ms).ok_or(StoreError::NotFound)?;
-        let told = self.names.told(self.store.entry(handle).version);
         let version = match (meta.action, meta.is_stale) {
-            (MetaAction::Clear, is_stale) => {
+            (MetaAction::Clear, _) => {
                 let expiry = expiry_of(meta.expiry);
                 let write = larder_store::Write { flags: meta.flags, expiry, ..Default::default() };
-                let version = self.store.set(key, write, now_ms)?;
-                if !is_stale {
-                    self.names.put(version, told);
-                }
-                version
+                self.store.set(key, write, now_ms)?
             }
             (_, false) => {
                 self.store.delete(key, 0, now_ms)?;
@@ -227,11 +218,12 @@ impl<H: RemovalHook> Local<H> {
                 return Ok(Changed::Gone);
             }
             (_, true) => {
+                // Nothing is added: it has a new version then.
+                let version = self.store.append(key, &[], now_ms)?;
                 if meta.expiry != Expiry::Keep {
                     self.store.touch(key, expiry_of(meta.expiry), now_ms)?;
                 }
-                // Nothing is added: it has a new version then.
-                self.store.append(key, &[], now_ms)?
+                version
             }
         };
         if meta.is_stale
@@ -242,17 +234,39 @@ impl<H: RemovalHook> Local<H> {
         Ok(Changed::To(version))
     }
 
-    fn meta_count(&mut self, key: Key<'_>, meta: &Meta<'_>, now_ms: u64) -> Result<Changed, StoreError> {
+    /// Counts, and tells the number, also if its time is over then.
+    fn meta_count(
+        &mut self,
+        named: Named<'_>,
+        key: Key<'_>,
+        meta: &Meta<'_>,
+        now_ms: u64,
+    ) -> Result<Looked<Found<'_>>, StoreError> {
         self.has_version(key, meta.version, now_ms)?;
-        let before = self.store.peek(key, now_ms).map(|handle| self.store.entry(handle).expires_at_ms);
-        let created = meta.created.map(|created| (meta.initial, expiry_of(created)));
+        let before = self.store.peek(key, now_ms).map(|handle| self.store.entry(handle));
+        let before = before.map(|entry| (entry.expires_at_ms, entry.marks));
+        // What it is created with is set below, so that it can be told if that is over.
+        let created = meta.created.map(|_| (meta.initial, larder_store::Expiry::Never));
         let step = (meta.delta, meta.action == MetaAction::TakeFrom, 0);
         let version = self.count(key, step, created, now_ms)?;
-        let Some(expired_at_ms) = before else { return Ok(Changed::To(version)) };
-        if meta.expiry != Expiry::Keep {
-            self.store.touch(key, expiry_of(meta.expiry), now_ms)?;
+        self.flights.changed(named);
+        if meta.new_version != 0 {
+            self.names.put(version, meta.new_version);
         }
-        Ok(Changed::From(version, expired_at_ms))
+        let expiry = if before.is_some() { meta.expiry } else { meta.created.unwrap_or_default() };
+        let handle = match expiry {
+            Expiry::Keep => self.store.peek(key, now_ms).ok_or(StoreError::NotFound)?,
+            expiry => self.store.touch(key, expiry_of(expiry), now_ms)?,
+        };
+        // A number made of what is not right is not right.
+        if let Some((_, marks)) = before.filter(|(_, marks)| *marks != Marks::default()) {
+            self.store.mark(handle, marks);
+        }
+        let mut looked = self.looked(handle, true, now_ms);
+        if let Some((expired_at_ms, _)) = before {
+            looked.entry.ttl_ms = left_ms(expired_at_ms, now_ms);
+        }
+        Ok(looked)
     }
 
     /// Whether a key is there, with the version that is wanted.
@@ -278,13 +292,17 @@ impl<H: RemovalHook> Local<H> {
             | Command::Check { version, .. } => version,
             _ => return command,
         };
-        if let Some(handle) = self.store.peek(key, now_ms)
-            && *named != 0
-            && self.names.mean(self.store.entry(handle).version, *named)
-        {
-            *named = self.store.entry(handle).version;
-        }
+        *named = self.version_by_store(key, *named, now_ms);
         command
+    }
+
+    /// The version that the store has for one that was named.
+    pub(crate) fn version_by_store(&self, key: Key<'_>, named: u64, now_ms: u64) -> u64 {
+        if named == 0 || self.names.are_none() {
+            return named;
+        }
+        let version = self.store.peek(key, now_ms).map(|handle| self.store.entry(handle).version);
+        version.filter(|version| self.names.mean(*version, named)).unwrap_or(named)
     }
 }
 

@@ -113,7 +113,7 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     /// Executes one request of another shard and sends the reply. Entries that would take the lane above its bound are
-    /// not sent: the reply is OVERLOADED instead. A get_and_touch or a transaction is refused before it changes anything, once
+    /// not sent: the reply is OVERLOADED instead. A get_and_touch, a transaction or a meta command is refused before it changes anything, once
     /// the lane is at its bound.
     fn execute_for(&mut self, from: u16, request: &Request<'_>, now_ms: u64) {
         let epoch = self.local.topology.epoch();

@@ -72,7 +72,7 @@ impl<H: RemovalHook> Local<H> {
         let checked = for_each(requests, &mut scratch, |request| {
             for_each_key(request, |group, key| self.check_part(group, key, now_ms))?;
             match request.command {
-                Command::Check { key, version } if self.version_of(request.group, key, now_ms) != version => {
+                Command::Check { key, version } if !self.has_this_version(request.group, key, version, now_ms) => {
                     Err(failures::VERSION_MISMATCH.clone())
                 }
                 _ => Ok(()),
@@ -124,12 +124,12 @@ impl<H: RemovalHook> Local<H> {
         }
     }
 
-    /// The version of a key of this shard; 0: it is absent.
-    fn version_of(&self, group: u64, key: &[u8], now_ms: u64) -> u64 {
+    /// Whether a key of this shard has a version; 0: whether it is absent.
+    fn has_this_version(&self, group: u64, key: &[u8], version: u64, now_ms: u64) -> bool {
         let group = self.groups.group(group).expect("it was checked");
         let hash = key_hash(key, group.hash);
         let handle = self.store.peek(Key { group: group.index, hash, bytes: key }, now_ms);
-        handle.map_or(0, |handle| self.store.entry(handle).version)
+        handle.map_or(version == 0, |handle| self.names.mean(self.store.entry(handle).version, version))
     }
 
     fn execute_part(&mut self, request: &Request<'_>, answers: &mut Vec<u8>, room: usize, now_ms: u64) {

@@ -1,7 +1,8 @@
 //! Operations with all that memcached's meta commands can say: who fills what is stale, nearly over or not there.
 
 use larder_engine::limits::LEASE_MS_MAX;
-use larder_protocol::{Claim, Command, Condition, Expiry, Meta, MetaAction, Status, Write};
+use larder_protocol::native::encode_request;
+use larder_protocol::{Claim, Command, Condition, Expiry, Meta, MetaAction, Request, Status, Write};
 
 use crate::harness::{OwnedReply, World, WorldSettings, set};
 
@@ -157,6 +158,14 @@ fn versions_are_called_as_clients_name_them() {
             expiry: Expiry::Default,
         };
         assert_eq!(world.ask(0, Command::Set(write(98))).failure(), Some(Status::VersionMismatch));
+        for (version, holds) in [(99, true), (98, false)] {
+            let mut requests = Vec::new();
+            let command = Command::Check { key, version };
+            let (id, epoch, group, timeout_ms) = (1, 0, 0, 0);
+            encode_request(&mut requests, &Request { id, epoch, group, timeout_ms, forwarded: false, command });
+            let checked = world.ask(0, Command::Transact { key, requests: &requests });
+            assert_eq!(checked.failure().is_none(), holds, "{checked:?}");
+        }
         let own = stored(&world.ask(0, Command::Set(write(99))));
         assert!(own > 99 && told(&mut world, get(key)).1 == own, "a name is that of one version");
         assert_eq!(told(&mut world, named(MetaAction::AddTo, 7)), (b"6".to_vec(), 7, Claim::Nobody, false));
@@ -165,8 +174,10 @@ fn versions_are_called_as_clients_name_them() {
         assert_eq!(ask(&mut world, stale), OwnedReply::Done);
         assert_eq!(told(&mut world, get(key)), (b"60".to_vec(), 9, Claim::Won, true));
         assert_eq!(ask(&mut world, named(MetaAction::Clear, 0)), OwnedReply::Done);
-        assert_eq!(told(&mut world, get(key)), (Vec::new(), 9, Claim::Nobody, false), "the version stays");
-        assert_eq!(world.ask(0, Command::Delete { key, version: 8 }).failure(), Some(Status::VersionMismatch));
+        let (value, version, ..) = told(&mut world, get(key));
+        assert!(value.is_empty() && version > 9, "another value has another version");
+        assert_eq!(world.ask(0, Command::Delete { key, version: 9 }).failure(), Some(Status::VersionMismatch));
+        assert_eq!(stored(&ask(&mut world, named(MetaAction::Set, 9))), 9);
         assert_eq!(world.ask(0, Command::Delete { key, version: 9 }), OwnedReply::Done);
         world.validate();
     }
@@ -206,6 +217,19 @@ fn what_is_stored_counts_and_is_told_as_it_was_asked() {
             let OwnedReply::Looked(looked) = ask(&mut world, count) else { panic!() };
             assert_eq!(looked.entry.value, value.as_bytes());
         }
+        // A number made of a stale one is stale, and one whose time is over is told all the same.
+        assert_eq!(ask(&mut world, Meta { is_stale: true, ..of(MetaAction::Delete) }), OwnedReply::Done);
+        assert_eq!(told(&mut world, get(key)).2, Claim::Won);
+        ask(&mut world, of(MetaAction::AddTo));
+        let (value, _, claim, is_stale) = told(&mut world, get(key));
+        assert!(value == b"3 " && claim == Claim::Taken && is_stale);
+        let over = Meta { expiry: Expiry::At(1), ..of(MetaAction::AddTo) };
+        assert_eq!(told(&mut world, over).0, b"6 ");
+        assert_eq!(world.ask(0, Command::Get { key }), OwnedReply::Miss);
+        world.ask(0, set(key, b"x"));
+        let over = Meta { expiry: Expiry::At(1), is_stale: true, ..of(MetaAction::Delete) };
+        assert_eq!(ask(&mut world, over), OwnedReply::Done);
+        assert_eq!(world.ask(0, Command::Get { key }), OwnedReply::Miss);
         world.validate();
     }
 }

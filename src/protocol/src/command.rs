@@ -331,7 +331,7 @@ pub enum MetaAction {
     Prepend = 5,
     /// The entry goes.
     Delete = 6,
-    /// The value goes, and the entry stays with its version.
+    /// The value goes, and the entry stays.
     Clear = 7,
     /// As [`Command::Count`], upwards.
     AddTo = 8,

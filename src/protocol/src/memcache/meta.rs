@@ -47,7 +47,7 @@ struct Flags {
     is_stale: bool,
     clears: bool,
     mode: Option<u8>,
-    version: u64,
+    version: Option<u64>,
     new_version: u64,
     client_flags: u32,
     expiry: Option<Expiry>,
@@ -59,7 +59,7 @@ struct Flags {
 }
 
 const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";
-/// A version that no entry has: who names version 0 means none that there is, and not any.
+/// A version that no entry has: who deletes or sets what has version 0 means none that there is, and not any.
 const NO_VERSION: u64 = u64::MAX;
 
 impl Flags {
@@ -93,13 +93,8 @@ impl Flags {
                 self.early_ms = u64::try_from(time()?).unwrap_or(0) * 1_000;
                 self.is_early_after = self.expiry.is_some();
             }
-            b'C' => {
-                self.version = match unsigned(token).ok_or(BAD_TOKEN)? {
-                    0 => NO_VERSION,
-                    version => version,
-                }
-            }
-            b'E' => self.new_version = unsigned(token).ok_or(BAD_TOKEN)?,
+            b'C' => self.version = Some(unsigned(token).ok_or(BAD_TOKEN)?),
+            b'E' => self.new_version = unsigned(token).filter(|version| *version != NO_VERSION).ok_or(BAD_TOKEN)?,
             b'F' => {
                 let flags = number(token).and_then(|flags| u32::try_from(flags).ok());
                 self.client_flags = flags.ok_or("CLIENT_ERROR bad command line format")?;
@@ -158,7 +153,11 @@ fn without_value<'a>(name: u8, told: &'a [u8], decoded: &'a mut Vec<u8>) -> Aske
         Ok(key) => key,
         Err(why) => return Asked::Own(why),
     };
-    let Flags { version, new_version, value: wants_value, is_unseen, is_stale, .. } = flags;
+    let Flags { new_version, value: wants_value, is_unseen, is_stale, .. } = flags;
+    let version = match flags.version {
+        Some(0) if name == b'd' => NO_VERSION,
+        version => version.unwrap_or(0),
+    };
     let Flags { client_flags, expiry, created, early_ms, initial, .. } = flags;
     let (delta, flags_of_client) = (flags.delta.unwrap_or(1), client_flags);
     let mut meta = Meta { key, flags: flags_of_client, version, new_version, created, ..Meta::default() };
@@ -225,10 +224,15 @@ fn set<'a>(input: &'a [u8], told: &'a [u8], consumed: usize, decoded: &'a mut Ve
     let Some(value) = block.strip_suffix(b"\r\n") else {
         return Parsed::Asked(Asked::Own(Own::Line("CLIENT_ERROR bad data chunk")), consumed);
     };
-    let Flags { version, new_version, client_flags, created, is_stale, .. } = flags;
+    let Flags { new_version, client_flags, created, is_stale, .. } = flags;
+    let compares = matches!(action, MetaAction::Set | MetaAction::Replace);
+    let version = match flags.version {
+        Some(0) if compares => NO_VERSION,
+        version => version.unwrap_or(0),
+    };
     let expiry = flags.expiry.unwrap_or_default();
     let meta = Meta { key, action, value, version, new_version, expiry, created, is_stale, ..Meta::default() };
-    let is_compared = version != 0 && matches!(action, MetaAction::Set | MetaAction::Replace);
+    let is_compared = version != 0 && compares;
     let shape = MetaShape::Set { is_compared, bytes: bytes as u32 };
     let command = Command::Meta(Meta { flags: client_flags, ..meta });
     Parsed::Asked(Asked::Meta(command, shape, told, flags.is_quiet), consumed)

@@ -17,10 +17,12 @@ pub fn encode_meta(out: &mut Vec<u8>, shape: MetaShape, is_quiet: bool, told: &[
         (MetaShape::Get { value }, Reply::Looked(looked)) => teller.entry(out, looked, value),
         // It was loaded from an origin just now, or is shown still.
         (MetaShape::Get { value }, Reply::Entry(entry)) => {
+            let mut entry = *entry;
+            // Its time is over already.
+            entry.ttl_ms += u64::from(entry.is_stale && entry.ttl_ms == 0);
             let expires_at_ms = if entry.ttl_ms == 0 { 0 } else { now_ms.saturating_add(entry.ttl_ms) };
             let (value_bytes, accessed_ms) = (entry.value.len() as u64, now_ms);
             let claim = Claim::Nobody;
-            let entry = *entry;
             let looked = Looked { entry, value_bytes, expires_at_ms, accessed_ms, is_hit: false, claim };
             teller.entry(out, &looked, value);
         }

@@ -22,8 +22,7 @@ use crate::limits::{
 
 /// Where the native protocol is spoken unless configured.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
-/// Where HTTP is spoken unless configured, and where it can be.
-/// Where others than the native protocol are spoken.
+/// Where other protocols are spoken unless configured, and where they can be.
 const LISTEN_DEFAULTS: [(Setting, &str); 3] =
     [(Setting::Resp, "127.0.0.1:7479"), (Setting::Memcache, "127.0.0.1:7411"), (Setting::Http, "127.0.0.1:7480")];
 const CLUSTER_DEFAULT: &str = "larder";

@@ -1153,7 +1153,7 @@ pub enum MetaAction {
     MetaAppend = 4,
     MetaPrepend = 5,
     MetaDelete = 6,
-    /// The entry stays, with an empty value and its version.
+    /// The entry stays, with an empty value.
     MetaClear = 7,
     /// As `count`.
     MetaAddTo = 8,
