@@ -109,7 +109,7 @@ fn any_plain_command_is_one() {
         let input = mutated(&MEMCACHE[..2], &mut random);
         if let Some((command, _, taken)) = memcache::plain(&input, 1_000) {
             let mut places = memcache::Places::default();
-            let limits = Limits { value_bytes_max: 1_000, is_stranger: false };
+            let limits = Limits { value_bytes_max: 1_000, line_bytes_max: memcache::LINE_BYTES_MAX };
             let Parsed::Asked(asked, otherwise) = memcache::decode(&input, &mut places, limits) else {
                 panic!("round {round}: it is a command")
             };

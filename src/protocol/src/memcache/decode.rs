@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::keys::{get, get_and_touch, open_get};
 use super::meta::meta;
-use super::{KEY_BYTES_MAX, LINE_BYTES_MAX, MetaShape, RELATIVE_S_MAX, STRANGER_BYTES_MAX, Shape};
+use super::{KEY_BYTES_MAX, MetaShape, RELATIVE_S_MAX, Shape};
 use crate::command::{Command, Condition, Expiry, TouchCondition, Write};
-use crate::limits::{KEYS_MAX, SCRATCH_KEYS_KEPT};
 use crate::places::{Keys, Span};
 
 /// What the beginning of some input is.
@@ -28,6 +28,10 @@ pub enum Asked<'a> {
     Meta(Command<'a>, MetaShape, &'a [u8], Quiet),
     /// The values of these keys.
     Get(Keys<'a>, Shape),
+    /// The same where more keys of the line follow, with versions or without. What is behind is read by [`super::decode_rest`].
+    GetPart(Keys<'a>, bool),
+    /// An answer, and what is left of the line is not looked at, as [`super::Rest::Nothing`].
+    GetRefused(Own),
     /// The values of these keys, which expire then.
     GetAndTouch(Keys<'a>, Expiry, Shape),
     /// Nothing but an answer.
@@ -78,14 +82,15 @@ pub enum Own {
 pub struct Limits {
     /// Longest value, in bytes.
     pub value_bytes_max: usize,
-    /// Whether the connection has named no command yet.
-    pub is_stranger: bool,
+    /// Longest line that is waited for, in bytes: [`super::LINE_BYTES_MAX`], and [`super::STRANGER_BYTES_MAX`] where the connection
+    /// has named no command yet.
+    pub line_bytes_max: usize,
 }
 
 /// Memory that is reused from command to command.
 #[derive(Debug, Default)]
 pub struct Places {
-    keys: Vec<Span>,
+    pub(super) keys: Vec<Span>,
     /// A key that was written in base64.
     decoded: Vec<u8>,
 }
@@ -100,11 +105,12 @@ const WORDS_MAX: usize = 8;
 
 /// What `input` begins with.
 pub fn decode<'a>(input: &'a [u8], places: &'a mut Places, limits: Limits) -> Parsed<'a> {
-    let line_bytes_max = if limits.is_stranger { STRANGER_BYTES_MAX } else { LINE_BYTES_MAX };
-    let Some(end) = input.iter().take(line_bytes_max + 1).position(|byte| *byte == b'\n') else {
-        return match input.len() > line_bytes_max {
-            true => Parsed::Broken("CLIENT_ERROR line too long"),
-            false => Parsed::More,
+    let Some(end) = input.iter().take(limits.line_bytes_max + 1).position(|byte| *byte == b'\n') else {
+        return match input {
+            _ if input.len() <= limits.line_bytes_max => Parsed::More,
+            [b'g', b'e', b't', b' ', ..] => open_get(input, b"get".len(), false, places, limits),
+            [b'g', b'e', b't', b's', b' ', ..] => open_get(input, b"gets".len(), true, places, limits),
+            _ => Parsed::Broken("CLIENT_ERROR line too long"),
         };
     };
     let line = &input[..end];
@@ -151,57 +157,6 @@ impl<'a> Words<'a> {
     fn at(&self, index: usize) -> &'a [u8] {
         if index < self.len { self.words.get(index).copied().unwrap_or_default() } else { &[] }
     }
-}
-
-fn get<'a>(line: &'a [u8], from: usize, has_cas: bool, places: &'a mut Places, consumed: usize) -> Parsed<'a> {
-    match keys(line, from, places) {
-        Ok(keys) if keys.is_empty() => Parsed::Asked(Asked::Own(ERROR), consumed),
-        Ok(keys) => Parsed::Asked(Asked::Get(keys, Shape::Values { has_cas }), consumed),
-        Err(why) => Parsed::Asked(Asked::Own(why), consumed),
-    }
-}
-
-fn get_and_touch<'a>(
-    line: &'a [u8],
-    from: usize,
-    has_cas: bool,
-    places: &'a mut Places,
-    consumed: usize,
-) -> Parsed<'a> {
-    let rest = &line[from..];
-    let begin = from + rest.iter().position(|byte| *byte != b' ').unwrap_or(rest.len());
-    let end = begin + line[begin..].iter().position(|byte| *byte == b' ').unwrap_or(line.len() - begin);
-    let asked = match (keys(line, end, places), number(&line[begin..end])) {
-        _ if begin == end => Asked::Own(ERROR),
-        (_, None) => Asked::Own(Own::Line("CLIENT_ERROR invalid exptime argument")),
-        (Ok(keys), Some(_)) if keys.is_empty() => Asked::Own(Own::Line("END")),
-        (Ok(keys), Some(time)) => Asked::GetAndTouch(keys, expiry(time), Shape::Values { has_cas }),
-        (Err(why), _) => Asked::Own(why),
-    };
-    Parsed::Asked(asked, consumed)
-}
-
-/// The words from a place on, as keys.
-fn keys<'a>(line: &'a [u8], from: usize, places: &'a mut Places) -> Result<Keys<'a>, Own> {
-    places.keys.clear();
-    places.keys.shrink_to(SCRATCH_KEYS_KEPT);
-    let mut at = from;
-    while at < line.len() {
-        if line[at] == b' ' {
-            at += 1;
-            continue;
-        }
-        let len = line[at..].iter().position(|byte| *byte == b' ').unwrap_or(line.len() - at);
-        if len > KEY_BYTES_MAX {
-            return Err(BAD_FORMAT);
-        }
-        if places.keys.len() == KEYS_MAX {
-            return Err(Own::Line("CLIENT_ERROR too many keys in one command"));
-        }
-        places.keys.push(Span { start: at as u32, len: len as u32 });
-        at += len;
-    }
-    Ok(Keys::new(line, &places.keys))
 }
 
 /// set, add, replace, append, prepend: key, flags, time, bytes [noreply]; cas: key, flags, time, bytes, version [noreply].
@@ -310,6 +265,7 @@ fn other<'a>(words: &Words<'a>) -> Asked<'a> {
             }
         }
         (b"quit", _) => Asked::Quit,
+        (b"shutdown", _) => Asked::Own(Own::Line("ERROR: shutdown not enabled")),
         (b"mn", _) => Asked::Own(Own::Line("MN")),
         _ => Asked::Own(ERROR),
     }

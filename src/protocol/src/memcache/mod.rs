@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod keys;
 mod meta;
 mod meta_encode;
 mod plain;
@@ -14,13 +15,14 @@ mod tests;
 
 pub use decode::{Asked, Limits, Own, Parsed, Places, Quiet, StatsKind, decode};
 pub use encode::{Shape, encode};
+pub use keys::{Rest, decode_rest};
 pub use meta::MetaShape;
 pub use meta_encode::encode_meta;
 pub use plain::plain;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 250;
-/// Longest line, in bytes.
+/// Longest line that is waited for, in bytes; a GET may be longer.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// Most flags of a meta command; more is refused.
 pub const FLAGS_MAX: usize = 20;

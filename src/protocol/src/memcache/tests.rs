@@ -8,7 +8,7 @@ use super::*;
 use crate::command::{Command, Meta, Write};
 use crate::{Claim, Entry, Failure, Looked, Reply, Status};
 
-const LIMITS: Limits = Limits { value_bytes_max: 1_000, is_stranger: false };
+const LIMITS: Limits = Limits { value_bytes_max: 1_000, line_bytes_max: LINE_BYTES_MAX };
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -40,6 +40,7 @@ fn told(asked: &Asked<'_>) -> String {
         Asked::Command(Command::Delete { key, .. }, _, quiet) => format!("delete {} {quiet}", text(key)),
         Asked::Command(Command::Append { key, value }, _, _) => format!("append {} {}", text(key), text(value)),
         Asked::Get(keys, shape) => format!("get {:?} as {shape:?}", keys.iter().map(text).collect::<Vec<_>>()),
+        Asked::GetPart(keys, has_cas) => format!("part {:?} {has_cas}", keys.iter().map(text).collect::<Vec<_>>()),
         Asked::GetAndTouch(keys, expiry, _) => {
             format!("gat {expiry:?} {:?}", keys.iter().map(text).collect::<Vec<_>>())
         }
@@ -73,6 +74,7 @@ fn lines_mean_what_they_mean_to_memcached() {
         ("verbosity 1\r\n", "OK"),
         ("mn\r\n", "MN"),
         ("quit\r\n", "Quit"),
+        ("shutdown\r\n", "ERROR: shutdown not enabled"),
         ("get\r\n", "ERROR"),
         ("nothing\r\n", "ERROR"),
         ("\r\n", "ERROR"),
@@ -110,9 +112,45 @@ fn lines_mean_what_they_mean_to_memcached() {
         assert_eq!(meaning(&line).0, "CLIENT_ERROR bad command line format");
     }
     assert_eq!(meaning(&"x".repeat(LINE_BYTES_MAX + 1)).0, "broken CLIENT_ERROR line too long");
-    let stranger = Limits { is_stranger: true, ..LIMITS };
+    let stranger = Limits { line_bytes_max: STRANGER_BYTES_MAX, ..LIMITS };
     let input = "x".repeat(STRANGER_BYTES_MAX + 1);
     assert!(matches!(decode(input.as_bytes(), &mut Places::default(), stranger), Parsed::Broken(_)));
+}
+
+/// What a line means that is too long to be waited for, part by part.
+fn parts(input: &str, line_bytes_max: usize) -> Vec<String> {
+    let (limits, mut places) = (Limits { line_bytes_max, ..LIMITS }, Places::default());
+    let (mut found, mut rest, mut input) = (Vec::new(), None, input.as_bytes());
+    loop {
+        let parsed = match rest.take() {
+            Some(rest) => decode_rest(input, rest, &mut places, limits),
+            None => decode(input, &mut places, limits),
+        };
+        let Parsed::Asked(asked, taken) = parsed else { return found };
+        rest = match asked {
+            Asked::GetPart(_, has_cas) => Some(Rest::Keys { has_cas }),
+            Asked::GetRefused(_) => Some(Rest::Nothing),
+            _ => None,
+        };
+        found.push(told(&asked));
+        input = &input[taken..];
+    }
+}
+
+#[test]
+fn a_get_may_be_of_any_length() {
+    let wanted = ["part [\"aa\", \"bb\"] true", "part [\"cc\", \"dd\", \"ee\"] true", "get [\"ff\"] as Values { has_cas: true }", "MN"];
+    assert_eq!(parts("gets aa bb cc dd ee ff\r\nmn\r\n", 11), wanted);
+    assert_eq!(parts("get aa bb   \r\nmn\r\n", 11), ["part [\"aa\", \"bb\"] false", "END", "MN"]);
+    assert_eq!(parts("get aa bb cc dd", 11), ["part [\"aa\", \"bb\"] false"], "its end has not come");
+    let long = "k".repeat(KEY_BYTES_MAX + 1);
+    let wanted = ["part [\"aa\"] false", "GetRefused(Line(\"CLIENT_ERROR bad command line format\"))", "Silence", "MN"];
+    assert_eq!(parts(&format!("get aa {long} bb cc\r\nmn\r\n"), KEY_BYTES_MAX + 5)[..], wanted);
+    assert_eq!(parts(&format!("get {long}\r\nmn\r\n"), 100).last().unwrap(), "MN", "no key is a part either");
+    let many = "k ".repeat(crate::limits::KEYS_MAX + 1);
+    let found = parts(&format!("get {many}\r\n"), LINE_BYTES_MAX);
+    assert!(found.len() == 2 && found[0].starts_with("part") && found[1].starts_with("get [\"k\"]"), "{}", found.len());
+    assert!(parts(&format!("gat 0 {many}\r\n"), LINE_BYTES_MAX)[0].starts_with("CLIENT_ERROR too many keys"));
 }
 
 #[test]

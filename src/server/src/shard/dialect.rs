@@ -180,7 +180,11 @@ impl Dialect {
     /// Whether what follows has to wait until something was answered.
     #[inline]
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self, Dialect::Resp(resp) if resp.is_waiting())
+        match self {
+            Dialect::Native | Dialect::Http => false,
+            Dialect::Resp(resp) => resp.is_waiting(),
+            Dialect::Memcache(memcache) => memcache.is_waiting(),
+        }
     }
 
     /// In how many ms everything is to be made absent, if that was asked for.

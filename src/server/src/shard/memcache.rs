@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use larder_protocol::memcache::{
-    self, Asked, Limits, MetaShape, Own, Parsed, Places, Quiet, Shape, StatsKind, encode, encode_meta,
+    self, Asked, Limits, MetaShape, Own, Parsed, Places, Quiet, Rest, Shape, StatsKind, encode, encode_meta,
 };
 use larder_protocol::native::encode_request;
 use larder_protocol::{Ahead, Command, Expiry, Keys, Reply, Request};
@@ -31,6 +31,10 @@ pub struct Memcache {
     parts_bytes: usize,
     /// Bytes of the input that are not looked at.
     swallow: usize,
+    /// What follows is of a line that is too long for one request.
+    rest: Option<Rest>,
+    /// A part of such a line is not answered: what follows waits, since it is not asked for if that fails.
+    is_waiting: bool,
     /// It has named a command that there is.
     is_known: bool,
     /// What the connection says by itself, with its place.
@@ -58,6 +62,10 @@ enum Told {
     Shape(Shape),
     /// That of a meta command, whose words are kept in place of keys.
     Meta(MetaShape),
+    /// Values, and no end of them unless they cannot be had.
+    Part {
+        has_cas: bool,
+    },
     /// Whatever it is.
     Line(&'static str),
     Stats(StatsKind),
@@ -88,7 +96,7 @@ impl Memcache {
     #[inline]
     pub(super) fn ahead<'a>(&self, input: &'a [u8], value_bytes_max: usize, ahead: &mut Ahead<'a>) {
         ahead.requests.clear();
-        if self.swallow > 0 {
+        if self.swallow > 0 || self.rest.is_some() {
             return;
         }
         let (mut end, mut place) = (0, self.order.next());
@@ -131,9 +139,18 @@ impl Memcache {
             self.swallow -= taken;
             return if taken == 0 { Step::More } else { Step::Said(taken) };
         }
-        let limits = Limits { value_bytes_max, is_stranger: !self.is_known };
-        let (asked, consumed) = match memcache::decode(input, places, limits) {
-            Parsed::More => return Step::More,
+        let line_bytes_max = if self.is_known { memcache::LINE_BYTES_MAX } else { memcache::STRANGER_BYTES_MAX };
+        let limits = Limits { value_bytes_max, line_bytes_max };
+        let rest = self.rest.take();
+        let parsed = match rest {
+            Some(rest) => memcache::decode_rest(input, rest, places, limits),
+            None => memcache::decode(input, places, limits),
+        };
+        let (asked, consumed) = match parsed {
+            Parsed::More => {
+                self.rest = rest;
+                return Step::More;
+            }
             Parsed::Asked(asked, consumed) => (asked, consumed),
             Parsed::Broken(why) => {
                 if !why.is_empty() {
@@ -161,6 +178,19 @@ impl Memcache {
                 let place = self.wait(Told::Shape(shape), false, &[]);
                 self.keep_keys(keys);
                 return Step::Request(request(place, 0, Command::GetMany { keys }), consumed);
+            }
+            Asked::GetPart(keys, has_cas) => {
+                self.rest = Some(Rest::Keys { has_cas });
+                if !keys.is_empty() {
+                    let place = self.wait(Told::Part { has_cas }, false, &[]);
+                    self.keep_keys(keys);
+                    self.is_waiting = true;
+                    return Step::Request(request(place, 0, Command::GetMany { keys }), consumed);
+                }
+            }
+            Asked::GetRefused(own) => {
+                self.rest = Some(Rest::Nothing);
+                self.own(own);
             }
             Asked::GetAndTouch(keys, expiry, shape) => self.get_and_touch(keys, expiry, shape),
             Asked::Own(own) => self.own(own),
@@ -251,6 +281,12 @@ impl Memcache {
         !self.queue.is_empty()
     }
 
+    /// Whether what follows has to wait until something was answered.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
     /// In how many ms everything is to be made absent, if that was asked for.
     pub(super) fn take_flush(&mut self) -> Option<u64> {
         self.flush_in_ms.take()
@@ -278,6 +314,23 @@ impl Memcache {
                 let words = self.keys_of(index);
                 let words = &self.keys[words];
                 self.order.place(output, place, |out| encode_meta(out, shape, is_quiet, words, reply, now_ms));
+            }
+            Told::Part { has_cas } => {
+                let keys = self.keys_of(index);
+                let keys = &self.keys[keys];
+                let mut is_failed = false;
+                // It is the last that was asked for, so what is before it is answered first.
+                self.order.place(output, place, |out| {
+                    encode(out, Shape::Values { has_cas }, false, keys, reply);
+                    is_failed = !out.ends_with(END);
+                    if !is_failed {
+                        out.truncate(out.len() - END.len());
+                    }
+                });
+                self.is_waiting = false;
+                if is_failed {
+                    self.rest = Some(Rest::Nothing);
+                }
             }
             Told::Line(line) => self.order.place(output, place, |out| {
                 if !is_quiet {
@@ -389,6 +442,7 @@ impl Memcache {
             assert_eq!(unanswered - self.parts.len() + left, pending, "every command is answered or waits");
         }
         assert!(self.says.is_empty());
+        assert!(!self.is_waiting || self.rest.is_some() && pending > 0, "who waits for a part will be answered");
     }
 }
 
@@ -488,6 +542,36 @@ mod tests {
             assert_eq!(say(b"x\r\nmn\r\n"), "MN\r\n", "the connection is in step");
         }
         assert_eq!(say(b"get a b\r\n"), "VALUE b 0 1\r\nx\r\nEND\r\n");
+    }
+
+    #[test]
+    fn a_get_of_any_length_is_answered_in_parts() {
+        let mut reactors = reactors(3);
+        let id = open(&mut reactors[0]);
+        reactors[0].received(id, b"set a 0 0 1\r\nx\r\nset b 0 0 1\r\ny\r\n", NOW_MS);
+        run_until_quiet(&mut reactors);
+        assert_eq!(output(&mut reactors[0], id), "STORED\r\nSTORED\r\n");
+        let mut say = |text: &str| {
+            let mut said = String::new();
+            for chunk in text.as_bytes().chunks(10_000) {
+                reactors[0].received(id, chunk, NOW_MS);
+                loop {
+                    run_until_quiet(&mut reactors);
+                    let more = output(&mut reactors[0], id);
+                    if more.is_empty() {
+                        break;
+                    }
+                    said.push_str(&more);
+                }
+            }
+            said
+        };
+        let keys = "a absent b ".repeat(20_000);
+        let wanted = "VALUE a 0 1\r\nx\r\nVALUE b 0 1\r\ny\r\n".repeat(20_000) + "END\r\nMN\r\n";
+        assert!(say(&format!("get {keys}\r\nmn\r\n")) == wanted, "every value, one end, and in step");
+        let long = "k".repeat(300);
+        let said = say(&format!("get {keys}{long} {keys}\r\nmn\r\n"));
+        assert!(said.ends_with("y\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"), "no end, and in step");
     }
 
     #[test]
