@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_protocol::{Command, Reply, Status};
+use larder_protocol::{Command, Condition, Reply, Status, Write};
 
 /// Who asked, by what was spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Outcome {
 }
 
 /// What requests are about, by their [`Operation`].
-pub const OPERATIONS: [&str; 28] = [
+pub const OPERATIONS: [&str; 30] = [
     "get",
     "set",
     "delete",
@@ -67,6 +67,8 @@ pub const OPERATIONS: [&str; 28] = [
     "transact",
     "count",
     "meta",
+    "compare_and_set",
+    "count_down",
     "other",
 ];
 /// By [`Outcome`].
@@ -104,6 +106,7 @@ impl Operation {
     pub fn of(command: &Command<'_>) -> Self {
         Self(match command {
             Command::Get { .. } => 0,
+            Command::Set(Write { condition: Condition::Version(_), .. }) => 27,
             Command::Set(_) => 1,
             Command::Delete { .. } => 2,
             Command::GetMany { .. } => 3,
@@ -128,9 +131,10 @@ impl Operation {
             Command::Look { .. } => 22,
             Command::Check { .. } => 23,
             Command::Transact { .. } => 24,
+            Command::Count { is_down: true, .. } => 28,
             Command::Count { .. } => 25,
             Command::Meta(_) => 26,
-            _ => 27,
+            _ => 29,
         })
     }
 }
@@ -192,6 +196,12 @@ impl Tally {
             let kind = (index / OPERATIONS.len(), index % OPERATIONS.len());
             Some((kind, Counted { outcomes, durations, sum_ms: slot(SLOTS - 1) }))
         })
+    }
+
+    /// How many requests for an operation were answered so in a dialect.
+    pub fn count(&self, spoken: Spoken, operation: &str, outcome: Outcome) -> u64 {
+        let operation = OPERATIONS.iter().position(|name| *name == operation).expect("it is an operation");
+        self.slots[(spoken as usize * OPERATIONS.len() + operation) * SLOTS + outcome as usize].load(Ordering::Relaxed)
     }
 
     /// There is one writer, so nothing is lost.

@@ -40,8 +40,8 @@ pub enum Asked<'a> {
     Swallow(Own, usize),
     /// The value is too large, so that what was there is no more valid; so many bytes behind the command are not looked at.
     TooLarge(&'a [u8], usize, Quiet),
-    /// Make everything absent, after so many seconds.
-    Flush(u64, Quiet),
+    /// Make everything absent, now or at a time that is to come.
+    Flush(Option<Expiry>, Quiet),
     /// What dashboards read.
     Stats(StatsKind),
     /// Close the connection.
@@ -240,8 +240,8 @@ fn other<'a>(words: &Words<'a>) -> Asked<'a> {
         (b"flush_all", 1..=3) => {
             let is_quiet = words.take_noreply();
             match (words.len, number(words.at(1))) {
-                (1, _) => Asked::Flush(0, is_quiet),
-                (2, Some(delay)) => Asked::Flush(u64::try_from(delay).unwrap_or(0), is_quiet),
+                (1, _) | (2, Some(..=0)) => Asked::Flush(None, is_quiet),
+                (2, Some(time)) => Asked::Flush(Some(expiry(time)), is_quiet),
                 (2, None) => refused(is_quiet, Own::Line("CLIENT_ERROR invalid exptime argument")),
                 _ => Asked::Own(ERROR),
             }

@@ -66,8 +66,10 @@ fn lines_mean_what_they_mean_to_memcached() {
         ("incr a 5\r\n", "count a 5 false false"),
         ("decr a 18446744073709551615 noreply\r\n", "count a 18446744073709551615 true true"),
         ("touch a 10\r\n", "touch a After(10000) false"),
-        ("flush_all\r\n", "Flush(0, false)"),
-        ("flush_all 10 noreply\r\n", "Flush(10, true)"),
+        ("flush_all\r\n", "Flush(None, false)"),
+        ("flush_all 10 noreply\r\n", "Flush(Some(After(10000)), true)"),
+        ("flush_all 2592001\r\n", "Flush(Some(At(2592001000)), false)"),
+        ("flush_all -1\r\n", "Flush(None, false)"),
         ("stats\r\n", "Stats(General)"),
         ("stats settings\r\n", "Stats(Settings)"),
         ("version\r\n", "Version"),
@@ -139,7 +141,12 @@ fn parts(input: &str, line_bytes_max: usize) -> Vec<String> {
 
 #[test]
 fn a_get_may_be_of_any_length() {
-    let wanted = ["part [\"aa\", \"bb\"] true", "part [\"cc\", \"dd\", \"ee\"] true", "get [\"ff\"] as Values { has_cas: true }", "MN"];
+    let wanted = [
+        "part [\"aa\", \"bb\"] true",
+        "part [\"cc\", \"dd\", \"ee\"] true",
+        "get [\"ff\"] as Values { has_cas: true }",
+        "MN",
+    ];
     assert_eq!(parts("gets aa bb cc dd ee ff\r\nmn\r\n", 11), wanted);
     assert_eq!(parts("get aa bb   \r\nmn\r\n", 11), ["part [\"aa\", \"bb\"] false", "END", "MN"]);
     assert_eq!(parts("get aa bb cc dd", 11), ["part [\"aa\", \"bb\"] false"], "its end has not come");

@@ -3,7 +3,7 @@
 use larder_protocol::limits::KEY_BYTES_MAX;
 use larder_protocol::native::{self, RequestLimits, Scratch};
 use larder_protocol::resp::ReaderLimits;
-use larder_protocol::{Ahead, Failure, Reply, Request, Status};
+use larder_protocol::{Ahead, Expiry, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -187,8 +187,8 @@ impl Dialect {
         }
     }
 
-    /// In how many ms everything is to be made absent, if that was asked for.
-    pub(super) fn take_flush(&mut self) -> Option<u64> {
+    /// When everything is to be made absent, if that was asked for.
+    pub(super) fn take_flush(&mut self) -> Option<Expiry> {
         match self {
             Dialect::Memcache(memcache) => memcache.take_flush(),
             _ => None,

@@ -41,8 +41,8 @@ pub struct Memcache {
     says: Vec<(u64, Vec<u8>)>,
     /// Frames of requests that are to be submitted.
     queue: Vec<u8>,
-    /// In how many ms everything is to be made absent.
-    flush_in_ms: Option<u64>,
+    /// When everything is to be made absent.
+    flush: Option<Expiry>,
 }
 
 /// A command that waits for its answer.
@@ -205,13 +205,13 @@ impl Memcache {
                 let delete = Command::Delete { key, version: 0 };
                 return Step::Request(request(place, 0, delete), consumed);
             }
-            Asked::Flush(0, is_quiet) => {
+            Asked::Flush(None, is_quiet) => {
                 let place = self.wait(Told::Shape(Shape::Flushed), is_quiet, &[]);
-                self.flush_in_ms = None;
+                self.flush = None;
                 return Step::Request(request(place, 0, Command::Invalidate), consumed);
             }
-            Asked::Flush(delay_s, is_quiet) => {
-                self.flush_in_ms = Some(delay_s.saturating_mul(1_000));
+            Asked::Flush(when, is_quiet) => {
+                self.flush = when;
                 if !is_quiet {
                     self.line("OK");
                 }
@@ -287,9 +287,9 @@ impl Memcache {
         self.is_waiting
     }
 
-    /// In how many ms everything is to be made absent, if that was asked for.
-    pub(super) fn take_flush(&mut self) -> Option<u64> {
-        self.flush_in_ms.take()
+    /// When everything is to be made absent, if that was asked for.
+    pub(super) fn take_flush(&mut self) -> Option<Expiry> {
+        self.flush.take()
     }
 
     /// Appends the answer to a request of this connection, or holds it until those before it have come.
@@ -585,6 +585,13 @@ mod tests {
         assert_eq!(output(&mut reactors[0], id), format!("OK\r\n{both}"));
         let wake_ms = reactors[0].next_wake_ms().expect("it is waited for");
         assert!(wake_ms <= NOW_MS + 10_000);
+        // The same as a time since the Unix epoch.
+        let at_s = NOW_MS / 1_000 + 10;
+        reactors[0].received(id, format!("flush_all {at_s}\r\n").as_bytes(), NOW_MS);
+        assert_eq!(output(&mut reactors[0], id), "OK\r\n");
+        assert!(reactors[0].next_wake_ms().expect("it is waited for") <= at_s * 1_000);
+        reactors[0].received(id, b"flush_all 10\r\n", NOW_MS);
+        assert_eq!(output(&mut reactors[0], id), "OK\r\n");
         for now_ms in [NOW_MS + 9_999, NOW_MS + 10_000] {
             for _ in 0..10 {
                 reactors.iter_mut().for_each(|reactor| _ = reactor.turn(now_ms));

@@ -4,7 +4,7 @@
 use larder_engine::{Engine, Submission, Watchers};
 use larder_protocol::limits::FRAME_BYTES_MAX;
 use larder_protocol::native::{self, Scratch};
-use larder_protocol::{Ahead, Command, Reply, Request};
+use larder_protocol::{Ahead, Command, Expiry, Reply, Request};
 
 use super::connections::{Connection, ConnectionId, Home};
 use super::dialect::{Decoding, Step};
@@ -143,8 +143,10 @@ impl Parts<'_> {
         if connection.dialect.has_queue() {
             self.submit_queue(id, connection, now_ms);
         }
-        if let Some(delay_ms) = connection.dialect.take_flush() {
-            *self.flush_at_ms = Some(now_ms.saturating_add(delay_ms));
+        match connection.dialect.take_flush() {
+            Some(Expiry::After(delay_ms)) => *self.flush_at_ms = Some(now_ms.saturating_add(delay_ms)),
+            Some(Expiry::At(at_ms)) => *self.flush_at_ms = Some(at_ms),
+            _ => {}
         }
         taken
     }
