@@ -102,6 +102,21 @@ def watched(choose):
             + [[b"MULTI"]] + some() + [choose([[b"EXEC"], [b"EXEC"], [b"EXEC"], [b"DISCARD"]]), [b"GET", b"w"]])
 
 
+def without_nested(batch, is_inside):
+    """Without MULTI after MULTI, which takes nothing from the transaction in 7.0, and ends it in Valkey 8 and Larder. Also returns
+    whether a transaction is open behind it."""
+    kept = []
+    for words in batch:
+        if words == [b"MULTI"]:
+            if is_inside:
+                continue
+            is_inside = True
+        elif words in ([b"EXEC"], [b"DISCARD"]):
+            is_inside = False
+        kept.append(words)
+    return kept, is_inside
+
+
 class Choose:
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -168,9 +183,10 @@ def main():
         server.send(encode([b"HELLO", b"%d" % given.version]) + encode([b"FLUSHALL"]))
         server.answer()
         server.answer()
-    count = 0
+    count, is_inside = 0, False
     while count < given.commands:
         batch = watched(choose) if choose(range(10)) == 0 else [command(choose) for _ in range(choose([1, 1, 5, 50]))]
+        batch, is_inside = without_nested(batch, is_inside)
         data = b"".join(encode(words) for words in batch)
         for server in servers:
             server.send(data)

@@ -17,16 +17,20 @@ const EXACT_BELOW: i128 = 10_i128.pow(PLACES + EXACT_DIGITS);
 pub(crate) enum Decimal {
     /// In units of 10^-17, below 10^37: so is the sum of two, if not exactly.
     Exact(i128),
-    /// As near as a double comes. Finite.
+    /// As near as a double comes, or infinite.
     Near(f64),
 }
 
 impl Decimal {
     /// The number that a text of at most [`DECIMAL_BYTES_MAX`] bytes spells: a sign, digits with a point among them, and an
-    /// exponent, all but the digits optional. Numbers above those of a double are none.
+    /// exponent, all but the digits optional. Numbers above those of a double are none, but what says that it is infinite is, as for C's `strtold`.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > DECIMAL_BYTES_MAX {
             return None;
+        }
+        let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+        if [&b"inf"[..], b"infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
+            return Some(Decimal::Near(if text[0] == b'-' { f64::NEG_INFINITY } else { f64::INFINITY }));
         }
         let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
         if !text.iter().all(is_part) {
@@ -39,7 +43,7 @@ impl Decimal {
         }
     }
 
-    /// The sum as text without an exponent; `None`: it is none of a double.
+    /// The sum as text without an exponent; `None`: it is none of a double, or infinite.
     pub(crate) fn plus(self, other: Self) -> Option<String> {
         if let (Decimal::Exact(one), Decimal::Exact(other)) = (self, other) {
             return Some(spelled(one + other));
@@ -143,10 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn infinite_numbers_are_some_without_a_sum() {
+        for text in ["inf", "+inf", "-INF", "Infinity", "-infinity"] {
+            assert!(Decimal::parse(text.as_bytes()).is_some(), "{text:?}");
+            assert_eq!((sum(text, "1"), sum("-inf", text)), (None, None), "{text:?}");
+        }
+    }
+
+    #[test]
     fn other_texts_are_no_numbers() {
-        for text in
-            ["", " 1", "1 ", "1e", "e1", ".", "-", "1.2.3", "inf", "nan", "0x10", "1e400", "1_0", "--1", "1e1.5"]
-        {
+        for text in [
+            "", " 1", "1 ", "1e", "e1", ".", "-", "1.2.3", "infi", "nan", "-nan", "+", "0x10", "1e400", "1_0", "--1",
+            "1e1.5",
+        ] {
             assert_eq!(Decimal::parse(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(Decimal::parse(&[b'1'; DECIMAL_BYTES_MAX + 1]), None);

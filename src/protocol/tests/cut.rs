@@ -42,7 +42,7 @@ pub(crate) fn resp(input: &[u8], cuts: &[usize]) -> Vec<String> {
             Ok(Some(taken)) => {
                 let arguments = reader.arguments(&input[begin..]);
                 if !arguments.is_empty() {
-                    let _ = bulk::misfit(arguments);
+                    let _ = bulk::fit(arguments);
                     made.push(format!("{:?}", bulk::decode(arguments, &keyspace, &mut places, 1_000)));
                 }
                 begin += taken;

@@ -25,7 +25,8 @@ impl Stats<'_> {
             out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n");
             return;
         };
-        let mut lines = Lines(out);
+        let (stats, _) = self.shared.memcache_counts.since(stats, 0);
+        let (stats, mut lines) = (&*stats, Lines(out));
         match kind {
             StatsKind::General => self.general(&mut lines, stats),
             StatsKind::Settings => self.settings(&mut lines, stats),
@@ -53,6 +54,17 @@ impl Stats<'_> {
             StatsKind::Nothing => {}
         }
         out.extend_from_slice(b"END\r\n");
+    }
+
+    /// Counts from here on.
+    pub fn reset(&self, out: &mut Vec<u8>, reply: &Reply<'_>) {
+        match reply {
+            Reply::Stats(stats) => {
+                self.shared.memcache_counts.set(stats, 0);
+                out.extend_from_slice(b"RESET\r\n");
+            }
+            _ => out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n"),
+        }
     }
 
     fn general(&self, lines: &mut Lines<'_>, stats: &StatsResult) {

@@ -1,6 +1,6 @@
 //! RESP, spoken by hand and by redis-cli.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -81,5 +81,111 @@ fn redis_cli_is_understood() {
     assert_eq!(cli(&["GET", "k"]), "");
     assert_eq!(cli(&["SET", "k", "v", "PX", "1", "NX"]), "OK");
     assert_eq!(cli(&["NOSUCH", "a"]), "ERR unknown command 'NOSUCH', with args beginning with: 'a'");
+    assert!(server.stop().success());
+}
+
+/// The value of a field of a line of CLIENT LIST.
+fn field(line: &str, name: &str) -> String {
+    let fields = line.split_whitespace().filter_map(|field| field.split_once('='));
+    let found = fields.into_iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("no {name} in {line}")).1.to_owned()
+}
+
+/// A connection that is asked lines, each answered by one.
+struct Lines(BufReader<TcpStream>);
+
+impl Lines {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        Self(BufReader::new(stream))
+    }
+
+    /// The first line of the answer, or what is behind it of a bulk.
+    fn ask(&mut self, line: &str) -> String {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).expect("an answer");
+        if let Some(len) = answer.strip_prefix('$').and_then(|len| len.trim_end().parse::<usize>().ok()) {
+            let mut value = vec![0; len + 2];
+            self.0.read_exact(&mut value).expect("as long as it says");
+            answer = String::from_utf8(value).expect("text");
+        }
+        answer.trim_end().to_owned()
+    }
+}
+
+#[test]
+fn clients_are_told_of_and_closed() {
+    let (server, address) = start();
+    let mut one = Lines::open(address);
+    let (first, second) = (one.ask("CLIENT INFO"), one.ask("CLIENT INFO"));
+    let number = |line: &str, name: &str| field(line, name).parse::<u64>().expect("a number");
+    assert_eq!(field(&first, "cmd"), "client|info");
+    assert_eq!(number(&second, "tot-net-in"), number(&first, "tot-net-in") + "CLIENT INFO\r\n".len() as u64);
+    assert_eq!(number(&second, "tot-cmds"), number(&first, "tot-cmds") + 1);
+    assert!(number(&second, "tot-net-out") > number(&first, "tot-net-out") + first.len() as u64);
+    let mut other = Lines::open(address);
+    let id = other.ask("CLIENT ID").trim_start_matches(':').to_owned();
+    assert_eq!(
+        (other.ask("WATCH a b"), other.ask("MULTI"), other.ask("SET a 1")),
+        ("+OK".into(), "+OK".into(), "+QUEUED".into())
+    );
+    let line = one.ask(&format!("CLIENT LIST ID {id} TYPE normal"));
+    assert_eq!(
+        (field(&line, "flags"), field(&line, "multi"), field(&line, "watch")),
+        ("x".into(), "1".into(), "2".into())
+    );
+    assert_eq!((field(&line, "cmd"), field(&line, "tot-cmds")), ("set".into(), "4".into()));
+    assert_eq!(one.ask("CLIENT KILL TYPE pubsub SKIPME no"), ":0");
+    assert_eq!(one.ask("CLIENT KILL SKIPME yes"), ":1");
+    assert!(one.ask("INFO clients").contains("connected_clients:1\r\n"), "who is killed is no client any more");
+    assert_eq!(other.0.read(&mut [0; 9]).expect("it is closed"), 0);
+    // Gets and sets are counted too, though nothing is done for each.
+    let many = "SET k v\r\n".repeat(50) + "GET k";
+    one.ask(&many);
+    (0..50).for_each(|_| drop(one.ask("")));
+    assert!(number(&one.ask("CLIENT INFO"), "tot-cmds") >= 56);
+    assert_eq!(one.ask("CLIENT KILL ID 1 ADDR nobody"), ":0");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn statistics_are_reset_for_those_who_do_so() {
+    let server = server(&["--resp", "127.0.0.1:0", "--memcache", "127.0.0.1:0", "--shards", "2"]);
+    let address =
+        |name: &str| server.ready()["listen"][name].as_str().and_then(|at| at.parse().ok()).expect("it listens");
+    let (mut resp, mut memcache) = (Lines::open(address("resp")), Lines::open(address("memcache")));
+    let stat = |resp: &mut Lines, name: &str| {
+        let info = resp.ask("INFO stats");
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|count| count.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {name} in {info}"))
+    };
+    for line in ["SET a 1", "GET a", "GET none", "EXPIRE a -1"] {
+        resp.ask(line);
+    }
+    assert_eq!(stat(&mut resp, "expired_keys"), 1, "what expires at once does expire");
+    assert!(stat(&mut resp, "keyspace_hits") >= 1 && stat(&mut resp, "keyspace_misses") >= 1);
+    assert_eq!(resp.ask("CONFIG RESETSTAT"), "+OK");
+    for name in ["expired_keys", "keyspace_hits", "keyspace_misses", "total_connections_received"] {
+        assert_eq!(stat(&mut resp, name), 0, "{name}");
+    }
+    let mut get_misses = || {
+        let mut line = memcache.ask("stats");
+        let mut found = String::new();
+        while line != "END" {
+            found = line.strip_prefix("STAT get_misses ").map_or(found, str::to_owned);
+            line.clear();
+            memcache.0.read_line(&mut line).expect("more");
+            line.truncate(line.trim_end().len());
+        }
+        found
+    };
+    assert_eq!(get_misses(), "1", "others count on");
+    let mut reset = Lines::open(address("memcache"));
+    assert_eq!(reset.ask("stats reset"), "RESET");
+    assert_eq!(get_misses(), "0");
+    resp.ask("GET none");
+    assert_eq!((stat(&mut resp, "keyspace_misses"), get_misses()), (1, "1".into()));
     assert!(server.stop().success());
 }

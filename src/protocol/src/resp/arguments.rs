@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::decode::is_command;
+use super::table::is_command;
 use crate::limits::{KEYS_MAX, SCRATCH_KEYS_KEPT};
 use crate::places::{Keys, Span};
 

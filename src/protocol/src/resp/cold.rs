@@ -1,10 +1,7 @@
 //! Commands on keys that are more than one request, or are told in a way of their own.
 
-use alloc::borrow::Cow;
-use alloc::format;
-
 use super::Shape;
-use super::decode::{Arguments, Asked, Decoded, Own, check_count, lower, placed, quoted, write, wrong_number};
+use super::decode::{Arguments, Asked, Decoded, Own, check_count, lower, placed, write, wrong_number};
 use super::keyspace::Keyspace;
 use super::options::exchange;
 use super::plan::{Plan, Told};
@@ -14,14 +11,6 @@ use crate::limits::VALUE_BYTES_MAX;
 
 const NO_FREQUENCY: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
     when switching between policies at runtime LRU and LFU data will take some time to adjust.";
-const OBJECT_HELP: [&str; 6] = [
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "IDLETIME <key>",
-    "    Return the idle time of the key, that is the approximated number of seconds since it was used.",
-    "REFCOUNT <key>",
-];
 
 /// What a command of this name asks for; `None`: it is not about keys.
 pub(super) fn decode<'a>(name: &str, all: Arguments<'a>, keyspace: &Keyspace<'_>, now_ms: u64) -> Option<Decoded<'a>> {
@@ -57,8 +46,12 @@ pub(super) fn decode<'a>(name: &str, all: Arguments<'a>, keyspace: &Keyspace<'_>
         "expiretime" => look(Told::ExpiresAt(1_000), false),
         "pexpiretime" => look(Told::ExpiresAt(1), false),
         "type" => look(Told::Kind, false),
-        "object" => object(all, keyspace, now_ms),
-        "memory" => memory(all, keyspace),
+        "object|encoding" => object(all, keyspace, Told::Encoding),
+        "object|idletime" => object(all, keyspace, Told::Idle(now_ms)),
+        "object|refcount" => object(all, keyspace, Told::One),
+        "object|freq" => object(all, keyspace, Told::Refusal(NO_FREQUENCY)),
+        "memory|usage" => usage(all, keyspace),
+        "memory|doctor" => Ok(Asked::Own(Own::Echo(b"Larder does not need a doctor: see its metrics"))),
         _ => return None,
     })
 }
@@ -135,40 +128,23 @@ fn set_range<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>) -> Decoded<'a> {
     Ok(Asked::Plan(Plan::new(Told::NewLength).with(at, Command::Patch { key: at.1, offset, value })))
 }
 
-fn object<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, now_ms: u64) -> Decoded<'a> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let (told, value) = match (lower(all.at(1), &mut buffer), all.len()) {
-        (b"help", 2) => return Ok(Asked::Own(Own::Help(&OBJECT_HELP))),
-        (b"encoding", 3) => (Told::Encoding, true),
-        (b"idletime", 3) => (Told::Idle(now_ms), false),
-        (b"refcount", 3) => (Told::One, false),
-        (b"freq", 3) => (Told::Refusal(NO_FREQUENCY), false),
-        (name @ (b"encoding" | b"idletime" | b"refcount" | b"freq"), _) => {
-            return Err(wrong_number(&format!("object|{}", quoted(name))));
-        }
-        _ => return Err(unknown_subcommand("OBJECT", all.at(1))),
-    };
+fn object<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, told: Told) -> Decoded<'a> {
     let at = placed(keyspace, all.at(2))?;
+    let value = told == Told::Encoding;
     Ok(Asked::Plan(Plan::new(told).with(at, Command::Look { key: at.1, value })))
 }
 
-fn memory<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>) -> Decoded<'a> {
-    let (mut buffer, mut other) = ([0; NAME_BYTES_MAX], [0; NAME_BYTES_MAX]);
-    match (lower(all.at(1), &mut buffer), all.len()) {
-        (b"usage", 3) => {}
-        (b"usage", 5) if lower(all.at(3), &mut other) == b"samples" => {
+/// MEMORY USAGE key [SAMPLES count].
+fn usage<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>) -> Decoded<'a> {
+    let mut buffer = [0; NAME_BYTES_MAX];
+    match all.len() {
+        3 => {}
+        5 if lower(all.at(3), &mut buffer) == b"samples" => {
             all.integer(4)?;
         }
-        (b"usage", 2) => return Err(wrong_number("memory|usage")),
-        (b"usage", _) => return Err(super::decode::SYNTAX.into()),
-        (b"doctor", 2) => return Ok(Asked::Own(Own::Echo(b"Larder does not need a doctor: see its metrics"))),
-        _ => return Err(unknown_subcommand("MEMORY", all.at(1))),
+        _ => return Err(super::decode::SYNTAX.into()),
     }
     let at = placed(keyspace, all.at(2))?;
     let told = Told::Usage(at.1.len() as u64);
     Ok(Asked::Plan(Plan::new(told).with(at, Command::Look { key: at.1, value: false })))
-}
-
-pub(super) fn unknown_subcommand(command: &str, name: &[u8]) -> Cow<'static, str> {
-    Cow::Owned(format!("ERR unknown subcommand '{}'. Try {command} HELP.", quoted(name)))
 }

@@ -4,15 +4,15 @@ use alloc::borrow::Cow;
 use alloc::format;
 
 use super::arguments::integer;
-use super::cold::unknown_subcommand;
-use super::decode::{Arguments, Asked, Decoded, Own, SYNTAX, lower, quoted, wrong_number};
-use super::describe::Described;
+use super::client::{self, Client, check_name};
+use super::decode::{Arguments, Asked, Decoded, Own, SYNTAX, lower, quoted};
+use super::describe;
 use super::encode::Version;
 use super::table::NAME_BYTES_MAX;
 use crate::places::Keys;
 
 /// What takes the connection or the server to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Session<'a> {
     /// To be greeted, from now on in this version of the protocol; `None`: in the one that is spoken.
     Hello {
@@ -54,6 +54,10 @@ pub enum Session<'a> {
     ConfigGet(Keys<'a>),
     /// Names and values of settings.
     ConfigSet(Keys<'a>),
+    /// INFO counts from now on.
+    ResetStats,
+    /// Names of commands, and of their parts, that match a pattern.
+    Commands(&'a [u8]),
     /// What the clock shows.
     Time,
     /// How many keys the group has on this node.
@@ -80,77 +84,6 @@ pub enum Session<'a> {
     },
 }
 
-/// CLIENT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client<'a> {
-    /// The connection's number.
-    Id,
-    /// Its name.
-    Name,
-    /// Another name.
-    SetName(&'a [u8]),
-    /// Name and version of the client's library.
-    SetInfo {
-        /// Whether it is the version.
-        is_version: bool,
-        /// The text.
-        text: &'a [u8],
-    },
-    /// All that is known of this connection.
-    Info,
-    /// All that is known of these; none: of all.
-    List(Ids<'a>),
-    /// Close some.
-    Kill(Kill<'a>),
-    /// Whether commands are answered.
-    Reply(ReplyMode),
-}
-
-/// Numbers of connections, as arguments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ids<'a> {
-    /// As text with blanks between; `None`: all.
-    pub only: Option<&'a [u8]>,
-}
-
-/// Which connections to close.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kill<'a> {
-    /// The one with this number.
-    pub id: Option<u64>,
-    /// Those from this address.
-    pub address: Option<&'a [u8]>,
-    /// Not the one that asks.
-    pub skips_self: bool,
-    /// The old form: there has to be one, and OK says that it is closed.
-    pub is_one: bool,
-}
-
-/// CLIENT REPLY.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyMode {
-    /// Every command is answered.
-    #[default]
-    On,
-    /// None is.
-    Off,
-    /// The next one is not.
-    Skip,
-}
-
-const CLIENT_HELP: [&str; 11] = [
-    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "GETNAME",
-    "ID",
-    "INFO",
-    "KILL <ip:port> | ID <id> | ADDR <ip:port> | SKIPME (YES|NO)",
-    "LIST [ID <id>]",
-    "NO-EVICT (ON|OFF)",
-    "NO-TOUCH (ON|OFF)",
-    "REPLY (ON|OFF|SKIP)",
-    "SETINFO (LIB-NAME|LIB-VER) <text>",
-    "SETNAME <name>",
-];
 /// About how many keys a step of a scan looks at unless it says so, as in Valkey.
 const SCAN_COUNT_DEFAULT: u32 = 10;
 
@@ -168,17 +101,24 @@ pub(super) fn decode<'a>(name: &str, all: Arguments<'a>) -> Decoded<'a> {
         "discard" => Session::Discard,
         "watch" => Session::Watch(behind(all, 1)),
         "unwatch" => Session::Unwatch,
-        "client" => return client(all),
         "info" => Session::Info(behind(all, 1)),
-        "config" => return config(all),
-        "command" => return command(all),
+        "config|get" => Session::ConfigGet(behind(all, 2)),
+        "config|set" => return config_set(all),
+        "config|resetstat" => Session::ResetStats,
+        "config|rewrite" => return Err("ERR The server is running without a config file".into()),
         "time" => Session::Time,
         "dbsize" => Session::DbSize,
         "keys" => Session::Keys(all.at(1)),
         "randomkey" => Session::RandomKey,
         "flushall" | "flushdb" => flush(all, name == "flushall")?,
         "scan" => scan(all)?,
-        "slowlog" | "latency" | "function" => return nothing(name, all),
+        "slowlog|get" | "commandlog|get" | "latency|latest" | "latency|history" | "function|list" => {
+            return log(name, all, Own::Nothing);
+        }
+        "slowlog|len" | "commandlog|len" | "latency|reset" => return log(name, all, Own::Number(0)),
+        "slowlog|reset" | "commandlog|reset" | "function|flush" => return log(name, all, Own::Ok),
+        name if name.starts_with("client|") => return client::decode(name, all),
+        name if name.starts_with("command") => return describe::decode(name, all),
         _ => unreachable!("{name} is in the table"),
     };
     Ok(Asked::Session(session))
@@ -214,125 +154,12 @@ fn hello<'a>(all: Arguments<'a>) -> Result<Session<'a>, Cow<'static, str>> {
     Ok(Session::Hello { version, auth, name })
 }
 
-fn client<'a>(all: Arguments<'a>) -> Decoded<'a> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let mut other = [0; NAME_BYTES_MAX];
-    let client = match (lower(all.at(1), &mut buffer), all.len()) {
-        (b"help", 2) => return Ok(Asked::Own(Own::Help(&CLIENT_HELP))),
-        (b"id", 2) => Client::Id,
-        (b"getname", 2) => Client::Name,
-        (b"setname", 3) => {
-            check_name(all.at(2), "Client names")?;
-            Client::SetName(all.at(2))
-        }
-        (b"setinfo", 4) => {
-            let is_version = match lower(all.at(2), &mut other) {
-                b"lib-name" => false,
-                b"lib-ver" => true,
-                _ => return Err(Cow::Owned(format!("ERR Unrecognized option '{}'", quoted(all.at(2))))),
-            };
-            check_name(all.at(3), if is_version { "lib-ver" } else { "lib-name" })?;
-            Client::SetInfo { is_version, text: all.at(3) }
-        }
-        (b"info", 2) => Client::Info,
-        (b"list", 2) => Client::List(Ids::default()),
-        (b"list", 4..) => match lower(all.at(2), &mut other) {
-            b"id" if all.len() == 4 => {
-                integer(all.at(3)).filter(|id| *id > 0).ok_or("ERR Invalid client ID")?;
-                Client::List(Ids { only: Some(all.at(3)) })
-            }
-            b"type" if lower(all.at(3), &mut buffer) == b"normal" => Client::List(Ids::default()),
-            b"type" => Client::List(Ids { only: Some(b"0") }),
-            _ => return Err(SYNTAX.into()),
-        },
-        (b"kill", 3..) => Client::Kill(kill(all)?),
-        (b"no-evict" | b"no-touch", 3) => match lower(all.at(2), &mut other) {
-            b"on" | b"off" => return Ok(Asked::Own(Own::Ok)),
-            _ => return Err(SYNTAX.into()),
-        },
-        (b"reply", 3) => Client::Reply(match lower(all.at(2), &mut other) {
-            b"on" => ReplyMode::On,
-            b"off" => ReplyMode::Off,
-            b"skip" => ReplyMode::Skip,
-            _ => return Err(SYNTAX.into()),
-        }),
-        (
-            name @ (b"help" | b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"list" | b"kill" | b"no-evict"
-            | b"no-touch" | b"reply"),
-            _,
-        ) => return Err(wrong_number(&format!("client|{}", quoted(name)))),
-        _ => return Err(unknown_subcommand("CLIENT", all.at(1))),
-    };
-    Ok(Asked::Session(Session::Client(client)))
-}
-
-/// CLIENT KILL address, or with filters.
-fn kill<'a>(all: Arguments<'a>) -> Result<Kill<'a>, Cow<'static, str>> {
-    if all.len() == 3 {
-        return Ok(Kill { address: Some(all.at(2)), is_one: true, ..Kill::default() });
+/// CONFIG SET name value [name value ...].
+fn config_set<'a>(all: Arguments<'a>) -> Decoded<'a> {
+    match all.len().is_multiple_of(2) {
+        true => Ok(Asked::Session(Session::ConfigSet(behind(all, 2)))),
+        false => Err(SYNTAX.into()),
     }
-    let mut kill = Kill { skips_self: true, ..Kill::default() };
-    let mut arguments = all.from(2);
-    let (mut buffer, mut other) = ([0; NAME_BYTES_MAX], [0; NAME_BYTES_MAX]);
-    while let Some(filter) = arguments.next() {
-        let value = arguments.next().ok_or(SYNTAX)?;
-        match lower(filter, &mut buffer) {
-            b"id" => {
-                let id = integer(value).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-                kill.id = Some(id.ok_or("ERR client-id should be greater than 0")?);
-            }
-            b"addr" => kill.address = Some(value),
-            b"skipme" => {
-                kill.skips_self = match lower(value, &mut other) {
-                    b"yes" => true,
-                    b"no" => false,
-                    _ => return Err(SYNTAX.into()),
-                }
-            }
-            b"type" if lower(value, &mut other) == b"normal" => {}
-            _ => return Err(SYNTAX.into()),
-        }
-    }
-    Ok(kill)
-}
-
-fn check_name(name: &[u8], what: &str) -> Result<(), Cow<'static, str>> {
-    match name.iter().all(|byte| (b'!'..=b'~').contains(byte)) && name.len() <= crate::limits::CLIENT_NAME_BYTES_MAX {
-        true => Ok(()),
-        false => Err(Cow::Owned(format!("ERR {what} cannot contain spaces, newlines or special characters."))),
-    }
-}
-
-fn config<'a>(all: Arguments<'a>) -> Decoded<'a> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let session = match (lower(all.at(1), &mut buffer), all.len()) {
-        (b"get", 3..) => Session::ConfigGet(behind(all, 2)),
-        (b"set", 4..) if all.len().is_multiple_of(2) => Session::ConfigSet(behind(all, 2)),
-        (b"resetstat", 2) => return Ok(Asked::Own(Own::Ok)),
-        (b"rewrite", 2) => return Err("ERR The server is running without a config file".into()),
-        (name @ (b"get" | b"set" | b"resetstat" | b"rewrite"), _) => {
-            return Err(wrong_number(&format!("config|{}", quoted(name))));
-        }
-        _ => return Err(unknown_subcommand("CONFIG", all.at(1))),
-    };
-    Ok(Asked::Session(session))
-}
-
-fn command<'a>(all: Arguments<'a>) -> Decoded<'a> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let names = || behind(all, 2);
-    let described = match (lower(all.at(1), &mut buffer), all.len()) {
-        (_, 1) => Described::Info(None),
-        (b"count", 2) => Described::Count,
-        (b"list", 2) => Described::List,
-        (b"info", 2) => Described::Info(None),
-        (b"info", _) => Described::Info(Some(names())),
-        (b"docs", 2) => Described::Docs(None),
-        (b"docs", _) => Described::Docs(Some(names())),
-        (name @ (b"count" | b"list"), _) => return Err(wrong_number(&format!("command|{}", quoted(name)))),
-        _ => return Err(unknown_subcommand("COMMAND", all.at(1))),
-    };
-    Ok(Asked::Own(Own::Described(described)))
 }
 
 fn flush<'a>(all: Arguments<'a>, is_of_all: bool) -> Result<Session<'a>, Cow<'static, str>> {
@@ -368,17 +195,20 @@ fn scan<'a>(all: Arguments<'a>) -> Result<Session<'a>, Cow<'static, str>> {
     Ok(Session::Scan { cursor, pattern, count, is_string })
 }
 
-/// What there is nothing of.
-fn nothing<'a>(name: &str, all: Arguments<'a>) -> Decoded<'a> {
+/// A log of which nothing is kept, so that only what is asked of it can be wrong.
+fn log<'a>(name: &str, all: Arguments<'a>, own: Own<'a>) -> Decoded<'a> {
+    let is_of_commands = name.starts_with("commandlog|");
+    if name == "slowlog|get" && all.len() > 3 {
+        return Err("ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.".into());
+    }
+    if matches!(name, "slowlog|get" | "commandlog|get") && all.len() > 2 {
+        let count = integer(all.at(2)).filter(|count| *count >= -1);
+        count.ok_or("ERR count should be greater than or equal to -1")?;
+    }
     let mut buffer = [0; NAME_BYTES_MAX];
-    Ok(Asked::Own(match (name, lower(all.at(1), &mut buffer)) {
-        ("slowlog", b"get") | ("latency", b"latest" | b"history") | ("function", b"list") => Own::Nothing,
-        ("slowlog", b"len") | ("latency", b"reset") => Own::Number(0),
-        ("slowlog", b"reset") | ("function", b"flush") => Own::Ok,
-        _ => {
-            let mut upper = name.as_bytes().to_vec();
-            upper.make_ascii_uppercase();
-            return Err(unknown_subcommand(&quoted(&upper), all.at(1)));
-        }
-    }))
+    match lower(all.at(all.len() - 1), &mut buffer) {
+        b"slow" | b"large-request" | b"large-reply" => Ok(Asked::Own(own)),
+        _ if is_of_commands => Err("ERR type should be one of the following: slow, large-request, large-reply".into()),
+        _ => Ok(Asked::Own(own)),
+    }
 }

@@ -11,7 +11,7 @@ use super::describe::Described;
 use super::keyspace::Keyspace;
 use super::options::{expire, get_ex, lifetime, set};
 use super::plan::{Plan, Told};
-use super::table::{self, NAME_BYTES_MAX};
+use super::table::{NAME_BYTES_MAX, Spec, Which, fit};
 use super::{Shape, cold, connection};
 use crate::command::{Command, Condition, Expiry, Write};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, SCRATCH_KEYS_KEPT};
@@ -47,8 +47,8 @@ pub enum Own<'a> {
     Number(i64),
     /// What there is to know of commands.
     Described(Described<'a>),
-    /// Lines of help.
-    Help(&'static [&'static str]),
+    /// What there is of the command of this name, which has parts.
+    Help(&'static str),
     /// An error.
     Refused(Cow<'static, str>),
 }
@@ -72,34 +72,29 @@ const QUOTED_BYTES_MAX: usize = 128;
 /// # Panics
 /// If there are no arguments.
 pub fn decode<'a>(arguments: Keys<'a>, keyspace: &Keyspace<'_>, places: &'a mut Places, now_ms: u64) -> Asked<'a> {
+    decode_fit(fit(arguments), arguments, keyspace, places, now_ms)
+}
+
+/// The same of arguments that are this by [`fit`].
+pub fn decode_fit<'a>(
+    which: Result<Which, Cow<'static, str>>,
+    arguments: Keys<'a>,
+    keyspace: &Keyspace<'_>,
+    places: &'a mut Places,
+    now_ms: u64,
+) -> Asked<'a> {
     assert!(!arguments.is_empty(), "a command has a name");
     let all = Arguments(arguments);
-    decode_named(all, keyspace, places, now_ms).unwrap_or_else(|text| match is_of_browser(all.at(0)) {
+    let decoded = which.and_then(|which| decode_named(which.spec(), all, keyspace, places, now_ms));
+    decoded.unwrap_or_else(|text| match is_of_browser(all.at(0)) {
         true => Asked::Session(Session::Leave),
         false => Asked::Own(Own::Refused(text)),
     })
 }
 
-/// Why arguments are no command, whatever they mean: there is no such, or not with so many arguments. What commands are parts of
-/// others says so by itself.
-pub fn misfit(arguments: Keys<'_>) -> Option<Cow<'static, str>> {
-    let all = Arguments(arguments);
-    let mut buffer = [0; NAME_BYTES_MAX];
-    match table::find(lower(all.at(0), &mut buffer)) {
-        None => Some(unknown(all)),
-        Some(spec) => (!spec.takes(all.len())).then(|| wrong_number(spec.name)),
-    }
-}
-
 /// Whether it is how lines begin of a browser, or of a page in it, that was told to come here. Valkey ends connections at the same.
 fn is_of_browser(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
-}
-
-/// Whether there is a command of this name.
-pub fn is_command(name: &[u8]) -> bool {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    table::find(lower(name, &mut buffer)).is_some()
 }
 
 /// Arguments by their number.
@@ -126,13 +121,13 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut Places, now_ms: u64) -> Decoded<'a> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    let name = lower(all.at(0), &mut buffer);
-    let spec = table::find(name).ok_or_else(|| unknown(all))?;
-    if !spec.takes(all.len()) {
-        return Err(wrong_number(spec.name));
-    }
+fn decode_named<'a>(
+    spec: &'static Spec,
+    all: Arguments<'a>,
+    keyspace: &Keyspace<'_>,
+    places: &'a mut Places,
+    now_ms: u64,
+) -> Decoded<'a> {
     let one = |index: usize| placed(keyspace, all.at(index));
     let command = |(group, _): (u64, &[u8]), command, shape| Ok(Asked::Command(group, command, shape));
     match spec.name {
@@ -185,6 +180,7 @@ fn decode_named<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>, places: &'a mut
         "ping" if all.len() == 2 => Ok(Asked::Own(Own::Echo(all.at(1)))),
         "ping" => Ok(Asked::Own(Own::Pong)),
         "echo" => Ok(Asked::Own(Own::Echo(all.at(1)))),
+        name if name.ends_with("|help") => Ok(Asked::Own(Own::Help(name.trim_end_matches("|help")))),
         name => match cold::decode(name, all, keyspace, now_ms) {
             Some(decoded) => decoded,
             None => connection::decode(name, all),
@@ -279,7 +275,12 @@ pub(super) fn wrong_number(name: &str) -> Cow<'static, str> {
     Cow::Owned(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-fn unknown(all: Arguments<'_>) -> Cow<'static, str> {
+pub(super) fn unknown_subcommand(command: &str, name: &[u8]) -> Cow<'static, str> {
+    let command = command.to_ascii_uppercase();
+    Cow::Owned(format!("ERR unknown subcommand '{}'. Try {command} HELP.", quoted(name)))
+}
+
+pub(super) fn unknown(all: Arguments<'_>) -> Cow<'static, str> {
     let name = quoted(all.at(0));
     let mut text = format!("ERR unknown command '{name}', with args beginning with: ");
     let begin = text.len();

@@ -1,9 +1,12 @@
-//! What COMMAND tells of the commands.
+//! COMMAND: what it tells of the commands.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::encode::{Version, array, map, null, number, text};
-use super::table::{self, COMMANDS, NAME_BYTES_MAX, Spec};
+use super::connection::Session;
+use super::decode::{Arguments, Asked, Decoded, Own, SYNTAX, lower};
+use super::encode::{Version, array, bulk, map, null, number, set, simple, text};
+use super::table::{self, COMMANDS, NAME_BYTES_MAX, PARTS, Spec};
 use crate::places::Keys;
 
 /// What is to be told.
@@ -11,77 +14,212 @@ use crate::places::Keys;
 pub enum Described<'a> {
     /// How many there are.
     Count,
-    /// Their names.
+    /// The names of all, and of their parts.
     List,
+    /// The same of this category.
+    OfCategory(&'a [u8]),
     /// What clients have to know of these; `None`: of all.
     Info(Option<Keys<'a>>),
     /// What these are for; `None`: all.
     Docs(Option<Keys<'a>>),
+    /// The keys among these arguments of a command.
+    Keys {
+        /// The command, and what it is said with.
+        spec: &'static Spec,
+        /// Its name among them.
+        arguments: Keys<'a>,
+        /// And what happens to them.
+        with_access: bool,
+    },
+}
+
+/// The categories that Valkey's access lists have and commands here belong to, in its order.
+const CATEGORIES: [&str; 11] = [
+    "keyspace",
+    "read",
+    "write",
+    "string",
+    "admin",
+    "fast",
+    "slow",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// What COMMAND, or a part of it of this name, asks for.
+pub(super) fn decode<'a>(name: &str, all: Arguments<'a>) -> Decoded<'a> {
+    let behind = || Keys::new(all.0.frame(), &all.0.spans()[2..]);
+    let named = || (all.len() > 2).then(behind);
+    let described = match name {
+        "command" => Described::Info(None),
+        "command|count" => Described::Count,
+        "command|info" => Described::Info(named()),
+        "command|docs" => Described::Docs(named()),
+        "command|list" => return list(all),
+        "command|getkeys" | "command|getkeysandflags" => keys(behind(), name.ends_with("flags"))?,
+        _ => unreachable!("{name} is in the table"),
+    };
+    Ok(Asked::Own(Own::Described(described)))
+}
+
+/// COMMAND LIST [FILTERBY (MODULE name | ACLCAT category | PATTERN pattern)].
+fn list<'a>(all: Arguments<'a>) -> Decoded<'a> {
+    if all.len() == 2 {
+        return Ok(Asked::Own(Own::Described(Described::List)));
+    }
+    let (mut buffer, mut other) = ([0; NAME_BYTES_MAX], [0; NAME_BYTES_MAX]);
+    if all.len() != 5 || lower(all.at(2), &mut buffer) != b"filterby" {
+        return Err(SYNTAX.into());
+    }
+    match lower(all.at(3), &mut other) {
+        // There are no modules.
+        b"module" => Ok(Asked::Own(Own::Nothing)),
+        b"aclcat" => Ok(Asked::Own(Own::Described(Described::OfCategory(all.at(4))))),
+        b"pattern" => Ok(Asked::Session(Session::Commands(all.at(4)))),
+        _ => Err(SYNTAX.into()),
+    }
+}
+
+fn keys<'a>(arguments: Keys<'a>, with_access: bool) -> Result<Described<'a>, Cow<'static, str>> {
+    let all = Arguments(arguments);
+    let which = table::look_up(all).ok_or("ERR Invalid command specified")?;
+    let spec = which.spec();
+    if spec.keys.0 == 0 {
+        return Err("ERR The command has no key arguments".into());
+    }
+    if !spec.takes(all.len()) {
+        return Err("ERR Invalid number of arguments specified for command".into());
+    }
+    Ok(Described::Keys { spec, arguments, with_access })
+}
+
+/// Every command, and every part.
+pub fn commands() -> impl Iterator<Item = &'static Spec> {
+    COMMANDS.iter().chain(&PARTS)
 }
 
 /// Appends it.
 pub(super) fn describe(out: &mut Vec<u8>, version: Version, described: &Described<'_>) {
-    match described {
+    match *described {
         Described::Count => number(out, b':', COMMANDS.len() as i64),
-        Described::List => {
-            array(out, COMMANDS.len());
-            COMMANDS.iter().for_each(|spec| text(out, spec.name));
+        Described::List => names(out, |_| true),
+        Described::OfCategory(category) => {
+            let mut buffer = [0; NAME_BYTES_MAX];
+            let category = lower(category, &mut buffer);
+            names(out, |spec| CATEGORIES.iter().any(|known| known.as_bytes() == category && is_in(spec, known)));
         }
         Described::Info(None) => {
             array(out, COMMANDS.len());
-            COMMANDS.iter().for_each(|spec| info(out, spec));
+            COMMANDS.iter().for_each(|spec| info(out, version, spec));
         }
         Described::Info(Some(names)) => {
             array(out, names.len());
             for name in names.iter() {
-                match find(name) {
-                    Some(spec) => info(out, spec),
+                match table::find_full(name) {
+                    Some(spec) => info(out, version, spec),
                     None => null(out, version),
                 }
             }
         }
-        Described::Docs(names) => {
-            let named: Option<Vec<&Spec>> = names.map(|names| names.iter().filter_map(find).collect());
-            let len = named.as_ref().map_or(COMMANDS.len(), Vec::len);
-            map(out, version, len);
-            match named {
-                None => COMMANDS.iter().for_each(|spec| docs(out, version, spec)),
-                Some(named) => named.into_iter().for_each(|spec| docs(out, version, spec)),
+        Described::Docs(None) => {
+            map(out, version, COMMANDS.len());
+            COMMANDS.iter().for_each(|spec| docs(out, version, spec));
+        }
+        Described::Docs(Some(names)) => {
+            let named: Vec<&Spec> = names.iter().filter_map(table::find_full).collect();
+            map(out, version, named.len());
+            named.into_iter().for_each(|spec| docs(out, version, spec));
+        }
+        Described::Keys { spec, arguments, with_access } => {
+            let all = Arguments(arguments);
+            let (first, last, step) = spec.keys;
+            let last = if last < 0 { all.len() as i64 + last } else { last };
+            let places = (first..=last).step_by(step as usize);
+            array(out, places.clone().count());
+            for place in places {
+                let key = all.at(place as usize);
+                if with_access {
+                    array(out, 2);
+                }
+                bulk(out, key.len(), |out| out.extend_from_slice(key));
+                if with_access {
+                    words(out, version, access(spec, all));
+                }
             }
         }
     }
 }
 
-fn find(name: &[u8]) -> Option<&'static Spec> {
-    let mut buffer = [0; NAME_BYTES_MAX];
-    table::find(super::decode::lower(name, &mut buffer))
+/// The names of those that are meant.
+fn names(out: &mut Vec<u8>, is_meant: impl Fn(&Spec) -> bool) {
+    array(out, commands().filter(|spec| is_meant(spec)).count());
+    commands().filter(|spec| is_meant(spec)).for_each(|spec| text(out, spec.name));
 }
 
-/// Ten things about a command, of which the last three are for other kinds of commands.
-fn info(out: &mut Vec<u8>, spec: &Spec) {
+/// What a command does with its keys: SET reads the value only if it is to be told.
+fn access(spec: &Spec, all: Arguments<'_>) -> &'static str {
+    match spec.name {
+        "set" if all.from(3).any(|word| word.eq_ignore_ascii_case(b"get")) => "RW access update",
+        _ => spec.access,
+    }
+}
+
+/// Ten things about a command.
+fn info(out: &mut Vec<u8>, version: Version, spec: &Spec) {
     array(out, 10);
     text(out, spec.name);
     number(out, b':', spec.arity);
-    let flags = spec.flags.split(' ');
-    array(out, flags.clone().count());
-    flags.for_each(|flag| simple(out, flag));
+    words(out, version, spec.flags);
     let (first, last, step) = spec.keys;
     [first, last, step].into_iter().for_each(|place| number(out, b':', place));
-    // Its categories for access lists, of which there are none.
-    (0..4).for_each(|_| array(out, 0));
+    let categories = || CATEGORIES.iter().filter(|category| is_in(spec, category));
+    set(out, version, categories().count());
+    categories().for_each(|category| simple(out, &["@", category]));
+    // Hints for clients of a cluster, and what is to be known of keys that are not where they are said to be above.
+    (0..2).for_each(|_| array(out, 0));
+    array(out, spec.parts().len());
+    spec.parts().iter().for_each(|part| info(out, version, part));
+}
+
+/// Whether a command belongs to a category, most of which follow from what it does and is about.
+fn is_in(spec: &Spec, category: &str) -> bool {
+    let command = spec.name.split('|').next().unwrap_or_default();
+    let is_about = |group: &str| spec.group == group && !spec.has_parts;
+    match category {
+        "keyspace" => is_about("generic") || matches!(command, "dbsize" | "flushall" | "flushdb"),
+        "read" => spec.is("readonly"),
+        "write" => spec.is("write"),
+        "string" => is_about("string"),
+        "admin" => spec.is("admin"),
+        "fast" => spec.is("fast"),
+        "slow" => !spec.is("fast"),
+        "dangerous" => spec.is("admin") || matches!(command, "flushall" | "flushdb" | "info" | "keys"),
+        "connection" => is_about("connection") || command == "command",
+        "transaction" => is_about("transactions"),
+        "scripting" => is_about("scripting"),
+        _ => false,
+    }
 }
 
 fn docs(out: &mut Vec<u8>, version: Version, spec: &Spec) {
     text(out, spec.name);
-    map(out, version, 3);
+    let parts = spec.parts();
+    map(out, version, 3 + usize::from(spec.has_parts));
     for (name, value) in [("summary", spec.summary), ("since", "1.0.0"), ("group", spec.group)] {
         text(out, name);
         text(out, value);
     }
+    if spec.has_parts {
+        text(out, "subcommands");
+        map(out, version, parts.len());
+        parts.iter().for_each(|part| docs(out, version, part));
+    }
 }
 
-fn simple(out: &mut Vec<u8>, word: &str) {
-    out.push(b'+');
-    out.extend_from_slice(word.as_bytes());
-    out.extend_from_slice(b"\r\n");
+/// Words with blanks between them.
+fn words(out: &mut Vec<u8>, version: Version, text: &str) {
+    set(out, version, text.split_whitespace().count());
+    text.split_whitespace().for_each(|word| simple(out, &[word]));
 }

@@ -6,6 +6,7 @@ use crate::{Failure, Reply, Status};
 
 use super::Own;
 use super::describe::describe;
+use super::table::NAME_BYTES_MAX;
 
 /// Which version of RESP a connection speaks; HELLO changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,13 +94,25 @@ pub fn encode_own(out: &mut Vec<u8>, version: Version, own: &Own<'_>) {
         Own::None => null(out, version),
         Own::Nothing => array(out, 0),
         Own::Number(value) => number(out, b':', *value),
-        Own::Help(lines) => {
-            array(out, lines.len());
-            lines.iter().for_each(|line| text(out, line));
-        }
+        Own::Help(command) => help(out, command),
         Own::Described(described) => describe(out, version, described),
         Own::Refused(text) => encode_error(out, text),
     }
+}
+
+/// What there is of a command with parts.
+fn help(out: &mut Vec<u8>, command: &str) {
+    let lines = super::help::lines(command);
+    array(out, lines.len() + 3);
+    let mut name = [0; NAME_BYTES_MAX];
+    let name = &mut name[..command.len()];
+    name.copy_from_slice(command.as_bytes());
+    name.make_ascii_uppercase();
+    let name = core::str::from_utf8(name).expect("names are text");
+    simple(out, &[name, " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]);
+    lines.iter().for_each(|line| simple(out, &[line]));
+    simple(out, &["HELP"]);
+    simple(out, &["    Print this help."]);
 }
 
 /// Appends an error. What it quotes may have ends of lines, which an error cannot.
@@ -181,6 +194,21 @@ pub fn map(out: &mut Vec<u8>, version: Version, pairs: usize) {
         Version::Two => array(out, 2 * pairs),
         Version::Three => number(out, b'%', pairs as i64),
     }
+}
+
+/// Appends the beginning of a set, which is an array where there are none.
+pub(super) fn set(out: &mut Vec<u8>, version: Version, len: usize) {
+    match version {
+        Version::Two => array(out, len),
+        Version::Three => number(out, b'~', len as i64),
+    }
+}
+
+/// Appends a line of text, which is made of these pieces.
+pub(super) fn simple(out: &mut Vec<u8>, pieces: &[&str]) {
+    out.push(b'+');
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a text for people.

@@ -8,11 +8,13 @@
 //! and behave as those of Valkey 8 do (<https://valkey.io/commands/>).
 
 mod arguments;
+mod client;
 mod cold;
 mod connection;
 mod decode;
 mod describe;
 mod encode;
+mod help;
 mod keyspace;
 mod options;
 mod plain;
@@ -22,11 +24,12 @@ mod table;
 mod tests;
 
 pub use arguments::{ARGUMENTS_MAX, Broken, INLINE_BYTES_MAX, Reader, ReaderLimits, STRANGER_BYTES_MAX};
-pub use connection::{Client, Ids, Kill, ReplyMode, Session};
-pub use decode::{Asked, Own, Places, decode, is_command, misfit};
-pub use describe::Described;
+pub use client::{Client, Filter, ReplyMode};
+pub use connection::Session;
+pub use decode::{Asked, Own, Places, decode, decode_fit};
+pub use describe::{Described, commands};
 pub use encode::{Shape, Version, array, bulk, encode, encode_error, encode_own, map, null, number, text, verbatim};
 pub use keyspace::{Keyspace, Named};
 pub use plain::plain;
 pub use plan::{Plan, Telling, Told};
-pub use table::{COMMANDS, Spec};
+pub use table::{COMMANDS, PARTS, Spec, Which, fit, is_command};

@@ -104,7 +104,7 @@ fn invalid_time(name: &str) -> Cow<'static, str> {
     Cow::Owned(format!("ERR invalid expire time in '{name}' command"))
 }
 
-/// EXPIRE and the like: key, time, [NX | XX | GT | LT]. One that is over removes the key.
+/// EXPIRE and the like: key, time, [NX | XX | GT | LT]. One that is over has the key expire at once, which the engine does.
 pub(super) fn expire<'a>(
     all: Arguments<'a>,
     (group, key): (u64, &'a [u8]),
@@ -121,11 +121,6 @@ pub(super) fn expire<'a>(
         Ok(time_ms @ 1..) => Expiry::After(time_ms),
         _ => Expiry::At(1),
     };
-    // What is over already is gone, and does not wait until that is noticed.
-    let is_over = matches!(expiry, Expiry::At(at_ms) if at_ms <= now_ms);
-    if is_over && only == TouchCondition::Always {
-        return Ok(Asked::Command(group, Command::Delete { key, version: 0 }, Shape::Flag));
-    }
     Ok(Asked::Command(group, Command::Touch { key, expiry, only }, Shape::Flag))
 }
 

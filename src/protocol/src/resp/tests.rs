@@ -1,7 +1,7 @@
 //! Commands from their words to what is told of them.
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
@@ -66,12 +66,18 @@ fn told(asked: &Asked<'_>) -> String {
             format!("hello {version:?} {auth:?} {:?}", name.map(quoted))
         }
         Asked::Session(Session::Client(Client::SetName(name))) => format!("client is {}", quoted(name)),
-        Asked::Session(Session::Client(Client::Kill(kill))) => {
-            let Kill { id, address, skips_self, is_one } = *kill;
-            format!("kill {id:?} {:?} {skips_self} {is_one}", address.map(quoted))
+        Asked::Session(Session::Client(Client::List(filter))) => format!("list {}", filtered(filter)),
+        Asked::Session(Session::Client(Client::Kill { filter, is_one })) => {
+            format!("kill {} {is_one}", filtered(filter))
         }
         other => format!("{other:?}"),
     }
+}
+
+fn filtered(filter: &Filter<'_>) -> String {
+    let Filter { ids, address, local, skips_self, age_s_min, is_of_other_kind } = filter;
+    let (address, local) = (address.map(quoted), local.map(quoted));
+    format!("{ids:?} {address:?} {local:?} {skips_self} {age_s_min} {is_of_other_kind}")
 }
 
 fn of_command(command: &Command<'_>) -> String {
@@ -150,8 +156,8 @@ fn commands_mean_what_they_mean_to_valkey() {
         ("expire a 2", "touch a After(2000) Always as Flag"),
         ("pexpire a -2 NX", "touch a At(1) Lasting as Flag"),
         ("expireat a 20 xx", "touch a At(20000) Expiring as Flag"),
-        ("expireat a 2", "delete a as Flag"),
-        ("expire a 0", "delete a as Flag"),
+        ("expireat a 2", "touch a At(2000) Always as Flag"),
+        ("expire a 0", "touch a At(1) Always as Flag"),
         ("pexpireat a 0 gt xx", "touch a At(1) Later as Flag"),
         ("expire a 2 lt", "touch a After(2000) Earlier as Flag"),
         ("expire a 2 xx lt", "touch a After(2000) ExpiringEarlier as Flag"),
@@ -172,14 +178,19 @@ fn commands_mean_what_they_mean_to_valkey() {
         ("client setname n", "client is n"),
         ("client id", "Session(Client(Id))"),
         ("client reply skip", "Session(Client(Reply(Skip)))"),
-        ("client kill 1.2.3.4:5", "kill None Some(\"1.2.3.4:5\") false true"),
-        ("client kill id 7 skipme no", "kill Some(7) None false false"),
+        ("client kill 1.2.3.4:5", "kill None Some(\"1.2.3.4:5\") None false 0 false true"),
+        ("client kill id 7 skipme no", "kill Some([7]) None None false 0 false false"),
+        ("client kill type replica maxage 5", "kill None None None true 5 true false"),
+        ("client list", "list None None None false 0 false"),
+        ("client list id 9 3 type normal id 4 user default", "list Some([3, 4, 9]) None None false 0 false"),
+        ("client list laddr a:1 addr b:2 SKIPME yes", "list None Some(\"b:2\") Some(\"a:1\") true 0 false"),
+        ("client list type pubsub id", "list Some([]) None None false 0 true"),
         ("client no-evict on", "Ok"),
         ("watch a b", "watch a b"),
         ("info memory cpu", "info memory cpu"),
         ("config get max*", "config get max*"),
         ("config set a 1 b 2", "config set a 1 b 2"),
-        ("config resetstat", "Ok"),
+        ("config resetstat", "Session(ResetStats)"),
         ("scan 0", "scan 0  10 true"),
         ("scan 7 count 100 match a* type hash", "scan 7 a* 100 false"),
         ("keys a*", "keys a*"),
@@ -189,7 +200,11 @@ fn commands_mean_what_they_mean_to_valkey() {
         ("slowlog len", "Number(0)"),
         ("latency latest", "Nothing"),
         ("function flush", "Ok"),
+        ("commandlog get -1 large-reply", "Nothing"),
+        ("commandlog len slow", "Number(0)"),
         ("command count", "Described(Count)"),
+        ("command list filterby module json", "Nothing"),
+        ("object help", "Help(\"object\")"),
     ];
     for (line, wanted) in pairs {
         let wanted = wanted.strip_prefix("Session(").map_or(wanted.to_owned(), |rest| format!("Session({rest}"));
@@ -235,7 +250,27 @@ fn errors_are_said_as_valkey_says_them() {
         ("client setname", "ERR wrong number of arguments for 'client|setname' command"),
         ("client setname 'a b'", "ERR Client names cannot contain spaces, newlines or special characters."),
         ("client setinfo x y", "ERR Unrecognized option 'x'"),
-        ("client list id x", "ERR Invalid client ID"),
+        ("client list id", SYNTAX),
+        ("client list id x 7", SYNTAX),
+        ("client list id 10 what", SYNTAX),
+        ("client list id 3 -1", "ERR client-id should be greater than 0"),
+        ("client list maxage 9999999999999999999", "ERR maxage is not an integer or out of range"),
+        ("client list maxage -1", "ERR maxage should be greater than 0"),
+        ("client kill type x", "ERR Unknown client type 'x'"),
+        ("client kill user u", "ERR No such user 'u'"),
+        ("client kill skipme maybe", SYNTAX),
+        ("client kill id 1 addr", SYNTAX),
+        ("client kill", "ERR wrong number of arguments for 'client|kill' command"),
+        ("config set a 1 b", SYNTAX),
+        ("command list filterby", SYNTAX),
+        ("command list filterby x y", SYNTAX),
+        ("command getkeys", "ERR wrong number of arguments for 'command|getkeys' command"),
+        ("command getkeys nothing a", "ERR Invalid command specified"),
+        ("command getkeys config get", "ERR The command has no key arguments"),
+        ("command getkeys get", "ERR Invalid number of arguments specified for command"),
+        ("slowlog get -2", "ERR count should be greater than or equal to -1"),
+        ("slowlog get 1 2", "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP."),
+        ("commandlog len x", "ERR type should be one of the following: slow, large-request, large-reply"),
         ("config", "ERR wrong number of arguments for 'config' command"),
         ("config get", "ERR wrong number of arguments for 'config|get' command"),
         ("object freq a b", "ERR wrong number of arguments for 'object|freq' command"),
@@ -435,13 +470,61 @@ fn commands_are_described() {
         encode_own(&mut out, version, &Own::Described(described));
         assert!(out.len() > 3, "{described:?}");
     }
-    assert!(String::from_utf8(out).expect("text").starts_with("*63\r\n$6\r\nappend\r\n"));
-    let answer = asked("command info get nothing", false, |asked| {
-        let Asked::Own(own) = asked else { panic!() };
+    assert!(String::from_utf8(out).expect("text").starts_with("*110\r\n$6\r\nappend\r\n"));
+    let get = "*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
+        *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n";
+    assert_eq!(own("command info get nothing get|key"), format!("*3\r\n{get}$-1\r\n$-1\r\n"));
+    assert!(own("command info CONFIG|GET").starts_with("*1\r\n*10\r\n$10\r\nconfig|get\r\n:-3\r\n*4\r\n+admin\r\n"));
+    assert!(own("command docs client").contains("$11\r\nsubcommands\r\n*22\r\n$14\r\nclient|getname\r\n"));
+}
+
+/// What a connection answers by itself to this line.
+fn own(line: &str) -> String {
+    asked(line, false, |asked| {
+        let Asked::Own(own) = asked else { panic!("{line} is {asked:?}") };
         let mut out = Vec::new();
         encode_own(&mut out, Version::Two, &own);
         String::from_utf8(out).expect("text")
-    });
-    let get = "*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n";
-    assert_eq!(answer, "*2\r\n".to_string() + get + "$-1\r\n");
+    })
+}
+
+#[test]
+fn keys_are_told_of_commands() {
+    for (line, keys) in [
+        ("get a", "a"),
+        ("mset a 1 b 2", "a b"),
+        ("del a b c", "a b c"),
+        ("memory usage a samples 3", "a"),
+        ("object encoding a", "a"),
+    ] {
+        let words: Vec<String> = keys.split(' ').map(|key| format!("$1\r\n{key}\r\n")).collect();
+        let wanted = format!("*{}\r\n{}", words.len(), words.concat());
+        assert_eq!(own(&format!("command getkeys {line}")), wanted, "{line}");
+    }
+    let told = |access: &str| format!("*1\r\n*2\r\n$1\r\na\r\n{access}");
+    assert_eq!(own("command getkeysandflags set a b"), told("*2\r\n+OW\r\n+update\r\n"));
+    assert_eq!(own("command getkeysandflags set a b ex 1 GET"), told("*3\r\n+RW\r\n+access\r\n+update\r\n"));
+}
+
+#[test]
+fn commands_are_listed_by_category() {
+    assert_eq!(own("command list filterby aclcat nothing"), "*0\r\n");
+    let connection = own("command list filterby aclcat Connection");
+    assert!(
+        connection.contains("client|list") && connection.contains("$4\r\nping") && !connection.contains("$3\r\nget")
+    );
+    let strings = own("command list filterby aclcat string");
+    assert!(strings.starts_with("*21\r\n$6\r\nappend\r\n"), "{strings}");
+}
+
+#[test]
+fn every_command_with_parts_has_help() {
+    for spec in commands().filter(|spec| spec.has_parts) {
+        let help = own(&format!("{} help", spec.name));
+        let name = spec.name.to_ascii_uppercase();
+        assert!(help.contains(&format!("+{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n")));
+        assert!(help.ends_with("+HELP\r\n+    Print this help.\r\n"), "{help}");
+        let lines: usize = help[1..].split('\r').next().and_then(|count| count.parse().ok()).expect("a number");
+        assert_eq!(lines, help.matches("\r\n").count() - 1);
+    }
 }

@@ -92,10 +92,12 @@ impl Info<'_> {
                 lines.put("rdb_last_save_time", 0);
             }
             "stats" => {
-                let requests = self.stats.shards.iter().map(|shard| shard.requests).sum();
-                lines.put("total_connections_received", self.shared.accepted());
-                lines.put("total_commands_processed", requests);
-                lines.put("instantaneous_ops_per_sec", self.shared.rate(requests));
+                let requests = |stats: &StatsResult| stats.shards.iter().map(|shard| shard.requests).sum::<u64>();
+                let (stats, accepted) = self.shared.resp_counts.since(self.stats, self.shared.accepted());
+                let sum = |of: fn(&GroupStats) -> u64| stats.groups.iter().map(of).sum::<u64>();
+                lines.put("total_connections_received", accepted);
+                lines.put("total_commands_processed", requests(&stats));
+                lines.put("instantaneous_ops_per_sec", self.shared.rate(requests(self.stats)));
                 lines.put("rejected_connections", 0);
                 lines.put("expired_keys", sum(|group| group.expirations));
                 lines.put("evicted_keys", sum(|group| group.evictions));

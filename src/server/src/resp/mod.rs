@@ -1,6 +1,7 @@
 //! What connections that speak RESP share: who they are, and what the server tells of itself in its words. Nothing of it is
 //! touched by a command on keys.
 
+mod baseline;
 mod clients;
 mod info;
 mod settings;
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub use clients::{Client, Clients, Registration};
+pub use baseline::Baseline;
+pub use clients::{Activity, Client, Clients, Registration};
 pub use info::Info;
 pub(crate) use info::cpu_s;
 pub use settings::Settings;
@@ -33,6 +35,10 @@ pub struct Shared {
     pub clients: Clients,
     /// What CONFIG tells.
     pub settings: Settings,
+    /// From where INFO counts.
+    pub resp_counts: Baseline,
+    /// From where STATS of memcached's protocol counts.
+    pub memcache_counts: Baseline,
     /// To every shard.
     lanes: Vec<Arc<ControlLane>>,
     /// When INFO was asked for last, and how many requests there were then.

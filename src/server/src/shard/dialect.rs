@@ -107,6 +107,22 @@ impl Dialect {
         }
     }
 
+    /// So many bytes have come.
+    #[inline]
+    pub(super) fn heard(&mut self, bytes: usize, now_ms: u64) {
+        if let Dialect::Resp(resp) = self {
+            resp.heard(bytes, now_ms);
+        }
+    }
+
+    /// So many bytes go out.
+    #[inline]
+    pub(super) fn sends(&mut self, bytes: usize) {
+        if let Dialect::Resp(resp) = self {
+            resp.sends(bytes);
+        }
+    }
+
     /// A request that was decoded ahead is executed.
     #[inline]
     pub(super) fn begun(&mut self, request: &Request<'_>) {

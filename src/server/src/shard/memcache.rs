@@ -69,6 +69,8 @@ enum Told {
     /// Whatever it is.
     Line(&'static str),
     Stats(StatsKind),
+    /// Statistics count from there on.
+    Reset,
     /// Values of several requests.
     Parts {
         has_cas: bool,
@@ -193,6 +195,11 @@ impl Memcache {
                 self.own(own);
             }
             Asked::GetAndTouch(keys, expiry, shape) => self.get_and_touch(keys, expiry, shape),
+            // What `stats reset` is answered, behind what it resets.
+            Asked::Own(Own::Line("RESET")) => {
+                let place = self.wait(Told::Reset, false, &[]);
+                return Step::Request(request(place, 0, Command::Stats), consumed);
+            }
             Asked::Own(own) => self.own(own),
             Asked::Swallow(own, bytes) => {
                 self.own(own);
@@ -340,6 +347,9 @@ impl Memcache {
             }),
             Told::Stats(kind) => {
                 self.order.place(output, place, |out| Stats { shared, now_ms }.tell(out, kind, reply));
+            }
+            Told::Reset => {
+                self.order.place(output, place, |out| Stats { shared, now_ms }.reset(out, reply));
             }
             Told::Parts { has_cas } => {
                 if !self.take_part(output, (index, place, part), has_cas, reply) {
@@ -622,6 +632,7 @@ mod tests {
             assert!(said.contains(line) && said.ends_with("END\r\n"), "{words}: {said}");
         }
         reactors[0].received(id, b"stats reset\r\nversion\r\nGET / HTTP/1.1\r\n", NOW_MS);
+        run_until_quiet(&mut reactors);
         let said = output(&mut reactors[0], id);
         assert!(said.starts_with("RESET\r\nVERSION 1.6.45-larder-") && said.lines().count() == 2, "{said}");
         assert!(reactors[0].is_finished(id), "a browser is not talked to");

@@ -202,6 +202,7 @@ impl Reactor {
         if connection.broken {
             return;
         }
+        connection.dialect.heard(bytes.len(), now_ms);
         if connection.input.is_empty() {
             let consumed = self.process(id, bytes, now_ms);
             let connection = self.connections.at(id);
@@ -233,6 +234,7 @@ impl Reactor {
             return None;
         }
         connection.sending = connection.output.len();
+        connection.dialect.sends(connection.sending);
         Some(core::mem::take(&mut connection.output))
     }
 

@@ -3,6 +3,7 @@
 //! Every command has a place, and so has its answer. One that is a request and its reply has both in the id of the request,
 //! with how the reply is told, so that nothing is kept for it; of others it is kept what is still to come ([`Pending`]).
 
+mod figures;
 mod id;
 mod pending;
 mod session;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use larder_engine::{Engine, Watchers};
 use larder_protocol::native::encode_request;
 use larder_protocol::resp::{
-    self, Asked, Broken, Keyspace, Places, Plan, Reader, ReaderLimits, ReplyMode, Session, Telling, Version,
+    self, Asked, Broken, Keyspace, Places, Plan, Reader, ReaderLimits, ReplyMode, Session, Telling, Version, Which,
     encode_error, encode_own,
 };
 use larder_protocol::{Ahead, Command, Reply, Request, ScanStep};
@@ -25,6 +26,7 @@ use super::dialect::Step;
 use super::order::{Order, following};
 use crate::limits::AHEAD_MAX;
 use crate::resp::{Registration, Shared};
+use figures::Figures;
 use id::Id;
 use pending::{Pending, Then};
 use transaction::{Multi, Watched};
@@ -58,6 +60,7 @@ pub struct Resp {
     /// Versions of what is watched that are not known yet.
     watching: usize,
     registration: Option<Registration>,
+    figures: Figures,
 }
 
 /// What a reader of commands needs beside the input: one for all connections of a shard.
@@ -108,7 +111,7 @@ impl Resp {
 
     /// As [`super::Dialect::ahead`].
     #[inline]
-    pub(super) fn ahead<'a>(&self, input: &'a [u8], value_bytes_max: usize, ahead: &mut Ahead<'a>) {
+    pub(super) fn ahead<'a>(&mut self, input: &'a [u8], value_bytes_max: usize, ahead: &mut Ahead<'a>) {
         ahead.requests.clear();
         if !self.is_plain() {
             return;
@@ -122,6 +125,9 @@ impl Resp {
             let request = self.request(id, command);
             id.place = following(id.place);
             ahead.requests.push((request, end));
+        }
+        if let Some((last, _)) = ahead.requests.last() {
+            self.figures.is_ahead(if matches!(last.command, Command::Get { .. }) { Which::GET } else { Which::SET });
         }
     }
 
@@ -167,7 +173,9 @@ impl Resp {
                 return Step::Last { is_malformed: true };
             }
         };
-        self.is_heard(world);
+        if self.registration.as_ref().is_some_and(|registration| registration.client().is_killed()) {
+            return Step::Last { is_malformed: false };
+        }
         if self.watching > 0 || self.multi.is_some() || self.mode != ReplyMode::On {
             return self.next_of_many(input, scratch, limits, (consumed, world));
         }
@@ -176,13 +184,16 @@ impl Resp {
         if arguments.is_empty() {
             return Step::Said(consumed);
         }
+        let which = resp::fit(arguments);
+        self.begin(which.as_ref().ok().copied());
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
-        match resp::decode(arguments, &keyspace, places, world.now_ms) {
+        match resp::decode_fit(which, arguments, &keyspace, places, world.now_ms) {
             Asked::Command(group, command, shape) => {
                 self.is_known = true;
                 let id = Id { shape: Some(shape), ..self.id() };
                 self.order.take();
+                self.end();
                 Step::Request(Request { group, ..self.request(id, command) }, consumed)
             }
             asked => match self.do_asked(asked, world) {
@@ -206,9 +217,11 @@ impl Resp {
         if arguments.is_empty() {
             return Step::Said(consumed);
         }
+        let which = resp::fit(arguments);
+        self.begin(which.as_ref().ok().copied());
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
-        let asked = resp::decode(arguments, &keyspace, places, world.now_ms);
+        let asked = resp::decode_fit(which, arguments, &keyspace, places, world.now_ms);
         let skips = self.mode == ReplyMode::Skip;
         let last = match (&asked, self.multi.is_some()) {
             (Asked::Session(Session::Exec), true) => {
@@ -217,7 +230,7 @@ impl Resp {
             }
             (Asked::Session(session), true) if is_told_at_once(session) => self.do_asked(asked, world),
             (_, true) => {
-                self.queue_up(arguments, &asked);
+                self.queue_up(arguments);
                 None
             }
             (Asked::Command(group, command, shape), false) => {
@@ -249,18 +262,13 @@ impl Resp {
             }
             Asked::Session(session) => {
                 self.is_known = true;
+                self.publish();
                 if self.session(session, world) {
                     return Some(Step::Last { is_malformed: false });
                 }
             }
         }
         None
-    }
-
-    fn is_heard(&self, world: &World<'_>) {
-        if let Some(registration) = &self.registration {
-            registration.client().is_heard(world.now_ms);
-        }
     }
 
     /// In which group keys are.
@@ -401,6 +409,7 @@ impl Resp {
         for (place, said) in std::mem::take(&mut self.says) {
             self.order.place(output, place, |out| out.extend_from_slice(&said));
         }
+        self.end();
     }
 
     /// Bytes that are held.

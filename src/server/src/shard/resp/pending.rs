@@ -52,6 +52,8 @@ pub(super) enum Pending {
     Size(String),
     /// INFO about these sections.
     Info(Vec<String>),
+    /// CONFIG RESETSTAT.
+    Reset,
 }
 
 /// A command of an EXEC.
@@ -174,6 +176,10 @@ impl Pending {
             }
             (Pending::Info(sections), Reply::Stats(stats)) => {
                 verbatim(&mut out, version, &Info { shared, stats, now_ms }.text(sections));
+            }
+            (Pending::Reset, Reply::Stats(stats)) => {
+                shared.resp_counts.set(stats, shared.accepted());
+                out.extend_from_slice(b"+OK\r\n");
             }
             (_, Reply::Failed(_)) => resp::encode(&mut out, version, resp::Shape::Value, reply),
             (pending, reply) => unreachable!("{reply:?} is no answer to {pending:?}"),

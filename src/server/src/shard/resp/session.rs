@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use larder_engine::cursor_of_number;
 use larder_protocol::resp::{
-    Client, Kill, Own, Plan, ReplyMode, Session, Told, Version, array, encode_error, encode_own, map, null, number,
-    text, verbatim,
+    self, Client, Filter, Own, Plan, ReplyMode, Session, Told, Version, array, encode_error, encode_own, map, null,
+    number, text, verbatim,
 };
 use larder_protocol::{Command, Keys};
 
@@ -36,7 +36,7 @@ impl Resp {
                 self.reset();
                 self.said.extend_from_slice(b"+RESET\r\n");
             }
-            Session::Multi if self.multi.is_some() => encode_error(&mut self.said, "ERR MULTI calls can not be nested"),
+            Session::Multi | Session::Watch(_) if self.multi.is_some() => self.refuse_inside(),
             Session::Multi => {
                 self.multi = Some(Multi::default());
                 self.ok();
@@ -48,9 +48,6 @@ impl Resp {
                 self.watched.clear();
                 self.ok();
             }
-            Session::Watch(_) if self.multi.is_some() => {
-                encode_error(&mut self.said, "ERR WATCH inside MULTI is not allowed");
-            }
             Session::Watch(keys) => self.watch(keys, world),
             Session::Unwatch => {
                 self.watched.clear();
@@ -59,6 +56,9 @@ impl Resp {
             Session::Client(client) => return self.about_clients(client, world),
             Session::ConfigGet(patterns) => self.config_get(patterns, world),
             Session::ConfigSet(settings) => self.config_set(settings, world),
+            Session::ResetStats => self.ask(0, Command::Stats, Pending::Reset),
+            Session::Commands(pattern) if is_too_long(pattern) => self.refuse_pattern(),
+            Session::Commands(pattern) => self.commands(pattern),
             Session::Time => {
                 array(&mut self.said, 2);
                 text(&mut self.said, &(world.now_ms / 1_000).to_string());
@@ -103,6 +103,7 @@ impl Resp {
         !matches!(
             session,
             Session::Info(_)
+                | Session::ResetStats
                 | Session::DbSize
                 | Session::Keys(_)
                 | Session::Scan { .. }
@@ -126,6 +127,12 @@ impl Resp {
         encode_error(&mut self.said, "ERR the pattern is longer than 255 bytes");
     }
 
+    /// Between MULTI and EXEC, which refuses them all because of it.
+    fn refuse_inside(&mut self) {
+        self.multi.iter_mut().for_each(Multi::abort);
+        encode_error(&mut self.said, "ERR Command not allowed inside a transaction");
+    }
+
     fn hello(
         &mut self,
         version: Option<Version>,
@@ -134,8 +141,7 @@ impl Resp {
         world: &World<'_>,
     ) {
         if self.multi.is_some() {
-            self.multi.iter_mut().for_each(Multi::abort);
-            return encode_error(&mut self.said, "ERR Command not allowed inside a transaction");
+            return self.refuse_inside();
         }
         if auth.is_some_and(|(user, _)| user != b"default") {
             return encode_error(&mut self.said, WRONG_PASSWORD);
@@ -230,18 +236,15 @@ impl Resp {
                 self.ok();
             }
             Client::Info => {
-                let list = world.shared.clients.list(Some(&[own]), world.now_ms);
+                let list = world.shared.clients.list(|client| client.id == own, world.now_ms);
                 verbatim(&mut self.said, version, &list);
             }
-            Client::List(ids) => {
-                let only: Option<Vec<u64>> = ids.only.map(|ids| {
-                    let ids = str::from_utf8(ids).unwrap_or_default().split(' ');
-                    ids.filter_map(|id| id.parse().ok()).collect()
-                });
-                let list = world.shared.clients.list(only.as_deref(), world.now_ms);
+            Client::List(filter) => {
+                let is_meant = |client: &crate::resp::Client| client.is_meant(&filter, own, world.now_ms);
+                let list = world.shared.clients.list(is_meant, world.now_ms);
                 verbatim(&mut self.said, version, &list);
             }
-            Client::Kill(kill) => return self.kill(kill, world),
+            Client::Kill { filter, is_one } => return self.kill(&filter, is_one, world),
             Client::Reply(ReplyMode::On) => {
                 self.mode = ReplyMode::On;
                 self.ok();
@@ -255,21 +258,25 @@ impl Resp {
         false
     }
 
-    fn kill(&mut self, kill: Kill<'_>, world: &World<'_>) -> bool {
-        let Kill { id, address, skips_self, is_one } = kill;
+    fn kill(&mut self, filter: &Filter<'_>, is_one: bool, world: &World<'_>) -> bool {
         let own = self.client();
-        let found = world.shared.clients.find(|client| {
-            id.is_none_or(|id| id == client.id)
-                && address.is_none_or(|address| address == client.address.as_bytes())
-                && !(skips_self && client.id == own)
-        });
-        found.iter().filter(|id| **id != own).for_each(|id| world.shared.close(*id));
-        match found.len() {
+        let killed = world.shared.clients.kill(|client| client.is_meant(filter, own, world.now_ms));
+        killed.iter().filter(|id| **id != own).for_each(|id| world.shared.close(*id));
+        match killed.len() {
             0 if is_one => encode_error(&mut self.said, "ERR No such client"),
             _ if is_one => self.ok(),
             count => number(&mut self.said, b':', count as i64),
         }
-        found.contains(&own)
+        killed.contains(&own)
+    }
+
+    /// COMMAND LIST FILTERBY PATTERN.
+    fn commands(&mut self, pattern: &[u8]) {
+        let glob = larder_engine::Glob::new(&pattern.to_ascii_lowercase());
+        let is_meant = |name: &str| glob.as_ref().is_some_and(|glob| glob.matches(name.as_bytes()));
+        let names: Vec<_> = resp::commands().map(|spec| spec.name).filter(|name| is_meant(name)).collect();
+        array(&mut self.said, names.len());
+        names.into_iter().for_each(|name| text(&mut self.said, name));
     }
 
     fn config_get(&mut self, patterns: Keys<'_>, world: &World<'_>) {
@@ -281,9 +288,7 @@ impl Resp {
 
     fn config_set(&mut self, settings: Keys<'_>, world: &World<'_>) {
         let words: Vec<String> = settings.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        let refusal =
-            words.chunks_exact(2).find_map(|pair| world.shared.settings.refusal(&pair[0].to_lowercase(), &pair[1]));
-        match refusal {
+        match world.shared.settings.refusal(&words) {
             Some(why) => encode_error(&mut self.said, &why),
             None => self.ok(),
         }

@@ -213,8 +213,8 @@ fn what_waits_for_exec_is_executed_in_its_order() {
     assert_eq!(say(&format!("multi\nset {b} 7\nget\nexec\nget {b}\n")), aborted);
     assert_eq!(say(&format!("multi\nset {b} 7\ndiscard\nget {b}\n")), "+OK +QUEUED +OK $2 xy");
     assert_eq!(
-        say("multi\nmulti\nwatch a\ndiscard\n"),
-        "+OK -ERR MULTI calls can not be nested -ERR WATCH inside MULTI is not allowed +OK"
+        say("multi\nmulti\nexec\nmulti\nwatch a\nexec\n"),
+        "+OK -ERR Command not allowed inside a transaction -EXECABORT Transaction discarded because of previous errors. ".repeat(2).trim_end()
     );
     assert_eq!(say("multi\ndbsize\nflushall\ndbsize\nexec\n"), "+OK +QUEUED +QUEUED +QUEUED *3 :2 +OK :0");
 }

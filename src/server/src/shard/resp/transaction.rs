@@ -5,9 +5,7 @@
 //! other, as if they had been sent without MULTI: each on its own, in their order for every key.
 
 use larder_protocol::native::{Scratch, decode_request, encode_request, frame};
-use larder_protocol::resp::{
-    self, Asked, Own, Places, Plan, Reader, ReaderLimits, Told, array, encode_error, encode_own,
-};
+use larder_protocol::resp::{self, Asked, Places, Plan, Reader, ReaderLimits, Told, array, encode_error, encode_own};
 use larder_protocol::{Command, Keys, Request};
 use larder_ring::Place;
 
@@ -38,6 +36,11 @@ const NOT_ONE_GO: &str = "ERR EXEC after WATCH needs all keys on one shard, and 
     is not about keys: watch and change one key at a time";
 
 impl Multi {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// One of the commands is none, so that EXEC is to refuse all of them.
     pub(super) fn abort(&mut self) {
         self.is_aborted = true;
@@ -46,14 +49,10 @@ impl Multi {
 
 impl Resp {
     /// Keeps a command for EXEC.
-    pub(super) fn queue_up(&mut self, arguments: Keys<'_>, asked: &Asked<'_>) {
+    pub(super) fn queue_up(&mut self, arguments: Keys<'_>) {
         let multi = self.multi.as_mut().expect("MULTI was said");
-        // Of most commands, only whether there is such a one is looked at now.
-        let of_part = match asked {
-            Asked::Own(Own::Refused(text)) if is_part_refused(text) => Some(text.clone()),
-            _ => None,
-        };
-        if let Some(text) = resp::misfit(arguments).or(of_part) {
+        // Only whether there is such a one is looked at now.
+        if let Err(text) = resp::fit(arguments) {
             multi.is_aborted = true;
             return encode_error(&mut self.said, &text);
         }
@@ -190,12 +189,6 @@ impl Resp {
         self.queue_as(id, group, Command::Transact { key: &key, requests: &requests });
         self.keep(id, Pending::Exec(items));
     }
-}
-
-/// Whether a part of a command, such as CLIENT LIST, does not exist or not with so many arguments.
-fn is_part_refused(text: &str) -> bool {
-    text.starts_with("ERR unknown subcommand ")
-        || text.starts_with("ERR wrong number of arguments for '") && text.contains('|')
 }
 
 /// A command of an EXEC before it is executed.
