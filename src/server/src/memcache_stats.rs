@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use larder_protocol::Reply;
 use larder_protocol::memcache::StatsKind;
-use larder_protocol::native::generated::{GroupStats, StatsResult};
+use larder_protocol::native::generated::{GroupStats, MemoryStats, StatsResult};
 
 use crate::resp::{Shared, cpu_s};
 
@@ -61,6 +61,7 @@ impl Stats<'_> {
         match reply {
             Reply::Stats(stats) => {
                 self.shared.memcache_counts.set(stats, 0);
+                self.shared.memcache_commands.reset();
                 out.extend_from_slice(b"RESET\r\n");
             }
             _ => out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n"),
@@ -84,7 +85,17 @@ impl Stats<'_> {
         lines.put("get_hits", sum(|group| group.hits));
         lines.put("get_misses", sum(|group| group.misses));
         lines.put("get_expired", sum(|group| group.expirations));
-        lines.put("delete_hits", sum(|group| group.deletes));
+        for (name, count) in self.shared.memcache_commands.since() {
+            lines.put(name, count);
+        }
+        let segments = |of: fn(&MemoryStats) -> u64| {
+            let memories = stats.shards.iter().filter_map(|shard| shard.memory.as_ref());
+            memories.map(|memory| of(memory) * memory.segment_bytes).sum::<u64>()
+        };
+        lines.put("accepting_conns", 1);
+        lines.put("hash_bytes", segments(|memory| memory.segments_index));
+        let used = |memory: &MemoryStats| memory.segments_log + memory.segments_index + memory.segments_ghost;
+        lines.put("total_malloced", segments(used));
         lines.put("limit_maxbytes", self.shared.settings.get("maxmemory").unwrap_or("0"));
         lines.put("threads", stats.shards.len());
         lines.put("bytes", sum(|group| group.bytes));
@@ -101,9 +112,20 @@ impl Stats<'_> {
         lines.put("item_size_max", setting("proto-max-bulk-len"));
         lines.put("num_threads", stats.shards.len());
         lines.put("idle_timeout", setting("timeout"));
-        for (name, value) in
-            [("evictions", "on"), ("cas_enabled", "yes"), ("binding_protocol", "ascii"), ("verbosity", "0")]
-        {
+        for (name, value) in [
+            ("evictions", "on"),
+            ("cas_enabled", "yes"),
+            ("binding_protocol", "ascii"),
+            ("verbosity", "0"),
+            ("domain_socket", "NULL"),
+            ("auth_enabled_sasl", "no"),
+            ("auth_enabled_ascii", "no"),
+            ("flush_enabled", "yes"),
+            ("shutdown_command", "no"),
+            ("detail_enabled", "no"),
+            ("dump_enabled", "no"),
+            ("lru_crawler", "no"),
+        ] {
             lines.put(name, value);
         }
     }

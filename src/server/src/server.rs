@@ -249,9 +249,14 @@ fn start(
     let standing = Arc::new(standing);
     let (dialer, dials) = Dialer::new(format!("{SERVER} node {}", config.node_id), known, controls.clone());
     let keeper = Keeper::new(config);
-    let resp =
-        Shared::new(config.resp_databases.clone(), config.resp_prefixes, Settings::new(config), controls.clone());
     let tallies: Vec<Arc<Tally>> = (0..config.shards).map(|_| Arc::default()).collect();
+    let resp = Shared::new(
+        config.resp_databases.clone(),
+        config.resp_prefixes,
+        Settings::new(config),
+        controls.clone(),
+        tallies.clone(),
+    );
     let Plans { groups, origins, .. } = keeper.plans();
     let (loader, loading) = Loader::new(&origins, controls.clone(), clock);
     let mut loading = loading.into_iter();

@@ -16,7 +16,9 @@ pub use info::Info;
 pub(crate) use info::cpu_s;
 pub use settings::Settings;
 
+use crate::memcache_commands::Commands;
 use crate::shard::{Control, ControlLane};
+use crate::tally::Tally;
 
 /// The version of Redis that clients may take the server for: it has the commands of that one.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -39,6 +41,8 @@ pub struct Shared {
     pub resp_counts: Baseline,
     /// From where STATS of memcached's protocol counts.
     pub memcache_counts: Baseline,
+    /// How often its commands were answered how.
+    pub memcache_commands: Commands,
     /// To every shard.
     lanes: Vec<Arc<ControlLane>>,
     /// When INFO was asked for last, and how many requests there were then.
@@ -48,14 +52,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// With these databases, and settings to tell.
+    /// With these databases, settings to tell, lanes to shards, and what those count.
     pub fn new(
         databases: Vec<String>,
         has_prefixes: bool,
         settings: Settings,
         lanes: Vec<Arc<ControlLane>>,
+        tallies: Vec<Arc<Tally>>,
     ) -> Arc<Self> {
-        Arc::new(Self { databases, has_prefixes, settings, lanes, ..Self::default() })
+        let memcache_commands = Commands::new(tallies);
+        Arc::new(Self { databases, has_prefixes, settings, lanes, memcache_commands, ..Self::default() })
     }
 
     /// The name of a database's group; `None`: there is no such database.
