@@ -12,6 +12,11 @@ import importlib
 import time
 
 
+def text(words):
+    """As text, whichever the library gives."""
+    return [word.decode() if isinstance(word, bytes) else word for word in words]
+
+
 async def strings(r):
     assert await r.set("a", "1") is True
     assert await r.get("a") == "1"
@@ -88,6 +93,13 @@ async def connection(r):
     assert await r.client_getname() == "worker"
     assert any(client["name"] == "worker" for client in await r.client_list())
     assert (await r.client_info())["name"] == "worker"
+    own = await r.client_id()
+    (clients,) = text([await r.execute_command("CLIENT", "LIST", "ID", own, 999_999)])
+    assert clients.startswith(f"id={own} ") and clients.count("\n") == 1, clients
+    assert await r.execute_command("CLIENT", "KILL", "ID", own, "SKIPME", "yes", "TYPE", "normal") == 0
+    await fails(r.execute_command("CLIENT", "KILL", "ID", 0), "client-id should be greater than 0")
+    await fails(r.execute_command("CLIENT", "KILL", "USER", "nobody"), "No such user 'nobody'")
+    await fails(r.execute_command("CLIENT", "LIST", "TYPE", "what"), "Unknown client type 'what'")
     seconds, microseconds = await r.time()
     assert abs(seconds - time.time()) < 60 and 0 <= microseconds < 1_000_000
     await fails(r.execute_command("SELECT", "9999"), "DB index is out of range")
@@ -106,6 +118,18 @@ async def server(r):
     assert await r.command_count() > 50
     commands = await r.execute_command("COMMAND", "INFO", "get")
     assert "get" in str(commands)
+    assert text(await r.execute_command("COMMAND GETKEYS", "MSET", "a", "1", "b", "2")) == ["a", "b"]
+    await fails(r.execute_command("COMMAND GETKEYS", "PING", "x"), "The command has no key arguments")
+    assert text(await r.execute_command("COMMAND LIST", "FILTERBY", "PATTERN", "config|g*")) == ["config|get"]
+    for name in ["CLIENT", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "OBJECT", "SLOWLOG"]:
+        help = text(await r.execute_command(f"{name} HELP"))
+        assert help[0].startswith(f"{name} <subcommand> ") and help[-2] == "HELP", help
+    await fails(r.execute_command("CONFIG", "SET", "daemonize", "yes"), "can't set immutable config")
+    await fails(r.execute_command("CONFIG", "SET", "slowlog-max-len", 1, "slowlog-max-len", 2), "duplicate parameter")
+    await r.get("none")
+    assert (await r.info("stats"))["keyspace_misses"] > 0 and await r.config_resetstat() is True
+    await r.get("none")
+    assert (await r.info("stats"))["keyspace_misses"] == 1
     assert await r.execute_command("LATENCY", "LATEST") == []
     assert await r.execute_command("FUNCTION", "FLUSH") in ("OK", True)
 

@@ -223,3 +223,91 @@ fn words(out: &mut Vec<u8>, version: Version, text: &str) {
     set(out, version, text.split_whitespace().count());
     text.split_whitespace().for_each(|word| simple(out, &[word]));
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::String;
+
+    use super::super::{Keyspace, Places, Reader, ReaderLimits, decode, encode_own};
+    use super::*;
+
+    /// What a connection answers by itself to this line.
+    fn own(line: &str) -> String {
+        let line = format!("{line}\n");
+        let limits = ReaderLimits { argument_bytes_max: 99, command_bytes_max: 999, is_stranger: false };
+        let (mut reader, mut places) = (Reader::default(), Places::default());
+        reader.read(line.as_bytes(), limits).expect("it is a line").expect("it is whole");
+        let asked = decode(reader.arguments(line.as_bytes()), &Keyspace::new(0, None), &mut places, 0);
+        let Asked::Own(own) = asked else { panic!("{line} is {asked:?}") };
+        let mut out = Vec::new();
+        encode_own(&mut out, Version::Two, &own);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn commands_are_described() {
+        let mut out = Vec::new();
+        for (described, version) in [
+            (Described::Count, Version::Two),
+            (Described::Info(None), Version::Two),
+            (Described::Docs(None), Version::Three),
+            (Described::List, Version::Two),
+        ] {
+            out.clear();
+            encode_own(&mut out, version, &Own::Described(described));
+            assert!(out.len() > 3, "{described:?}");
+        }
+        assert!(String::from_utf8(out).expect("text").starts_with("*110\r\n$6\r\nappend\r\n"));
+        let get = "*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
+            *3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*0\r\n*0\r\n";
+        assert_eq!(own("command info get nothing get|key"), format!("*3\r\n{get}$-1\r\n$-1\r\n"));
+        assert!(
+            own("command info CONFIG|GET").starts_with("*1\r\n*10\r\n$10\r\nconfig|get\r\n:-3\r\n*4\r\n+admin\r\n")
+        );
+        assert!(own("command docs client").contains("$11\r\nsubcommands\r\n*22\r\n$14\r\nclient|getname\r\n"));
+    }
+
+    #[test]
+    fn keys_are_told_of_commands() {
+        for (line, keys) in [
+            ("get a", "a"),
+            ("mset a 1 b 2", "a b"),
+            ("del a b c", "a b c"),
+            ("memory usage a samples 3", "a"),
+            ("object encoding a", "a"),
+        ] {
+            let words: Vec<String> = keys.split(' ').map(|key| format!("$1\r\n{key}\r\n")).collect();
+            let wanted = format!("*{}\r\n{}", words.len(), words.concat());
+            assert_eq!(own(&format!("command getkeys {line}")), wanted, "{line}");
+        }
+        let told = |access: &str| format!("*1\r\n*2\r\n$1\r\na\r\n{access}");
+        assert_eq!(own("command getkeysandflags set a b"), told("*2\r\n+OW\r\n+update\r\n"));
+        assert_eq!(own("command getkeysandflags set a b ex 1 GET"), told("*3\r\n+RW\r\n+access\r\n+update\r\n"));
+    }
+
+    #[test]
+    fn commands_are_listed_by_category() {
+        assert_eq!(own("command list filterby aclcat nothing"), "*0\r\n");
+        let connection = own("command list filterby aclcat Connection");
+        assert!(
+            connection.contains("client|list")
+                && connection.contains("$4\r\nping")
+                && !connection.contains("$3\r\nget")
+        );
+        let strings = own("command list filterby aclcat string");
+        assert!(strings.starts_with("*21\r\n$6\r\nappend\r\n"), "{strings}");
+    }
+
+    #[test]
+    fn every_command_with_parts_has_help() {
+        for spec in commands().filter(|spec| spec.has_parts) {
+            let help = own(&format!("{} help", spec.name));
+            let name = spec.name.to_ascii_uppercase();
+            assert!(help.contains(&format!("+{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n")));
+            assert!(help.ends_with("+HELP\r\n+    Print this help.\r\n"), "{help}");
+            let lines: usize = help[1..].split('\r').next().and_then(|count| count.parse().ok()).expect("a number");
+            assert_eq!(lines, help.matches("\r\n").count() - 1);
+        }
+    }
+}

@@ -17,6 +17,8 @@ pub(super) struct Figures {
     mark: u64,
     /// The last one.
     last: Option<Which>,
+    /// It has not ended, and is not among `commands`: as in Valkey, CLIENT INFO does not count itself.
+    is_running: bool,
 }
 
 impl Figures {
@@ -34,13 +36,15 @@ impl Figures {
 impl Resp {
     /// This command begins, whose places are not counted.
     pub(super) fn begin(&mut self, which: Option<Which>) {
-        self.figures.commands = self.figures.count(self.order.next()) + 1;
+        self.figures.commands = self.figures.count(self.order.next());
         self.figures.mark = self.order.next();
+        self.figures.is_running = true;
         self.figures.last = which.or(self.figures.last);
     }
 
-    /// All places up to here belong to commands that were counted as they began.
+    /// It ends, if one has begun. All places up to here are its own.
     pub(super) fn end(&mut self) {
+        self.figures.commands += u64::from(std::mem::take(&mut self.figures.is_running));
         self.figures.mark = self.order.next();
     }
 
