@@ -180,6 +180,17 @@ async def transactions(r):
         pass
     await pipe.reset()
     assert await r.get("counter") == "changed"
+    await pipe.watch("counter")
+    await r.expire("counter", 100)
+    pipe.multi()
+    pipe.set("counter", "lost")
+    try:
+        await pipe.execute()
+        raise AssertionError("it expires now")
+    except r.watch_error:
+        pass
+    await pipe.reset()
+    assert await r.get("counter") == "changed"
 
 
 async def fails(asked, text):

@@ -252,9 +252,8 @@ impl<H: RemovalHook> Local<H> {
                 self.count(key(bytes), step, created, now_ms).map(|version| Reply::Stored { version })
             }
             Command::Look { key: bytes, value } => return self.look(key(bytes), value, now_ms),
-            Command::Check { key: bytes, version } => {
-                let found = self.store.peek(key(bytes), now_ms);
-                return match found.map_or(0, |handle| self.store.entry(handle).version) == version {
+            Command::Check { key: bytes, version, expires_at_ms } => {
+                return match self.is_unchanged(key(bytes), version, expires_at_ms, now_ms) {
                     true => Reply::Done,
                     false => Reply::Failed(&failures::VERSION_MISMATCH),
                 };

@@ -72,8 +72,13 @@ impl<H: RemovalHook> Local<H> {
         let checked = for_each(requests, &mut scratch, |request| {
             for_each_key(request, |group, key| self.check_part(group, key, now_ms))?;
             match request.command {
-                Command::Check { key, version } if !self.has_this_version(request.group, key, version, now_ms) => {
-                    Err(failures::VERSION_MISMATCH.clone())
+                Command::Check { key, version, expires_at_ms } => {
+                    let group = self.groups.group(request.group).expect("it was checked");
+                    let key = Key { group: group.index, hash: key_hash(key, group.hash), bytes: key };
+                    match self.is_unchanged(key, version, expires_at_ms, now_ms) {
+                        true => Ok(()),
+                        false => Err(failures::VERSION_MISMATCH.clone()),
+                    }
                 }
                 _ => Ok(()),
             }
@@ -124,12 +129,12 @@ impl<H: RemovalHook> Local<H> {
         }
     }
 
-    /// Whether a key of this shard has a version; 0: whether it is absent.
-    fn has_this_version(&self, group: u64, key: &[u8], version: u64, now_ms: u64) -> bool {
-        let group = self.groups.group(group).expect("it was checked");
-        let hash = key_hash(key, group.hash);
-        let handle = self.store.peek(Key { group: group.index, hash, bytes: key }, now_ms);
-        handle.map_or(version == 0, |handle| self.names.mean(self.store.entry(handle).version, version))
+    /// Whether a key of this shard has a version, and expires then if that matters; version 0: whether it is absent.
+    pub(crate) fn is_unchanged(&self, key: Key<'_>, version: u64, expires_at_ms: Option<u64>, now_ms: u64) -> bool {
+        self.store.peek(key, now_ms).map_or(version == 0, |handle| {
+            let entry = self.store.entry(handle);
+            expires_at_ms.is_none_or(|at_ms| at_ms == entry.expires_at_ms) && self.names.mean(entry.version, version)
+        })
     }
 
     fn execute_part(&mut self, request: &Request<'_>, answers: &mut Vec<u8>, room: usize, now_ms: u64) {

@@ -160,7 +160,7 @@ fn versions_are_called_as_clients_name_them() {
         assert_eq!(world.ask(0, Command::Set(write(98))).failure(), Some(Status::VersionMismatch));
         for (version, holds) in [(99, true), (98, false)] {
             let mut requests = Vec::new();
-            let command = Command::Check { key, version };
+            let command = Command::Check { key, version, expires_at_ms: None };
             let (id, epoch, group, timeout_ms) = (1, 0, 0, 0);
             encode_request(&mut requests, &Request { id, epoch, group, timeout_ms, forwarded: false, command });
             let checked = world.ask(0, Command::Transact { key, requests: &requests });

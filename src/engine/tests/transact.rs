@@ -79,7 +79,7 @@ fn all_are_executed_and_each_is_answered() {
 fn nothing_is_executed_unless_all_checks_hold() {
     for (mut world, key) in worlds() {
         let key = &key[..];
-        let check = |version| Command::Check { key, version };
+        let check = |version| Command::Check { key, version, expires_at_ms: None };
         assert_eq!(world.ask(0, check(0)), OwnedReply::Done, "it is absent");
         assert_eq!(world.ask(0, check(5)).failure(), Some(Status::VersionMismatch));
         let requests = frames(&[set(key, b"1"), check(5)]);
@@ -96,6 +96,11 @@ fn nothing_is_executed_unless_all_checks_hold() {
         let reply = world.ask(0, Command::Transact { key, requests: &requests });
         assert_eq!(reply.failure(), Some(Status::VersionMismatch), "it is there now");
         let OwnedReply::Looked(looked) = world.ask(0, Command::Look { key, value: false }) else { panic!() };
+        let version = looked.entry.version;
+        for (expires_at_ms, holds) in [(None, true), (Some(0), true), (Some(5_000_000), false)] {
+            let reply = world.ask(0, Command::Check { key, version, expires_at_ms });
+            assert_eq!(reply == OwnedReply::Done, holds, "{expires_at_ms:?}: it never expires");
+        }
         let requests = frames(&[check(looked.entry.version), Command::Delete { key, version: 0 }]);
         let reply = world.ask(0, Command::Transact { key, requests: &requests });
         assert_eq!(answers(&reply), [(1, Status::Ok, String::new())]);

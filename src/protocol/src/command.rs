@@ -131,12 +131,14 @@ pub enum Command<'a> {
         /// Whether its value is wanted too.
         value: bool,
     },
-    /// Whether an entry has this version; 0: whether it is absent.
+    /// Whether an entry has this version and expiry; 0: whether it is absent.
     Check {
         /// The key.
         key: &'a [u8],
         /// The version.
         version: u64,
+        /// When it has to expire, in ms since the Unix epoch, 0: never; `None`: whenever.
+        expires_at_ms: Option<u64>,
     },
     /// Several requests at one go, if all checks among them hold.
     Transact {

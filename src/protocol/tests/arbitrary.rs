@@ -137,7 +137,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(pb::Append { key, value }, offset)| { Operation::Patch(pb::Patch { key, value, offset }) }),
         append().prop_map(|pb::Append { key, value }| Operation::AddDecimal(pb::AddDecimal { key, delta: value })),
         (bytes(), any::<bool>()).prop_map(|(key, value)| Operation::Look(pb::Look { key, value })),
-        (bytes(), number()).prop_map(|(key, version)| Operation::Check(pb::Check { key, version })),
+        (bytes(), number(), prop::option::of(number()))
+            .prop_map(|(key, version, expires_at_ms)| Operation::Check(pb::Check { key, version, expires_at_ms })),
         meta().prop_map(Operation::Meta),
         append().prop_map(|pb::Append { key, value }| Operation::Transact(pb::Transact { key, requests: value })),
     ];

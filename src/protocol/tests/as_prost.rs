@@ -51,7 +51,9 @@ pub(crate) fn request_as_prost(request: &Request<'_>) -> pb::Request {
         }
         Command::Look { key, value } => Operation::Look(pb::Look { key: key.to_vec(), value }),
         Command::Meta(meta) => Operation::Meta(meta_as_prost(&meta)),
-        Command::Check { key, version } => Operation::Check(pb::Check { key: key.to_vec(), version }),
+        Command::Check { key, version, expires_at_ms } => {
+            Operation::Check(pb::Check { key: key.to_vec(), version, expires_at_ms })
+        }
         Command::Transact { key, requests } => {
             Operation::Transact(pb::Transact { key: key.to_vec(), requests: requests.to_vec() })
         }

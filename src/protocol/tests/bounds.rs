@@ -206,7 +206,7 @@ fn the_largest_numbers_around_empty_payloads_are_encoded() {
         Command::Patch { key, offset: u64::MAX, value },
         Command::AddDecimal { key, delta: value },
         Command::Look { key, value: true },
-        Command::Check { key, version: u64::MAX },
+        Command::Check { key, version: u64::MAX, expires_at_ms: Some(u64::MAX) },
         Command::Transact { key, requests: value },
         Command::Increment { key, delta: i64::MIN, initial: Some(i64::MIN), expiry },
         Command::Count { key, delta: u64::MAX, is_down: true, initial: Some(u64::MAX), expiry, version: u64::MAX },

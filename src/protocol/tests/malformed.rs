@@ -166,7 +166,7 @@ fn what_is_above_a_limit_is_too_large_and_keeps_its_id() {
         Operation::Patch(pb::Patch { key: key(), ..pb::Patch::default() }),
         Operation::AddDecimal(pb::AddDecimal { key: key(), delta: Vec::new() }),
         Operation::Look(pb::Look { key: key(), value: false }),
-        Operation::Check(pb::Check { key: key(), version: 0 }),
+        Operation::Check(pb::Check { key: key(), ..pb::Check::default() }),
         Operation::Meta(pb::Meta { key: key(), ..pb::Meta::default() }),
         Operation::Transact(pb::Transact { key: key(), requests: Vec::new() }),
         Operation::GetMany(pb::GetMany { keys: vec![key()] }),

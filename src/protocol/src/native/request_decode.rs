@@ -9,7 +9,7 @@ use super::request_fields::{
 };
 use super::request_plain::decode_plain;
 use super::scratch::Scratch;
-use crate::command::{Command, Request, Write};
+use crate::command::{Command, Expiry, Request, Write};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::places::{Keys, Writes};
 
@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
             }
             operation::PATCH => self.item.merge_patch(body),
             operation::LOOK => self.item.merge_look(body),
-            operation::CHECK => self.item.merge_delete(body),
+            operation::CHECK => self.item.merge_check(body),
             operation::HELLO => self.hello.merge(body),
             operation::LEASE_GET => self.lease.merge_get(&mut self.item, body),
             operation::LEASE_SET => self.lease.merge_set(&mut self.item, body),
@@ -153,7 +153,13 @@ impl<'a> Draft<'a> {
                 Command::AddDecimal { key, delta: value }
             }
             operation::LOOK => Command::Look { key: self.item.key(message, limits)?, value: self.item.wants_value },
-            operation::CHECK => Command::Check { key: self.item.key(message, limits)?, version: self.item.version },
+            operation::CHECK => {
+                let expires_at_ms = match self.item.expiry {
+                    Expiry::At(at_ms) => Some(at_ms),
+                    _ => None,
+                };
+                Command::Check { key: self.item.key(message, limits)?, version: self.item.version, expires_at_ms }
+            }
             operation::TRANSACT => {
                 Command::Transact { key: self.item.key(message, limits)?, requests: self.item.value(message) }
             }

@@ -85,9 +85,9 @@ fn body(command: &Command<'_>) -> (u32, usize) {
         Command::Look { key, value } => {
             (operation::LOOK, size::bytes(item::KEY, key.len()) + size::uint(item::WANTS_VALUE, u64::from(value)))
         }
-        Command::Check { key, version } => {
+        Command::Check { key, version, expires_at_ms } => {
             let len = size::bytes(item::KEY, key.len()) + size::fixed64(item::DELETE_VERSION, version);
-            (operation::CHECK, len)
+            (operation::CHECK, len + expires_at_ms.map_or(0, |at_ms| size::present(item::EXPIRES_AT_MS, at_ms)))
         }
         Command::Transact { key, requests } => (operation::TRANSACT, append_bytes(key, requests)),
         Command::Meta(ref meta) => (operation::META, meta_bytes(meta)),
@@ -147,9 +147,16 @@ fn put_body(writer: &mut Writer<'_>, command: &Command<'_>) {
                 put_write(writer, &write);
             }
         }
-        Command::Delete { key, version } | Command::Check { key, version } => {
+        Command::Delete { key, version } => {
             writer.bytes(item::KEY, key);
             writer.fixed64(item::DELETE_VERSION, version);
+        }
+        Command::Check { key, version, expires_at_ms } => {
+            writer.bytes(item::KEY, key);
+            writer.fixed64(item::DELETE_VERSION, version);
+            if let Some(at_ms) = expires_at_ms {
+                writer.present(item::EXPIRES_AT_MS, at_ms);
+            }
         }
         Command::Touch { key, expiry, only } => {
             writer.bytes(item::KEY, key);

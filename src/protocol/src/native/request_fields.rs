@@ -113,6 +113,18 @@ impl Item {
         Ok(())
     }
 
+    pub(super) fn merge_check(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
+        while let Some((number, wire)) = body.field()? {
+            match number {
+                item::KEY => self.key = body.span(wire)?,
+                item::DELETE_VERSION => self.version = body.fixed64(wire)?,
+                item::EXPIRES_AT_MS => self.expiry = Expiry::At(body.uint64(wire)?),
+                _ => body.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn merge_touch(&mut self, mut body: Reader<'_>) -> Result<(), Fault> {
         while let Some((number, wire)) = body.field()? {
             match number {

@@ -91,7 +91,7 @@ fn set_all_absent<'a>(all: Arguments<'a>, keyspace: &Keyspace<'_>) -> Decoded<'a
     let mut plan = Plan::new(Told::IfAbsent);
     for index in (1..all.len()).step_by(2) {
         let at = placed(keyspace, all.at(index))?;
-        plan = plan.with(at, Command::Check { key: at.1, version: 0 });
+        plan = plan.with(at, Command::Check { key: at.1, version: 0, expires_at_ms: None });
     }
     for index in (1..all.len()).step_by(2) {
         let at = placed(keyspace, all.at(index))?;

@@ -102,7 +102,7 @@ fn of_command(command: &Command<'_>) -> String {
         Command::Patch { key, offset, value } => format!("patch {} {offset} {}", quoted(key), quoted(value)),
         Command::AddDecimal { key, delta } => format!("add {} to {}", quoted(delta), quoted(key)),
         Command::Look { key, value } => format!("look at {} {value}", quoted(key)),
-        Command::Check { key, version } => format!("check {} {version}", quoted(key)),
+        Command::Check { key, version, expires_at_ms: None } => format!("check {} {version}", quoted(key)),
         ref other => format!("{other:?}"),
     }
 }

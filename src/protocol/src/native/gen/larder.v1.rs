@@ -401,6 +401,9 @@ pub struct Check {
     /// 0: it is absent.
     #[prost(fixed64, tag = "2")]
     pub version: u64,
+    /// Also when it is to expire, in milliseconds since the Unix epoch, as `looked` has told; 0: never. Without it: whenever that is.
+    #[prost(uint64, optional, tag = "7")]
+    pub expires_at_ms: ::core::option::Option<u64>,
 }
 /// Several requests at one go: nobody's request for their keys comes between. If a `check` among them does not hold, none of them
 /// is executed, and the answer is VERSION_MISMATCH. Each of the others is answered for itself, also if one before it failed.

@@ -376,8 +376,8 @@ impl Resp {
                 });
             }
             Then::Step(group, cursor, pattern) => self.scan(id, group, &cursor, (&pattern, 0)),
-            Then::Watched(index, version) => {
-                self.watched_is(index, version);
+            Then::Watched(index, state) => {
+                self.watched_is(index, state);
                 if is_over {
                     self.forget(id);
                     self.order.place(output, id.place, |out| out.extend_from_slice(b"+OK\r\n"));

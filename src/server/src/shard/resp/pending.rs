@@ -75,7 +75,7 @@ pub(super) enum Then {
     /// Another step of a scan is to be asked for: the group, where to go on, and which keys.
     Step(u64, Vec<u8>, Vec<u8>),
     /// The versions of what is watched are known up to here.
-    Watched(usize, u64),
+    Watched(usize, (u64, Option<u64>)),
 }
 
 impl Pending {
@@ -132,12 +132,15 @@ impl Pending {
             },
             (Pending::Watch { first, left }, Reply::Looked(_) | Reply::Miss) => {
                 *left -= 1;
-                let found = if let Reply::Looked(looked) = reply { looked.entry.version } else { 0 };
+                let found = match reply {
+                    Reply::Looked(looked) => (looked.entry.version, Some(looked.expires_at_ms)),
+                    _ => (0, None),
+                };
                 return Then::Watched(*first + part, found);
             }
             (Pending::Watch { left, .. }, Reply::Failed(_)) => {
                 *left -= 1;
-                return Then::Watched(usize::MAX, 0);
+                return Then::Watched(usize::MAX, (0, None));
             }
             (Pending::Keys { pattern, group, found, count }, Reply::Scan(scan)) => {
                 scan.keys.iter().for_each(|key| bytes(found, key));

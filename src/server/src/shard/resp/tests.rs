@@ -239,6 +239,16 @@ fn what_is_watched_and_was_changed_lets_exec_do_nothing() {
             talk(&mut reactors, other, &format!("set {key} 5\n"));
             assert_eq!(talk(&mut reactors, id, &format!("multi\nset {key} 9\nexec\n")), "+OK +QUEUED *1 +OK");
         }
+        // A time to live that has changed is a change, and what is the same is none.
+        talk(&mut reactors, other, &format!("set {key} 1 px 60000\n"));
+        for (change, executed) in
+            [("pexpire KEY 90000", false), ("persist KEY", false), ("persist KEY", true), ("ttl KEY", true)]
+        {
+            talk(&mut reactors, id, &format!("watch {key}\n"));
+            talk(&mut reactors, other, &format!("{}\n", change.replace("KEY", &key)));
+            let told = talk(&mut reactors, id, &format!("multi\nget {key}\nexec\n"));
+            assert_eq!(told, if executed { "+OK +QUEUED *1 $1 1" } else { "+OK +QUEUED *-1" }, "{change}");
+        }
         let absent = format!("gone{key}");
         talk(&mut reactors, id, &format!("hello 3\nwatch {key}\n"));
         talk(&mut reactors, other, &format!("del {key}\n"));

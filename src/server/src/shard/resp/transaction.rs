@@ -28,8 +28,8 @@ pub(super) struct Multi {
 pub(super) struct Watched {
     group: u64,
     key: Vec<u8>,
-    /// `None`: it is not known.
-    version: Option<u64>,
+    /// Its version, and when it expires; `None`: they are not known.
+    state: Option<(u64, Option<u64>)>,
 }
 
 const NOT_ONE_GO: &str = "ERR EXEC after WATCH needs all keys on one shard, and these belong to several, or a command among them \
@@ -80,17 +80,17 @@ impl Resp {
         for (part, key) in keys.iter().enumerate() {
             let (group, key) = keyspace.place(key);
             self.queue_as(Id { part, ..id }, group, Command::Look { key, value: false });
-            self.watched.push(Watched { group, key: key.to_vec(), version: None });
+            self.watched.push(Watched { group, key: key.to_vec(), state: None });
         }
         self.keep(id, Pending::Watch { first, left });
         self.watching += left;
     }
 
-    /// The version of what is watched is known.
-    pub(super) fn watched_is(&mut self, index: usize, version: u64) {
+    /// What is watched has this version, and expires then.
+    pub(super) fn watched_is(&mut self, index: usize, state: (u64, Option<u64>)) {
         self.watching -= 1;
         if let Some(watched) = self.watched.get_mut(index) {
-            watched.version = Some(version);
+            watched.state = Some(state);
         }
     }
 
@@ -166,9 +166,10 @@ impl Resp {
 
     fn exec_at_one_go(&mut self, commands: Vec<Prepared>, watched: &[Watched]) {
         let mut requests = Vec::new();
-        for Watched { group, key, version } in watched {
+        for Watched { group, key, state } in watched {
             // Of what is not known, no version is the right one.
-            let command = Command::Check { key, version: version.unwrap_or(u64::MAX) };
+            let (version, expires_at_ms) = state.unwrap_or((u64::MAX, None));
+            let command = Command::Check { key, version, expires_at_ms };
             let request = Request { id: 0, epoch: 0, group: *group, timeout_ms: 0, forwarded: false, command };
             encode_request(&mut requests, &request);
         }
