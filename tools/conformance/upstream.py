@@ -55,8 +55,25 @@ MEMCACHED_EXCUSED = {
 # Units of Valkey's suite about commands that Larder has.
 VALKEY = "type/string type/incr expire keyspace scan protocol multi introspection introspection-2 other quit".split()
 
+# It fails at a command that there is not, within a MULTI in which it leaves its connection to those that follow.
+SKIPPED = ["--skiptest", "command stats for MULTI"]
+
 # What fails though no command in it is foreign, and why.
 VALKEY_EXCUSED = {
+    "SET with IFEQ conditional": "an option of 8.1 that is not there",
+    "SET with IFEQ conditional - with get": "an option of 8.1 that is not there",
+    "Client can visit expired key in import-source state": "there is no import mode",
+    "Regression for pattern matching very long nested loops": "a pattern is at most 255 bytes long",
+    "HELLO and availability-zone": "there are no such zones",
+    "EXEC and script timeout": "there are no scripts",
+    "just EXEC and script timeout": "there are no scripts",
+    "CONFIG SET with multiple args": "maxmemory and port are not set by clients",
+    "CONFIG SET rollback on set error": "maxmemory and port are not set by clients",
+    "CONFIG SET rollback on apply error": "maxmemory and port are not set by clients",
+    "CONFIG GET hidden configs": "settings that Larder has not",
+    "command stats for EXPIRE": "commands are counted in /metrics, not in INFO",
+    "COMMAND LIST FILTERBY ACLCAT - list all commands/subcommands": "it looks for EVAL",
+    "COMMAND LIST FILTERBY PATTERN - list all commands/subcommands": "it looks for CLUSTER",
 }
 
 
@@ -142,7 +159,7 @@ def valkey(sources, larder, folder):
         seen = set()
         for unit in VALKEY:
             run = subprocess.run(
-                ["./runtest", "--host", "127.0.0.1", "--port", port, "--singledb", "--durable", "--verbose", "--ignore-encoding", "--tags", denied, "--single", f"unit/{unit}"],
+                ["./runtest", *SKIPPED, "--host", "127.0.0.1", "--port", port, "--singledb", "--durable", "--verbose", "--ignore-encoding", "--tags", denied, "--single", f"unit/{unit}"],
                 cwd=suite, capture_output=True, timeout=300, encoding="latin-1",
             )
             text = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout).split("\nThe End")[0].split("The End")[0]

@@ -25,6 +25,12 @@ impl Stats<'_> {
             out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n");
             return;
         };
+        if kind == StatsKind::Reset {
+            self.shared.memcache_counts.set(stats, 0);
+            self.shared.memcache_commands.reset();
+            out.extend_from_slice(b"RESET\r\n");
+            return;
+        }
         let (stats, _) = self.shared.memcache_counts.since(stats, 0);
         let (stats, mut lines) = (&*stats, Lines(out));
         match kind {
@@ -51,21 +57,9 @@ impl Stats<'_> {
                 lines.put("active_slabs", stats.groups.len());
                 lines.put("total_malloced", stats.groups.iter().map(|group| group.bytes).sum::<u64>());
             }
-            StatsKind::Nothing => {}
+            StatsKind::Nothing | StatsKind::Reset => {}
         }
         out.extend_from_slice(b"END\r\n");
-    }
-
-    /// Counts from here on.
-    pub fn reset(&self, out: &mut Vec<u8>, reply: &Reply<'_>) {
-        match reply {
-            Reply::Stats(stats) => {
-                self.shared.memcache_counts.set(stats, 0);
-                self.shared.memcache_commands.reset();
-                out.extend_from_slice(b"RESET\r\n");
-            }
-            _ => out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n"),
-        }
     }
 
     fn general(&self, lines: &mut Lines<'_>, stats: &StatsResult) {

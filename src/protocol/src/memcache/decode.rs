@@ -64,6 +64,8 @@ pub enum StatsKind {
     Slabs,
     /// Something that there is nothing of.
     Nothing,
+    /// Count from here on.
+    Reset,
 }
 
 /// What a connection answers by itself.
@@ -251,7 +253,7 @@ fn other<'a>(words: &Words<'a>) -> Asked<'a> {
             b"settings" => Asked::Stats(StatsKind::Settings),
             b"items" => Asked::Stats(StatsKind::Items),
             b"slabs" => Asked::Stats(StatsKind::Slabs),
-            b"reset" => Asked::Own(Own::Line("RESET")),
+            b"reset" => Asked::Stats(StatsKind::Reset),
             b"conns" | b"sizes" | b"extstore" | b"proxy" => Asked::Stats(StatsKind::Nothing),
             _ => Asked::Own(ERROR),
         },

@@ -69,8 +69,6 @@ enum Told {
     /// Whatever it is.
     Line(&'static str),
     Stats(StatsKind),
-    /// Statistics count from there on.
-    Reset,
     /// Values of several requests.
     Parts {
         has_cas: bool,
@@ -195,11 +193,6 @@ impl Memcache {
                 self.own(own);
             }
             Asked::GetAndTouch(keys, expiry, shape) => self.get_and_touch(keys, expiry, shape),
-            // What `stats reset` is answered, behind what it resets.
-            Asked::Own(Own::Line("RESET")) => {
-                let place = self.wait(Told::Reset, false, &[]);
-                return Step::Request(request(place, 0, Command::Stats), consumed);
-            }
             Asked::Own(own) => self.own(own),
             Asked::Swallow(own, bytes) => {
                 self.own(own);
@@ -347,9 +340,6 @@ impl Memcache {
             }),
             Told::Stats(kind) => {
                 self.order.place(output, place, |out| Stats { shared, now_ms }.tell(out, kind, reply));
-            }
-            Told::Reset => {
-                self.order.place(output, place, |out| Stats { shared, now_ms }.reset(out, reply));
             }
             Told::Parts { has_cas } => {
                 if !self.take_part(output, (index, place, part), has_cas, reply) {
