@@ -137,7 +137,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(pb::Append { key, value }, offset)| { Operation::Patch(pb::Patch { key, value, offset }) }),
         append().prop_map(|pb::Append { key, value }| Operation::AddDecimal(pb::AddDecimal { key, delta: value })),
         (bytes(), any::<bool>()).prop_map(|(key, value)| Operation::Look(pb::Look { key, value })),
-        (bytes(), number(), prop::option::of(number()))
+        (bytes(), number(), option::of(number()))
             .prop_map(|(key, version, expires_at_ms)| Operation::Check(pb::Check { key, version, expires_at_ms })),
         meta().prop_map(Operation::Meta),
         append().prop_map(|pb::Append { key, value }| Operation::Transact(pb::Transact { key, requests: value })),

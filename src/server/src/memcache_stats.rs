@@ -11,7 +11,7 @@ use crate::resp::{Shared, cpu_s};
 
 /// What it is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Stats<'s> {
+pub(crate) struct Stats<'s> {
     /// What connections share.
     pub shared: &'s Shared,
     /// The time, in ms since the Unix epoch.
@@ -20,7 +20,7 @@ pub struct Stats<'s> {
 
 impl Stats<'_> {
     /// Appends what is told of the counters of a node.
-    pub fn tell(&self, out: &mut Vec<u8>, kind: StatsKind, reply: &Reply<'_>) {
+    pub(crate) fn tell(&self, out: &mut Vec<u8>, kind: StatsKind, reply: &Reply<'_>) {
         let Reply::Stats(stats) = reply else {
             out.extend_from_slice(b"SERVER_ERROR the statistics cannot be had\r\n");
             return;
@@ -74,6 +74,7 @@ impl Stats<'_> {
         lines.put("rusage_system", format_args!("{system_s:.6}"));
         lines.put("max_connections", self.shared.settings.get("maxclients").unwrap_or("0"));
         lines.put("curr_connections", stats.shards.iter().map(|shard| shard.connections).sum::<u64>());
+        lines.put("rejected_connections", self.shared.rejected());
         lines.put("cmd_get", sum(|group| group.hits + group.misses));
         lines.put("cmd_set", sum(|group| group.sets));
         lines.put("get_hits", sum(|group| group.hits));

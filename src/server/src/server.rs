@@ -256,6 +256,7 @@ fn start(
         Settings::new(config),
         controls.clone(),
         tallies.clone(),
+        Arc::clone(&admission),
     );
     let Plans { groups, origins, .. } = keeper.plans();
     let (loader, loading) = Loader::new(&origins, controls.clone(), clock);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use larder_protocol::resp::Which;
 use larder_protocol::{Command, Condition, Reply, Status, Write};
 
 /// Who asked, by what was spoken.
@@ -87,6 +88,8 @@ pub struct Tally {
     /// For each dialect and operation: answers by outcome, answers by duration but the first class, and the sum of
     /// durations in ms.
     slots: Box<[AtomicU64]>,
+    /// Commands of RESP, by their numbers.
+    commands: Box<[AtomicU64]>,
 }
 
 /// What was counted of one kind of request.
@@ -159,7 +162,8 @@ impl Outcome {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { slots: (0..DIALECTS.len() * OPERATIONS.len() * SLOTS).map(|_| AtomicU64::new(0)).collect() }
+        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { slots: zeros(DIALECTS.len() * OPERATIONS.len() * SLOTS), commands: zeros(Which::COUNT) }
     }
 }
 
@@ -178,6 +182,18 @@ impl Tally {
             self.add(spoken, operation, OUTCOMES.len() + class - 1, 1);
         }
         self.add(spoken, operation, SLOTS - 1, ms);
+    }
+
+    /// A command of RESP was asked for. By one thread only.
+    #[inline]
+    pub fn asked(&self, which: Which) {
+        let count = &self.commands[usize::from(which.number())];
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often commands of RESP were, by their numbers.
+    pub fn commands(&self) -> impl Iterator<Item = u64> {
+        self.commands.iter().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// What was counted, by dialect and operation, as far as there was anything.

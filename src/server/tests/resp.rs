@@ -166,7 +166,13 @@ fn statistics_are_reset_for_those_who_do_so() {
     }
     assert_eq!(stat(&mut resp, "expired_keys"), 1, "what expires at once does expire");
     assert!(stat(&mut resp, "keyspace_hits") >= 1 && stat(&mut resp, "keyspace_misses") >= 1);
+    let stats = resp.ask("INFO commandstats");
+    for calls in ["cmdstat_set:calls=1,", "cmdstat_get:calls=2,", "cmdstat_expire:calls=1,", "cmdstat_info:calls="] {
+        assert!(stats.contains(calls), "{calls}: {stats}");
+    }
+    assert!(!resp.ask("INFO").contains("cmdstat_") && resp.ask("INFO all").contains("cmdstat_"));
     assert_eq!(resp.ask("CONFIG RESETSTAT"), "+OK");
+    assert!(!resp.ask("INFO commandstats").contains("cmdstat_get"));
     for name in ["expired_keys", "keyspace_hits", "keyspace_misses", "total_connections_received"] {
         assert_eq!(stat(&mut resp, name), 0, "{name}");
     }

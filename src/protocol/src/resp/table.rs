@@ -56,6 +56,8 @@ impl Which {
     pub const GET: Which = Which(20);
     /// SET.
     pub const SET: Which = Which(50);
+    /// How many there are.
+    pub const COUNT: usize = COMMANDS.len() + PARTS.len();
 
     /// What there is to know of it.
     #[inline]
@@ -71,7 +73,7 @@ impl Which {
 
     /// That of a number, if there is one.
     pub fn of(number: u16) -> Option<Self> {
-        (usize::from(number) < COMMANDS.len() + PARTS.len()).then_some(Self(number))
+        (usize::from(number) < Self::COUNT).then_some(Self(number))
     }
 }
 

@@ -6,9 +6,21 @@ use larder_protocol::native::generated::{GroupStats, StatsResult};
 
 use super::{REDIS_VERSION, Shared};
 
-/// The sections that are told unless others are asked for, in their order.
-const USUAL: [&str; 9] =
-    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace"];
+/// All sections, in their order.
+const SECTIONS: [&str; 10] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "commandstats",
+    "cluster",
+    "keyspace",
+];
+/// What is told only to whoever asks for it or for everything.
+const UNUSUAL: &str = "commandstats";
 /// Kernel ticks per second of `/proc` (USER_HZ, which is 100 for programs on every architecture that this runs on).
 const TICKS_PER_S: f64 = 100.0;
 
@@ -26,10 +38,11 @@ pub struct Info<'i> {
 impl Info<'_> {
     /// The sections with these names, in any letters; none: the usual ones.
     pub fn text(&self, sections: &[String]) -> String {
-        let is_usual = |name: &String| matches!(name.as_str(), "default" | "all" | "everything");
-        let all = sections.is_empty() || sections.iter().any(is_usual);
+        let all = sections.iter().any(|name| matches!(name.as_str(), "all" | "everything"));
+        let usual = sections.is_empty() || sections.iter().any(|name| name == "default");
+        let is_wanted = |name: &&str| all || usual && *name != UNUSUAL || sections.iter().any(|wanted| wanted == name);
         let mut text = String::new();
-        for section in USUAL.into_iter().filter(|name| all || sections.iter().any(|wanted| wanted == name)) {
+        for section in SECTIONS.into_iter().filter(is_wanted) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -98,12 +111,12 @@ impl Info<'_> {
                 lines.put("total_connections_received", accepted);
                 lines.put("total_commands_processed", requests(&stats));
                 lines.put("instantaneous_ops_per_sec", self.shared.rate(requests(self.stats)));
-                lines.put("rejected_connections", 0);
+                lines.put("rejected_connections", self.shared.rejected());
                 lines.put("expired_keys", sum(|group| group.expirations));
                 lines.put("evicted_keys", sum(|group| group.evictions));
                 lines.put("keyspace_hits", sum(|group| group.hits));
                 lines.put("keyspace_misses", sum(|group| group.misses));
-                for name in ["pubsub_channels", "pubsub_patterns", "latest_fork_usec", "total_error_replies"] {
+                for name in ["pubsub_channels", "pubsub_patterns", "latest_fork_usec"] {
                     lines.put(name, 0);
                 }
             }
@@ -118,6 +131,13 @@ impl Info<'_> {
                 lines.put("used_cpu_user", format_args!("{user_s:.6}"));
                 lines.put("used_cpu_sys_children", "0.000000");
                 lines.put("used_cpu_user_children", "0.000000");
+            }
+            // How long each takes is not measured: that would cost more than many of them do.
+            "commandstats" => {
+                for (which, calls) in self.shared.resp_commands.since() {
+                    let name = format!("cmdstat_{}", which.spec().name);
+                    lines.put(&name, format_args!("calls={calls},usec=0,usec_per_call=0.00"));
+                }
             }
             "cluster" => lines.put("cluster_enabled", 0),
             _ => {

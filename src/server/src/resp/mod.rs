@@ -3,6 +3,7 @@
 
 mod baseline;
 mod clients;
+mod commands;
 mod info;
 mod settings;
 
@@ -12,12 +13,13 @@ use std::time::Instant;
 
 pub use baseline::Baseline;
 pub use clients::{Activity, Client, Clients, Registration};
+pub use commands::Commands;
 pub use info::Info;
 pub(crate) use info::cpu_s;
 pub use settings::Settings;
 
-use crate::memcache_commands::Commands;
-use crate::shard::{Control, ControlLane};
+use crate::memcache_commands;
+use crate::shard::{Admission, Control, ControlLane};
 use crate::tally::Tally;
 
 /// The version of Redis that clients may take the server for: it has the commands of that one.
@@ -42,26 +44,34 @@ pub struct Shared {
     /// From where STATS of memcached's protocol counts.
     pub memcache_counts: Baseline,
     /// How often its commands were answered how.
-    pub memcache_commands: Commands,
+    pub memcache_commands: memcache_commands::Commands,
+    /// How often commands of RESP were asked for.
+    pub resp_commands: Commands,
     /// To every shard.
     lanes: Vec<Arc<ControlLane>>,
     /// When INFO was asked for last, and how many requests there were then.
     asked: Mutex<Option<(Instant, u64)>>,
     /// Connections since the start.
     accepted: AtomicU64,
+    /// Who counts those that are not let in.
+    admission: Option<Arc<Admission>>,
 }
 
 impl Shared {
-    /// With these databases, settings to tell, lanes to shards, and what those count.
+    /// With these databases, settings to tell, lanes to shards, what those count, and who is let in.
     pub fn new(
         databases: Vec<String>,
         has_prefixes: bool,
         settings: Settings,
         lanes: Vec<Arc<ControlLane>>,
         tallies: Vec<Arc<Tally>>,
+        admission: Arc<Admission>,
     ) -> Arc<Self> {
-        let memcache_commands = Commands::new(tallies);
-        Arc::new(Self { databases, has_prefixes, settings, lanes, memcache_commands, ..Self::default() })
+        let memcache_commands = memcache_commands::Commands::new(tallies.clone());
+        let resp_commands = Commands::new(tallies);
+        let admission = Some(admission);
+        let shared = Self { databases, has_prefixes, settings, lanes, admission, ..Self::default() };
+        Arc::new(Self { memcache_commands, resp_commands, ..shared })
     }
 
     /// The name of a database's group; `None`: there is no such database.
@@ -80,6 +90,11 @@ impl Shared {
     /// One more connection was accepted.
     pub fn count_accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were not, because there were too many, of all protocols.
+    pub fn rejected(&self) -> u64 {
+        self.admission.as_ref().map_or(0, |admission| admission.refused())
     }
 
     /// How many were.

@@ -2,8 +2,8 @@
 
 use larder_protocol::limits::KEY_BYTES_MAX;
 use larder_protocol::native::{self, RequestLimits, Scratch};
-use larder_protocol::resp::ReaderLimits;
-use larder_protocol::{Ahead, Expiry, Failure, Reply, Request, Status};
+use larder_protocol::resp::{ReaderLimits, Which};
+use larder_protocol::{Ahead, Command, Expiry, Failure, Reply, Request, Status};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::resp::{RespScratch, World};
 use super::{Memcache, Resp};
 use crate::limits::{AHEAD_MAX, OUTPUT_BYTES_PAUSE};
 use crate::resp::Shared;
-use crate::tally::Spoken;
+use crate::tally::{Spoken, Tally};
 
 /// What a connection speaks, and what that takes to be remembered between two reads. A dialect whose answers have to
 /// come in the order of the requests numbers them in `next` and holds early ones back in
@@ -125,10 +125,13 @@ impl Dialect {
 
     /// A request that was decoded ahead is executed.
     #[inline]
-    pub(super) fn begun(&mut self, request: &Request<'_>) {
+    pub(super) fn begun(&mut self, request: &Request<'_>, tally: &Tally) {
         match self {
             Dialect::Native | Dialect::Http => {}
-            Dialect::Resp(resp) => resp.begun(request.id),
+            Dialect::Resp(resp) => {
+                tally.asked(if matches!(request.command, Command::Get { .. }) { Which::GET } else { Which::SET });
+                resp.begun(request.id);
+            }
             Dialect::Memcache(memcache) => memcache.begun(&request.command),
         }
     }

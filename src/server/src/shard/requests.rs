@@ -53,7 +53,7 @@ impl Parts<'_> {
                 if connection.is_paused() {
                     return consumed;
                 }
-                connection.dialect.begun(request);
+                connection.dialect.begun(request, &self.waiters.tally);
                 self.submit(id, connection, request, epoch, now_ms);
                 consumed = begin + end;
             }
@@ -84,7 +84,8 @@ impl Parts<'_> {
         let Connection { dialect, output, home, .. } = connection;
         // Out of `self` for as long as the request borrows it.
         let mut decoding = std::mem::take(self.decoding);
-        let world = World { engine: &*self.engine, shared: &self.welcome.resp, now_ms };
+        let (engine, tally) = (&*self.engine, &*self.waiters.tally);
+        let world = World { engine, shared: &self.welcome.resp, tally, now_ms };
         let taken = match dialect.next(bytes, &mut decoding, self.welcome.frame_bytes_max(), &world) {
             Step::More => 0,
             Step::Request(request, taken) => {

@@ -8,6 +8,7 @@ use larder_protocol::resp::Which;
 use super::Resp;
 use crate::resp::Activity;
 use crate::shard::order::PLACES;
+use crate::tally::Tally;
 
 /// Commands of a connection.
 #[derive(Debug, Default)]
@@ -35,7 +36,10 @@ impl Figures {
 
 impl Resp {
     /// This command begins, whose places are not counted.
-    pub(super) fn begin(&mut self, which: Option<Which>) {
+    pub(super) fn begin(&mut self, which: Option<Which>, tally: &Tally) {
+        if let Some(which) = which {
+            tally.asked(which);
+        }
         self.figures.commands = self.figures.count(self.order.next());
         self.figures.mark = self.order.next();
         self.figures.is_running = true;

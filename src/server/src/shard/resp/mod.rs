@@ -26,6 +26,7 @@ use super::dialect::Step;
 use super::order::{Order, following};
 use crate::limits::AHEAD_MAX;
 use crate::resp::{Registration, Shared};
+use crate::tally::Tally;
 use figures::Figures;
 use id::Id;
 use pending::{Pending, Then};
@@ -77,6 +78,8 @@ pub(super) struct World<'e> {
     pub(super) engine: &'e Engine<Watchers>,
     /// What connections share.
     pub(super) shared: &'e Arc<Shared>,
+    /// What is counted.
+    pub(super) tally: &'e Tally,
     /// The time, in ms since the Unix epoch.
     pub(super) now_ms: u64,
 }
@@ -185,7 +188,7 @@ impl Resp {
             return Step::Said(consumed);
         }
         let which = resp::fit(arguments);
-        self.begin(which.as_ref().ok().copied());
+        self.begin(which.as_ref().ok().copied(), world.tally);
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
         match resp::decode_fit(which, arguments, &keyspace, places, world.now_ms) {
@@ -218,7 +221,7 @@ impl Resp {
             return Step::Said(consumed);
         }
         let which = resp::fit(arguments);
-        self.begin(which.as_ref().ok().copied());
+        self.begin(which.as_ref().ok().copied(), world.tally);
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
         let asked = resp::decode_fit(which, arguments, &keyspace, places, world.now_ms);

@@ -182,6 +182,7 @@ impl Pending {
             }
             (Pending::Reset, Reply::Stats(stats)) => {
                 shared.resp_counts.set(stats, shared.accepted());
+                shared.resp_commands.reset();
                 out.extend_from_slice(b"+OK\r\n");
             }
             (_, Reply::Failed(_)) => resp::encode(&mut out, version, resp::Shape::Value, reply),
