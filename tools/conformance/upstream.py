@@ -53,7 +53,7 @@ MEMCACHED_EXCUSED = {
 }
 
 # Units of Valkey's suite about commands that Larder has.
-VALKEY = "type/string type/incr expire keyspace scan protocol multi introspection introspection-2 other quit".split()
+VALKEY = "type/string type/incr expire keyspace scan protocol multi introspection introspection-2 info-command other quit".split()
 
 # It fails at a command that there is not, within a MULTI in which it leaves its connection to those that follow.
 SKIPPED = ["--skiptest", "command stats for MULTI"]

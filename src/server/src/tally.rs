@@ -88,7 +88,7 @@ pub struct Tally {
     /// For each dialect and operation: answers by outcome, answers by duration but the first class, and the sum of
     /// durations in ms.
     slots: Box<[AtomicU64]>,
-    /// Commands of RESP, by their numbers.
+    /// Commands of RESP, by their numbers, and behind them those that had another number of arguments.
     commands: Box<[AtomicU64]>,
 }
 
@@ -163,7 +163,7 @@ impl Outcome {
 impl Default for Tally {
     fn default() -> Self {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { slots: zeros(DIALECTS.len() * OPERATIONS.len() * SLOTS), commands: zeros(Which::COUNT) }
+        Self { slots: zeros(DIALECTS.len() * OPERATIONS.len() * SLOTS), commands: zeros(2 * Which::COUNT) }
     }
 }
 
@@ -187,11 +187,22 @@ impl Tally {
     /// A command of RESP was asked for. By one thread only.
     #[inline]
     pub fn asked(&self, which: Which) {
-        let count = &self.commands[usize::from(which.number())];
+        self.add_command(usize::from(which.number()));
+    }
+
+    /// The same with a number of arguments that it does not take. By one thread only.
+    #[cold]
+    pub fn rejected(&self, which: Which) {
+        self.add_command(Which::COUNT + usize::from(which.number()));
+    }
+
+    #[inline]
+    fn add_command(&self, at: usize) {
+        let count = &self.commands[at];
         count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How often commands of RESP were, by their numbers.
+    /// How often commands of RESP were asked for, by their numbers, and behind all of these how often they were rejected.
     pub fn commands(&self) -> impl Iterator<Item = u64> {
         self.commands.iter().map(|count| count.load(Ordering::Relaxed))
     }

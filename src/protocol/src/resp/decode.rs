@@ -11,7 +11,7 @@ use super::describe::Described;
 use super::keyspace::Keyspace;
 use super::options::{expire, get_ex, lifetime, set};
 use super::plan::{Plan, Told};
-use super::table::{NAME_BYTES_MAX, Spec, Which, fit};
+use super::table::{Misfit, NAME_BYTES_MAX, Spec, Which, fit};
 use super::{Shape, cold, connection};
 use crate::command::{Command, Condition, Expiry, Write};
 use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, SCRATCH_KEYS_KEPT};
@@ -77,7 +77,7 @@ pub fn decode<'a>(arguments: Keys<'a>, keyspace: &Keyspace<'_>, places: &'a mut 
 
 /// The same of arguments that are this by [`fit`].
 pub fn decode_fit<'a>(
-    which: Result<Which, Cow<'static, str>>,
+    which: Result<Which, Misfit>,
     arguments: Keys<'a>,
     keyspace: &Keyspace<'_>,
     places: &'a mut Places,
@@ -85,6 +85,7 @@ pub fn decode_fit<'a>(
 ) -> Asked<'a> {
     assert!(!arguments.is_empty(), "a command has a name");
     let all = Arguments(arguments);
+    let which = which.map_err(|misfit| misfit.text);
     let decoded = which.and_then(|which| decode_named(which.spec(), all, keyspace, places, now_ms));
     decoded.unwrap_or_else(|text| match is_of_browser(all.at(0)) {
         true => Asked::Session(Session::Leave),

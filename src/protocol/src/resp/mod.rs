@@ -32,4 +32,4 @@ pub use encode::{Shape, Version, array, bulk, encode, encode_error, encode_own, 
 pub use keyspace::{Keyspace, Named};
 pub use plain::plain;
 pub use plan::{Plan, Telling, Told};
-pub use table::{COMMANDS, PARTS, Spec, Which, fit, is_command};
+pub use table::{COMMANDS, Misfit, PARTS, Spec, Which, fit, is_command};

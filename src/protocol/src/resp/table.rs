@@ -292,27 +292,49 @@ pub(super) fn look_up(all: Arguments<'_>) -> Option<Which> {
     find_part(which.spec(), lower(all.at(1), &mut other))
 }
 
+/// Why arguments are no command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// What is answered.
+    pub text: Cow<'static, str>,
+    /// The command, if there is one, with another number of arguments.
+    pub which: Option<Which>,
+}
+
+impl Misfit {
+    #[cold]
+    fn of(text: Cow<'static, str>, which: Option<Which>) -> Self {
+        Self { text, which }
+    }
+}
+
 /// What arguments are, of which there is at least one, whatever they mean.
 ///
 /// # Errors
 /// There is no such command, or not with so many arguments.
 #[inline]
-pub fn fit(arguments: Keys<'_>) -> Result<Which, Cow<'static, str>> {
+pub fn fit(arguments: Keys<'_>) -> Result<Which, Misfit> {
     let all = Arguments(arguments);
     let mut buffer = [0; NAME_BYTES_MAX];
-    let which = find(lower(all.at(0), &mut buffer)).ok_or_else(|| unknown(all))?;
+    let which = find(lower(all.at(0), &mut buffer)).ok_or_else(|| Misfit::of(unknown(all), None))?;
     let spec = which.spec();
     if spec.has_parts && all.len() > 1 {
         return fit_part(spec, all);
     }
-    if spec.takes(all.len()) { Ok(which) } else { Err(wrong_number(spec.name)) }
+    checked(which, all)
 }
 
-fn fit_part(spec: &Spec, all: Arguments<'_>) -> Result<Which, Cow<'static, str>> {
+#[inline]
+fn checked(which: Which, all: Arguments<'_>) -> Result<Which, Misfit> {
+    let spec = which.spec();
+    if spec.takes(all.len()) { Ok(which) } else { Err(Misfit::of(wrong_number(spec.name), Some(which))) }
+}
+
+fn fit_part(spec: &Spec, all: Arguments<'_>) -> Result<Which, Misfit> {
     let mut buffer = [0; NAME_BYTES_MAX];
     let part = find_part(spec, lower(all.at(1), &mut buffer));
-    let part = part.ok_or_else(|| unknown_subcommand(spec.name, all.at(1)))?;
-    if part.spec().takes(all.len()) { Ok(part) } else { Err(wrong_number(part.spec().name)) }
+    let part = part.ok_or_else(|| Misfit::of(unknown_subcommand(spec.name, all.at(1)), None))?;
+    checked(part, all)
 }
 
 /// Whether there is a command of this name.

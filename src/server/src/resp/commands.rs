@@ -27,16 +27,20 @@ impl Commands {
         *self.before.lock().expect(NOT_POISONED) = self.counted();
     }
 
-    /// What was asked for since then, and how often.
-    pub fn since(&self) -> Vec<(Which, u64)> {
+    /// What was asked for since then, how often, and how often it was rejected.
+    pub fn since(&self) -> Vec<(Which, u64, u64)> {
         let before = self.before.lock().expect(NOT_POISONED);
         let before = before.iter().copied().chain(std::iter::repeat(0));
-        let counts = self.counted().into_iter().zip(before).map(|(count, before)| count.saturating_sub(before));
-        (0..).map_while(Which::of).zip(counts).filter(|(_, count)| *count > 0).collect()
+        let counts: Vec<u64> =
+            self.counted().into_iter().zip(before).map(|(count, before)| count.saturating_sub(before)).collect();
+        let (asked, rejected) = counts.split_at(Which::COUNT);
+        let counts = asked.iter().copied().zip(rejected.iter().copied());
+        let all = (0..).map_while(Which::of).zip(counts).map(|(which, (asked, rejected))| (which, asked, rejected));
+        all.filter(|(_, asked, rejected)| asked + rejected > 0).collect()
     }
 
     fn counted(&self) -> Vec<u64> {
-        let mut counts = vec![0; Which::COUNT];
+        let mut counts = vec![0; 2 * Which::COUNT];
         for tally in &self.tallies {
             counts.iter_mut().zip(tally.commands()).for_each(|(count, more)| *count += more);
         }
@@ -54,9 +58,10 @@ mod tests {
         let commands = Commands::new(tallies.clone());
         assert!(commands.since().is_empty());
         tallies.iter().for_each(|tally| tally.asked(Which::GET));
-        assert_eq!(commands.since(), [(Which::GET, 2)]);
+        assert_eq!(commands.since(), [(Which::GET, 2, 0)]);
         commands.reset();
         tallies[1].asked(Which::SET);
-        assert_eq!(commands.since(), [(Which::SET, 1)]);
+        tallies[0].rejected(Which::GET);
+        assert_eq!(commands.since(), [(Which::GET, 0, 1), (Which::SET, 1, 0)]);
     }
 }

@@ -62,6 +62,8 @@ impl Info<'_> {
             "server" => {
                 let uptime_s = self.stats.uptime_ms / 1_000;
                 lines.put("redis_version", REDIS_VERSION);
+                lines.put("redis_git_sha1", "00000000");
+                lines.put("redis_git_dirty", 0);
                 lines.put("server_name", "larder");
                 lines.put("larder_version", env!("CARGO_PKG_VERSION"));
                 lines.put("redis_mode", "standalone");
@@ -134,9 +136,9 @@ impl Info<'_> {
             }
             // How long each takes is not measured: that would cost more than many of them do.
             "commandstats" => {
-                for (which, calls) in self.shared.resp_commands.since() {
+                for (which, calls, rejected) in self.shared.resp_commands.since() {
                     let name = format!("cmdstat_{}", which.spec().name);
-                    lines.put(&name, format_args!("calls={calls},usec=0,usec_per_call=0.00"));
+                    lines.put(&name, format_args!("calls={calls},usec=0,usec_per_call=0.00,rejected_calls={rejected}"));
                 }
             }
             "cluster" => lines.put("cluster_enabled", 0),

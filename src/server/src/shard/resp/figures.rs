@@ -3,7 +3,7 @@
 //! Nothing of it is done for each get and set: those that are decoded ahead are counted by the places that they took, and told
 //! of to others once for each read and each output.
 
-use larder_protocol::resp::Which;
+use larder_protocol::resp::{Misfit, Which};
 
 use super::Resp;
 use crate::resp::Activity;
@@ -36,14 +36,15 @@ impl Figures {
 
 impl Resp {
     /// This command begins, whose places are not counted.
-    pub(super) fn begin(&mut self, which: Option<Which>, tally: &Tally) {
-        if let Some(which) = which {
-            tally.asked(which);
+    pub(super) fn begin(&mut self, which: &Result<Which, Misfit>, tally: &Tally) {
+        match which {
+            Ok(which) => tally.asked(*which),
+            Err(misfit) => misfit.which.into_iter().for_each(|which| tally.rejected(which)),
         }
         self.figures.commands = self.figures.count(self.order.next());
         self.figures.mark = self.order.next();
         self.figures.is_running = true;
-        self.figures.last = which.or(self.figures.last);
+        self.figures.last = which.as_ref().ok().copied().or(self.figures.last);
     }
 
     /// It ends, if one has begun. All places up to here are its own.

@@ -188,7 +188,7 @@ impl Resp {
             return Step::Said(consumed);
         }
         let which = resp::fit(arguments);
-        self.begin(which.as_ref().ok().copied(), world.tally);
+        self.begin(&which, world.tally);
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
         match resp::decode_fit(which, arguments, &keyspace, places, world.now_ms) {
@@ -221,7 +221,7 @@ impl Resp {
             return Step::Said(consumed);
         }
         let which = resp::fit(arguments);
-        self.begin(which.as_ref().ok().copied(), world.tally);
+        self.begin(&which, world.tally);
         let named = |name: &[u8]| world.named(name);
         let keyspace = Keyspace::new(self.group, self.has_prefixes.then_some(&named));
         let asked = resp::decode_fit(which, arguments, &keyspace, places, world.now_ms);

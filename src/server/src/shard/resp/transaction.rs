@@ -52,9 +52,9 @@ impl Resp {
     pub(super) fn queue_up(&mut self, arguments: Keys<'_>) {
         let multi = self.multi.as_mut().expect("MULTI was said");
         // Only whether there is such a one is looked at now.
-        if let Err(text) = resp::fit(arguments) {
+        if let Err(misfit) = resp::fit(arguments) {
             multi.is_aborted = true;
-            return encode_error(&mut self.said, &text);
+            return encode_error(&mut self.said, &misfit.text);
         }
         let bytes: usize = arguments.iter().map(|argument| argument.len() + 32).sum();
         if multi.count == RESP_QUEUED_MAX || multi.commands.len() + bytes > RESP_QUEUED_BYTES_MAX {
