@@ -23,7 +23,8 @@ pub(crate) enum Decimal {
 
 impl Decimal {
     /// The number that a text of at most [`DECIMAL_BYTES_MAX`] bytes spells: a sign, digits with a point among them, and an
-    /// exponent, all but the digits optional. Numbers above those of a double are none, but what says that it is infinite is, as for C's `strtold`.
+    /// exponent, all but the digits optional. Numbers above those of a double are none, but what says that it is infinite is, as for
+    /// C's `strtold`.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > DECIMAL_BYTES_MAX {
             return None;

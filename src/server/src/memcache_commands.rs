@@ -8,6 +8,17 @@ use crate::tally::{Outcome, Spoken, Tally};
 /// What a count is the sum of: operations and their outcomes.
 type Sum = &'static [(&'static str, Outcome)];
 
+/// All meta commands.
+const META: Sum = &{
+    let operations = ["meta", "meta_delete", "meta_count", "meta_count_down"];
+    let outcomes = [Outcome::Hit, Outcome::Miss, Outcome::Stale, Outcome::Done, Outcome::Unmet, Outcome::Error];
+    let (mut all, mut at) = ([("", Outcome::Hit); 24], 0);
+    while at < all.len() {
+        all[at] = (operations[at / outcomes.len()], outcomes[at % outcomes.len()]);
+        at += 1;
+    }
+    all
+};
 /// Names, and what they count.
 const COUNTS: [(&str, Sum); 14] = [
     ("cmd_flush", &[("invalidate", Outcome::Done)]),
@@ -20,23 +31,13 @@ const COUNTS: [(&str, Sum); 14] = [
             ("get_and_touch", Outcome::Miss),
         ],
     ),
-    (
-        "cmd_meta",
-        &[
-            ("meta", Outcome::Hit),
-            ("meta", Outcome::Miss),
-            ("meta", Outcome::Stale),
-            ("meta", Outcome::Done),
-            ("meta", Outcome::Unmet),
-            ("meta", Outcome::Error),
-        ],
-    ),
-    ("delete_hits", &[("delete", Outcome::Done)]),
-    ("delete_misses", &[("delete", Outcome::Miss)]),
-    ("incr_hits", &[("count", Outcome::Hit)]),
-    ("incr_misses", &[("count", Outcome::Miss)]),
-    ("decr_hits", &[("count_down", Outcome::Hit)]),
-    ("decr_misses", &[("count_down", Outcome::Miss)]),
+    ("cmd_meta", META),
+    ("delete_hits", &[("delete", Outcome::Done), ("meta_delete", Outcome::Done)]),
+    ("delete_misses", &[("delete", Outcome::Miss), ("meta_delete", Outcome::Miss)]),
+    ("incr_hits", &[("count", Outcome::Hit), ("meta_count", Outcome::Hit)]),
+    ("incr_misses", &[("count", Outcome::Miss), ("meta_count", Outcome::Miss)]),
+    ("decr_hits", &[("count_down", Outcome::Hit), ("meta_count_down", Outcome::Hit)]),
+    ("decr_misses", &[("count_down", Outcome::Miss), ("meta_count_down", Outcome::Miss)]),
     ("cas_hits", &[("compare_and_set", Outcome::Done)]),
     ("cas_misses", &[("compare_and_set", Outcome::Miss)]),
     ("cas_badval", &[("compare_and_set", Outcome::Unmet)]),

@@ -26,15 +26,15 @@ impl Stats<'_> {
             return;
         };
         if kind == StatsKind::Reset {
-            self.shared.memcache_counts.set(stats, 0);
+            self.shared.memcache_counts.set(stats, self.shared.connections());
             self.shared.memcache_commands.reset();
             out.extend_from_slice(b"RESET\r\n");
             return;
         }
-        let (stats, _) = self.shared.memcache_counts.since(stats, 0);
+        let (stats, connections) = self.shared.memcache_counts.since(stats, self.shared.connections());
         let (stats, mut lines) = (&*stats, Lines(out));
         match kind {
-            StatsKind::General => self.general(&mut lines, stats),
+            StatsKind::General => self.general(&mut lines, stats, connections.rejected),
             StatsKind::Settings => self.settings(&mut lines, stats),
             StatsKind::Items => {
                 for (class, group) in (1..).zip(&stats.groups) {
@@ -62,7 +62,7 @@ impl Stats<'_> {
         out.extend_from_slice(b"END\r\n");
     }
 
-    fn general(&self, lines: &mut Lines<'_>, stats: &StatsResult) {
+    fn general(&self, lines: &mut Lines<'_>, stats: &StatsResult, rejected: u64) {
         let sum = |of: fn(&GroupStats) -> u64| stats.groups.iter().map(of).sum::<u64>();
         let (user_s, system_s) = cpu_s();
         lines.put("pid", std::process::id());
@@ -74,7 +74,7 @@ impl Stats<'_> {
         lines.put("rusage_system", format_args!("{system_s:.6}"));
         lines.put("max_connections", self.shared.settings.get("maxclients").unwrap_or("0"));
         lines.put("curr_connections", stats.shards.iter().map(|shard| shard.connections).sum::<u64>());
-        lines.put("rejected_connections", self.shared.rejected());
+        lines.put("rejected_connections", rejected);
         lines.put("cmd_get", sum(|group| group.hits + group.misses));
         lines.put("cmd_set", sum(|group| group.sets));
         lines.put("get_hits", sum(|group| group.hits));

@@ -155,7 +155,9 @@ pub fn serve(mut config: Config) -> Result<(), ServeError> {
         }
         if let Some(resp) = resp {
             let shared = Arc::clone(&crew.resp);
-            let dialect = move |peer: String, local: String| Dialect::Resp(Box::new(Resp::new(&shared, peer, local)));
+            let dialect = move |peer: String, local: String| {
+                Dialect::Resp(Box::new(Resp::new(&shared, peer, local, clock.now_ms())))
+            };
             accept(Box::new(dialect), &config, &crew, resp)?;
         }
         if let Some(memcache) = memcache {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_protocol::resp::Which;
-use larder_protocol::{Command, Condition, Reply, Status, Write};
+use larder_protocol::{Command, Condition, Meta, MetaAction, Reply, Status, Write};
 
 /// Who asked, by what was spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 /// What requests are about, by their [`Operation`].
-pub const OPERATIONS: [&str; 30] = [
+pub const OPERATIONS: [&str; 33] = [
     "get",
     "set",
     "delete",
@@ -70,6 +70,9 @@ pub const OPERATIONS: [&str; 30] = [
     "meta",
     "compare_and_set",
     "count_down",
+    "meta_delete",
+    "meta_count",
+    "meta_count_down",
     "other",
 ];
 /// By [`Outcome`].
@@ -136,8 +139,11 @@ impl Operation {
             Command::Transact { .. } => 24,
             Command::Count { is_down: true, .. } => 28,
             Command::Count { .. } => 25,
+            Command::Meta(Meta { action: MetaAction::Delete | MetaAction::Clear, .. }) => 29,
+            Command::Meta(Meta { action: MetaAction::AddTo, .. }) => 30,
+            Command::Meta(Meta { action: MetaAction::TakeFrom, .. }) => 31,
             Command::Meta(_) => 26,
-            _ => 29,
+            _ => 32,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Groups whose missing values come from an HTTP server: one request for all who ask, and bounds where it does not answer.
 
 use std::fmt::Write as _;
-use std::net::Shutdown;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -204,6 +205,30 @@ fn a_hung_origin_sees_no_more_than_it_may_and_hits_go_on() {
     println!("{busy} were refused, {late} were late");
     assert!(busy >= 200 - 24 && late >= 8, "{busy} were refused, {late} were late");
     assert_eq!(origin.most_at_once(), 8);
+}
+
+/// What is behind a part of a long GET of memcached goes on when that part was answered with nothing.
+#[test]
+fn a_long_get_of_absent_keys_is_answered() {
+    let origin = Origin::start(|_, _| OriginAnswer::status(404).after(Duration::from_millis(20)));
+    for shards in ["1", "2"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = file(&folder, &origin, "negative_ttl = '1m'");
+        let path = path.to_str().expect("UTF-8");
+        let options = ["--config", path, "--shards", shards, "--memory", "64MiB", "--memcache", "127.0.0.1:0"];
+        let server = server(&options);
+        let address = server.ready()["listen"]["memcache"].as_str().expect("it listens").to_owned();
+        let mut stream = TcpStream::connect(address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        let keys: String = (0..30).map(|key| format!("{key:0>240} ")).collect();
+        let line = format!("get {}\r\nmn\r\n", keys.repeat(20));
+        assert!(line.len() > 2 * larder_protocol::memcache::LINE_BYTES_MAX);
+        stream.write_all(line.as_bytes()).expect("it reads");
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"END\r\nMN\r\n");
+        assert!(server.stop().success());
+    }
 }
 
 /// A file for a group whose entries are shown after their time.

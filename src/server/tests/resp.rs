@@ -141,8 +141,21 @@ fn clients_are_told_of_and_closed() {
     assert_eq!(one.ask("CLIENT KILL SKIPME yes"), ":1");
     assert!(one.ask("INFO clients").contains("connected_clients:1\r\n"), "who is killed is no client any more");
     assert_eq!(other.0.read(&mut [0; 9]).expect("it is closed"), 0);
+    // However many they are.
+    let mut many: Vec<Lines> = (0..200).map(|_| Lines::open(address)).collect();
+    many.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "+PONG"));
+    assert_eq!(one.ask("CLIENT KILL SKIPME yes"), ":200");
+    for client in &mut many {
+        assert_eq!(client.0.read(&mut [0; 9]).expect("it is closed"), 0);
+    }
+    let mut itself = Lines::open(address);
+    let id = itself.ask("CLIENT ID").trim_start_matches(':').to_owned();
+    itself.ask("MULTI");
+    itself.ask(&format!("CLIENT KILL ID {id} SKIPME no"));
+    assert_eq!(itself.ask("EXEC"), "*1");
+    assert_eq!(itself.0.read_to_end(&mut Vec::new()).expect("it is closed"), ":1\r\n".len());
     // Gets and sets are counted too, though nothing is done for each.
-    let many = "SET k v\r\n".repeat(50) + "GET k";
+    let many = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n".repeat(50) + "GET k";
     one.ask(&many);
     (0..50).for_each(|_| drop(one.ask("")));
     assert!(number(&one.ask("CLIENT INFO"), "tot-cmds") >= 56);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::connection::Session;
 use super::decode::{Arguments, Asked, Decoded, Own, SYNTAX, lower};
 use super::encode::{Version, array, bulk, map, null, number, set, simple, text};
-use super::table::{self, COMMANDS, NAME_BYTES_MAX, PARTS, Spec};
+use super::table::{self, COMMANDS, NAME_BYTES_MAX, PARTS, Spec, Which};
 use crate::places::Keys;
 
 /// What is to be told.
@@ -53,6 +53,10 @@ pub(super) fn decode<'a>(name: &str, all: Arguments<'a>) -> Decoded<'a> {
     let behind = || Keys::new(all.0.frame(), &all.0.spans()[2..]);
     let named = || (all.len() > 2).then(behind);
     let described = match name {
+        // Who asks for one more than once does so with a big answer.
+        "command|info" | "command|docs" if all.len() - 2 > Which::COUNT => {
+            return Err("ERR too many names of commands".into());
+        }
         "command" => Described::Info(None),
         "command|count" => Described::Count,
         "command|info" => Described::Info(named()),

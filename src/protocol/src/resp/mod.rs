@@ -4,7 +4,7 @@
 //! [`Reader`] takes the arguments out of a connection's bytes, [`decode`] says what they mean, and [`encode`] how an engine's
 //! reply is told, by the [`Shape`] that the command has asked for. Where a command is more than one request, or is told in a
 //! way of its own, it is a [`Plan`], whose replies are put together by [`Telling`]. What a connection answers by itself is
-//! [`Own`], and what takes the connection or the server to do is a [`Session`]. The commands themselves are in [`COMMANDS`],
+//! [`Own`], and what takes the connection or the server to do is a [`Session`]. The commands themselves are in [`commands`],
 //! and behave as those of Valkey 8 do (<https://valkey.io/commands/>).
 
 mod arguments;
@@ -32,4 +32,4 @@ pub use encode::{Shape, Version, array, bulk, encode, encode_error, encode_own, 
 pub use keyspace::{Keyspace, Named};
 pub use plain::plain;
 pub use plan::{Plan, Telling, Told};
-pub use table::{COMMANDS, Misfit, PARTS, Spec, Which, fit, is_command};
+pub use table::{Misfit, Spec, Which, fit, is_command};

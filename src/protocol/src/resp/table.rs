@@ -132,7 +132,7 @@ const ONCE: &str = "noscript loading stale fast no_multi allow_busy";
 pub(super) const NAME_BYTES_MAX: usize = 16;
 
 /// Every command, by name.
-pub static COMMANDS: [Spec; 64] = [
+pub(super) static COMMANDS: [Spec; 64] = [
     spec("append", 3, WRITE, (ONE, GROWS), "string", "Adds to the end of a value, or creates it"),
     spec("auth", -2, GREET, NONE, "connection", "Says who is asking"),
     container("client", -2, "", "connection", "Tells of connections, and changes them"),
@@ -207,7 +207,7 @@ pub static COMMANDS: [Spec; 64] = [
 ];
 
 /// Every part, by name.
-pub static PARTS: [Spec; 46] = [
+pub(super) static PARTS: [Spec; 46] = [
     spec("client|getname", 2, LINK, NONE, "connection", "The connection's name"),
     spec("client|help", 2, TOLD, NONE, "connection", "What there is"),
     spec("client|id", 2, LINK, NONE, "connection", "The connection's number"),

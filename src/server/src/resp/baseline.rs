@@ -15,20 +15,29 @@ pub struct Baseline(Mutex<Option<Counted>>);
 struct Counted {
     /// As many groups and shards as there were.
     stats: StatsResult,
-    accepted: u64,
+    connections: Connections,
+}
+
+/// Connections since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Those of clients of RESP.
+    pub accepted: u64,
+    /// Those that there was no room for, of all protocols.
+    pub rejected: u64,
 }
 
 impl Baseline {
     /// What was counted up to here counts no more.
-    pub fn set(&self, stats: &StatsResult, accepted: u64) {
-        *self.0.lock().expect(NOT_POISONED) = Some(Counted { stats: stats.clone(), accepted });
+    pub fn set(&self, stats: &StatsResult, connections: Connections) {
+        *self.0.lock().expect(NOT_POISONED) = Some(Counted { stats: stats.clone(), connections });
     }
 
     /// What was counted since then, of groups and requests, and of connections.
-    pub fn since<'s>(&self, stats: &'s StatsResult, accepted: u64) -> (Cow<'s, StatsResult>, u64) {
+    pub fn since<'s>(&self, stats: &'s StatsResult, connections: Connections) -> (Cow<'s, StatsResult>, Connections) {
         let counted = self.0.lock().expect(NOT_POISONED);
-        let Some(Counted { stats: before, accepted: accepted_before }) = &*counted else {
-            return (Cow::Borrowed(stats), accepted);
+        let Some(Counted { stats: before, connections: connections_before }) = &*counted else {
+            return (Cow::Borrowed(stats), connections);
         };
         let mut stats = stats.clone();
         for group in &mut stats.groups {
@@ -51,7 +60,11 @@ impl Baseline {
         for (shard, before) in stats.shards.iter_mut().zip(&before.shards) {
             shard.requests = shard.requests.saturating_sub(before.requests);
         }
-        (Cow::Owned(stats), accepted.saturating_sub(*accepted_before))
+        let connections = Connections {
+            accepted: connections.accepted.saturating_sub(connections_before.accepted),
+            rejected: connections.rejected.saturating_sub(connections_before.rejected),
+        };
+        (Cow::Owned(stats), connections)
     }
 }
 
@@ -73,11 +86,18 @@ mod tests {
     #[test]
     fn what_was_counted_before_counts_no_more() {
         let baseline = Baseline::default();
-        assert_eq!(baseline.since(&stats(5, 2, 9), 3), (Cow::Owned(stats(5, 2, 9)), 3), "nobody has reset it");
-        baseline.set(&stats(5, 2, 9), 3);
-        assert_eq!(baseline.since(&stats(7, 1, 12), 4), (Cow::Owned(stats(2, 1, 3)), 1), "entries are no counter");
-        assert_eq!(baseline.since(&stats(4, 1, 12), 4).0.groups[0].hits, 4, "it is another group of that name");
-        baseline.set(&stats(7, 1, 12), 4);
-        assert_eq!(baseline.since(&stats(7, 1, 12), 4), (Cow::Owned(stats(0, 1, 0)), 0));
+        let so_many = |accepted, rejected| Connections { accepted, rejected };
+        let (before, after) = (so_many(3, 1), so_many(4, 3));
+        assert_eq!(
+            baseline.since(&stats(5, 2, 9), before),
+            (Cow::Owned(stats(5, 2, 9)), before),
+            "nobody has reset it"
+        );
+        baseline.set(&stats(5, 2, 9), before);
+        let counted = (Cow::Owned(stats(2, 1, 3)), so_many(1, 2));
+        assert_eq!(baseline.since(&stats(7, 1, 12), after), counted, "entries are no counter");
+        assert_eq!(baseline.since(&stats(4, 1, 12), after).0.groups[0].hits, 4, "it is another group of that name");
+        baseline.set(&stats(7, 1, 12), after);
+        assert_eq!(baseline.since(&stats(7, 1, 12), after), (Cow::Owned(stats(0, 1, 0)), so_many(0, 0)));
     }
 }

@@ -25,8 +25,8 @@ pub struct Client {
     pub address: String,
     /// Where it has come to.
     pub local: String,
-    /// When it came, in ms since the Unix epoch; 0: it has said nothing yet.
-    pub begun_ms: AtomicU64,
+    /// When it came, in ms since the Unix epoch.
+    pub begun_ms: u64,
     /// When it was heard of last.
     pub heard_ms: AtomicU64,
     /// Which database it has chosen.
@@ -79,10 +79,11 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// A new connection between these addresses.
-    pub fn new(shared: Arc<Shared>, address: String, local: String) -> Self {
+    /// A new connection between these addresses, which begins now.
+    pub fn new(shared: Arc<Shared>, address: String, local: String, now_ms: u64) -> Self {
         let id = shared.clients.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client { id, address, local, version: AtomicU8::new(2), ..Client::default() });
+        let (begun_ms, heard_ms, version) = (now_ms, AtomicU64::new(now_ms), AtomicU8::new(2));
+        let client = Arc::new(Client { id, address, local, begun_ms, heard_ms, version, ..Client::default() });
         shared.clients.open.lock().expect(NOT_POISONED).insert(id, Arc::clone(&client));
         shared.count_accepted();
         Self { client, shared }
@@ -135,9 +136,6 @@ impl Clients {
 impl Client {
     /// So many bytes have come from it.
     pub fn is_heard(&self, bytes: u64, now_ms: u64) {
-        if self.begun_ms.load(Ordering::Relaxed) == 0 {
-            self.begun_ms.store(now_ms, Ordering::Relaxed);
-        }
         self.heard_ms.store(now_ms, Ordering::Relaxed);
         add(&self.bytes_in, bytes);
     }
@@ -169,13 +167,14 @@ impl Client {
             && is_at(filter.address, &self.address)
             && is_at(filter.local, &self.local)
             && !(filter.skips_self && self.id == asks)
-            && since_s(&self.begun_ms, now_ms) >= filter.age_s_min
+            && since_s(self.begun_ms, now_ms) >= filter.age_s_min
     }
 
     /// Appends all that is known of it, as a line of Valkey 8.1. What it has in buffers is not told.
     pub fn describe(&self, out: &mut String, now_ms: u64) {
         let Self { id, address, local, .. } = self;
-        let (age, idle) = (since_s(&self.begun_ms, now_ms), since_s(&self.heard_ms, now_ms));
+        let heard_ms = self.heard_ms.load(Ordering::Relaxed);
+        let (age, idle) = (since_s(self.begun_ms, now_ms), since_s(heard_ms, now_ms));
         let (database, version) = (self.database.load(Ordering::Relaxed), self.version.load(Ordering::Relaxed));
         let Names { name, library, library_version } = self.names.lock().expect(NOT_POISONED).clone();
         let queued = i64::from(self.queued.load(Ordering::Relaxed)) - 1;
@@ -201,12 +200,9 @@ fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// Seconds since a time; 0: it has not come.
-fn since_s(at_ms: &AtomicU64, now_ms: u64) -> u64 {
-    match at_ms.load(Ordering::Relaxed) {
-        0 => 0,
-        at_ms => now_ms.saturating_sub(at_ms) / 1_000,
-    }
+/// Seconds since a time.
+fn since_s(at_ms: u64, now_ms: u64) -> u64 {
+    now_ms.saturating_sub(at_ms) / 1_000
 }
 
 #[cfg(test)]
@@ -216,7 +212,7 @@ mod tests {
     #[test]
     fn a_client_is_listed_for_as_long_as_it_is_there() {
         let shared = Arc::<Shared>::default();
-        let open = |from: &str| Registration::new(Arc::clone(&shared), from.into(), "127.0.0.1:1".into());
+        let open = |from: &str| Registration::new(Arc::clone(&shared), from.into(), "127.0.0.1:1".into(), 500);
         let (first, second) = (open("127.0.0.1:5"), open("127.0.0.1:6"));
         first.client().is_heard(26, 1_000);
         first.client().names.lock().expect(NOT_POISONED).name = "worker".into();
@@ -224,7 +220,7 @@ mod tests {
         assert_eq!(list.lines().count(), 2);
         assert!(list.starts_with("id=1 addr=127.0.0.1:5 laddr=127.0.0.1:1 fd=-1 name=worker age=3 idle=3 "), "{list}");
         drop(first);
-        assert_eq!((shared.clients.count(), shared.accepted()), (1, 2));
+        assert_eq!((shared.clients.count(), shared.connections().accepted), (1, 2));
         drop(second);
         assert_eq!(shared.clients.list(|_| true, 0), "");
     }
@@ -258,9 +254,9 @@ mod tests {
     fn clients_are_meant_by_all_of_a_filter() {
         const NONE: [u64; 0] = [];
         let shared = Arc::<Shared>::default();
-        let open = |from: &str| Registration::new(Arc::clone(&shared), from.into(), "l:1".into());
-        let open: Vec<_> = ["a:1", "b:2", "c:3"].map(open).into();
-        open.iter().zip(1..).for_each(|(open, s)| open.client().is_heard(0, 10_000 - s * 1_000));
+        let open =
+            |(from, begun_ms): (&str, u64)| Registration::new(Arc::clone(&shared), from.into(), "l:1".into(), begun_ms);
+        let open: Vec<_> = [("a:1", 9_000), ("b:2", 8_000), ("c:3", 7_000)].map(open).into();
         let meant = |filter: Filter<'_>| -> Vec<u64> {
             let list = shared.clients.list(|client| client.is_meant(&filter, 2, 10_000), 0);
             let ids = list.lines().filter_map(|line| line.split(['=', ' ']).nth(1)?.parse().ok());

@@ -108,12 +108,12 @@ impl Info<'_> {
             }
             "stats" => {
                 let requests = |stats: &StatsResult| stats.shards.iter().map(|shard| shard.requests).sum::<u64>();
-                let (stats, accepted) = self.shared.resp_counts.since(self.stats, self.shared.accepted());
+                let (stats, connections) = self.shared.resp_counts.since(self.stats, self.shared.connections());
                 let sum = |of: fn(&GroupStats) -> u64| stats.groups.iter().map(of).sum::<u64>();
-                lines.put("total_connections_received", accepted);
+                lines.put("total_connections_received", connections.accepted);
                 lines.put("total_commands_processed", requests(&stats));
                 lines.put("instantaneous_ops_per_sec", self.shared.rate(requests(self.stats)));
-                lines.put("rejected_connections", self.shared.rejected());
+                lines.put("rejected_connections", connections.rejected);
                 lines.put("expired_keys", sum(|group| group.expirations));
                 lines.put("evicted_keys", sum(|group| group.evictions));
                 lines.put("keyspace_hits", sum(|group| group.hits));

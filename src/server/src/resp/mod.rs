@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, Connections};
 pub use clients::{Activity, Client, Clients, Registration};
 pub use commands::Commands;
 pub use info::Info;
@@ -19,7 +19,7 @@ pub(crate) use info::cpu_s;
 pub use settings::Settings;
 
 use crate::memcache_commands;
-use crate::shard::{Admission, Control, ControlLane};
+use crate::shard::{Admission, ControlLane};
 use crate::tally::Tally;
 
 /// The version of Redis that clients may take the server for: it has the commands of that one.
@@ -92,22 +92,17 @@ impl Shared {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were not, because there were too many, of all protocols.
-    pub fn rejected(&self) -> u64 {
-        self.admission.as_ref().map_or(0, |admission| admission.refused())
-    }
-
-    /// How many were.
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Has the connection with this number closed by the shard that has it.
-    pub fn close(&self, client: u64) {
-        for lane in &self.lanes {
-            // A lane that is full belongs to a shard that does not turn.
-            let _ = lane.send(Control::CloseClient(client));
+    /// How many were, and how many were not.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            rejected: self.admission.as_ref().map_or(0, |admission| admission.refused()),
         }
+    }
+
+    /// Has the connections of clients that were killed closed by the shards that have them.
+    pub fn close_killed(&self) {
+        self.lanes.iter().for_each(|lane| lane.close_killed());
     }
 
     /// Requests per second since this was asked last.

@@ -44,7 +44,7 @@ const FOREIGN: [(&str, &str); 27] = [
 const OWN: [&str; 7] = ["bind", "databases", "maxclients", "maxmemory", "port", "proto-max-bulk-len", "timeout"];
 /// Settings that Valkey does not change while it runs. Those that are hidden, or for builds with other libraries, are not among
 /// them.
-const IMMUTABLE: [&str; 35] = [
+const IMMUTABLE: [&str; 37] = [
     "aclfile",
     "always-show-logo",
     "aof-rewrite-cpulist",
@@ -80,6 +80,8 @@ const IMMUTABLE: [&str; 35] = [
     "syslog-ident",
     "tcp-backlog",
     "unixsocket",
+    "unixsocketgroup",
+    "unixsocketperm",
 ];
 
 impl Settings {

@@ -45,8 +45,6 @@ pub enum Control {
         /// What became of it.
         landed: Landed,
     },
-    /// Close the connection of this client of RESP, if it is here.
-    CloseClient(u64),
     /// Accept nothing more, answer what was received, and close each connection when its answers are sent.
     Stop,
     /// Close what is open and end.
@@ -80,13 +78,15 @@ pub enum News {
 pub struct ControlLane {
     shard: u16,
     queue: ArrayQueue<Control>,
+    /// Clients of RESP were killed, which may be here. No order: one is as good as many, and none is lost.
+    has_killed: AtomicBool,
     doors: Arc<[Door]>,
 }
 
 impl ControlLane {
     /// The control lane to the shard whose door is the one of its number.
     pub fn new(shard: u16, doors: Arc<[Door]>) -> Arc<Self> {
-        Arc::new(Self { shard, queue: ArrayQueue::new(CONTROLS_MAX), doors })
+        Arc::new(Self { shard, queue: ArrayQueue::new(CONTROLS_MAX), has_killed: AtomicBool::new(false), doors })
     }
 
     /// Gives an order, and wakes the shard.
@@ -97,6 +97,17 @@ impl ControlLane {
         let sent = self.queue.push(control);
         self.doors[usize::from(self.shard)].ring_control();
         sent
+    }
+
+    /// Has the connections of clients closed that are marked as killed, and wakes the shard.
+    pub fn close_killed(&self) {
+        self.has_killed.store(true, Ordering::Release);
+        self.doors[usize::from(self.shard)].ring_control();
+    }
+
+    /// Whether that was asked for since the last time.
+    pub(super) fn takes_killed(&self) -> bool {
+        self.has_killed.load(Ordering::Relaxed) && self.has_killed.swap(false, Ordering::Acquire)
     }
 
     /// The next order.

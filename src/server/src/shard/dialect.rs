@@ -206,7 +206,7 @@ impl Dialect {
         }
     }
 
-    /// When everything is to be made absent, if that was asked for.
+    /// When everything is to be made absent, if that was asked for; [`Expiry::Never`]: no more at a later time.
     pub(super) fn take_flush(&mut self) -> Option<Expiry> {
         match self {
             Dialect::Memcache(memcache) => memcache.take_flush(),

@@ -270,6 +270,10 @@ impl Shard {
 
     /// Follows the orders that have come. Returns whether the shard is to exit.
     fn obey(&mut self, now_ms: u64) -> bool {
+        if self.controls.takes_killed() {
+            self.sockets.reactor.close_killed();
+            self.sockets.take_listed(now_ms);
+        }
         while let Some(control) = self.controls.receive() {
             match control {
                 Control::Linked { link, socket } => self.sockets.linked(link, socket, now_ms),
@@ -296,10 +300,6 @@ impl Shard {
                 }
                 Control::Landed { flight, landed } => {
                     self.sockets.reactor.loaded(flight, &landed.as_loaded(), now_ms);
-                    self.sockets.take_listed(now_ms);
-                }
-                Control::CloseClient(client) => {
-                    self.sockets.reactor.close_client(client);
                     self.sockets.take_listed(now_ms);
                 }
                 Control::Stop if self.stop == Stop::No => {

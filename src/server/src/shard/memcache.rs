@@ -207,7 +207,7 @@ impl Memcache {
             }
             Asked::Flush(None, is_quiet) => {
                 let place = self.wait(Told::Shape(Shape::Flushed), is_quiet, &[]);
-                self.flush = None;
+                self.flush = Some(Expiry::Never);
                 return Step::Request(request(place, 0, Command::Invalidate), consumed);
             }
             Asked::Flush(when, is_quiet) => {
@@ -603,6 +603,18 @@ mod tests {
             let is_over = now_ms == NOW_MS + 10_000;
             assert_eq!(output(&mut reactors[0], id), if is_over { "END\r\n" } else { both });
         }
+        // What is done now is not done again later.
+        for (at_ms, line) in [
+            (NOW_MS + 20_000, "flush_all 10\r\nflush_all\r\n"),
+            (NOW_MS + 20_001, "set k1 0 0 1\r\nx\r\n"),
+            (NOW_MS + 40_000, "get k1\r\n"),
+        ] {
+            reactors[0].received(id, line.as_bytes(), at_ms);
+            for _ in 0..10 {
+                reactors.iter_mut().for_each(|reactor| _ = reactor.turn(at_ms));
+            }
+        }
+        assert_eq!(output(&mut reactors[0], id), "OK\r\nOK\r\nSTORED\r\nVALUE k1 0 1\r\nx\r\nEND\r\n");
     }
 
     #[test]

@@ -148,6 +148,8 @@ impl Reactor {
         self.unsent = true;
         let (engine, mut answers) = self.answers();
         engine.loaded(flight, loaded, now_ms, |ticket, reply| answers.give(ticket, reply));
+        // Whoever lists connections for what is to be sent may come before the next turn, which resumes those that are listed.
+        self.resume_listed(now_ms);
     }
 
     /// The engine, for what has nothing to do with connections.

@@ -144,10 +144,17 @@ impl Parts<'_> {
         if connection.dialect.has_queue() {
             self.submit_queue(id, connection, now_ms);
         }
-        match connection.dialect.take_flush() {
-            Some(Expiry::After(delay_ms)) => *self.flush_at_ms = Some(now_ms.saturating_add(delay_ms)),
-            Some(Expiry::At(at_ms)) => *self.flush_at_ms = Some(at_ms),
-            _ => {}
+        if let Some(expiry) = connection.dialect.take_flush() {
+            *self.flush_at_ms = match expiry {
+                Expiry::After(delay_ms) => Some(now_ms.saturating_add(delay_ms)),
+                Expiry::At(at_ms) => Some(at_ms),
+                // It is done now, and with that what was to come.
+                _ => None,
+            };
+            if self.flush_at_ms.is_some() {
+                let operation = Operation::of(&Command::Invalidate);
+                self.waiters.tally.answered(connection.dialect.spoken(), operation, Outcome::Done);
+            }
         }
         taken
     }

@@ -45,11 +45,12 @@ impl Reactor {
         true
     }
 
-    /// Closes the connection of a client of RESP, if it is here, once what is being sent is.
-    pub fn close_client(&mut self, client: u64) {
+    /// Closes the connections of clients of RESP that were killed, once what is being sent is.
+    pub fn close_killed(&mut self) {
         for id in self.connections.ids().collect::<Vec<_>>() {
             let connection = self.connections.at(id);
-            if matches!(&connection.dialect, Dialect::Resp(resp) if resp.client() == client) {
+            // Who has killed itself gets its answer.
+            if !connection.broken && matches!(&connection.dialect, Dialect::Resp(resp) if resp.is_killed()) {
                 connection.give_up();
                 if !std::mem::replace(&mut connection.listed, true) {
                     self.listed.push(id);

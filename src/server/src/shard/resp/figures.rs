@@ -44,13 +44,15 @@ impl Resp {
         self.figures.commands = self.figures.count(self.order.next());
         self.figures.mark = self.order.next();
         self.figures.is_running = true;
-        self.figures.last = which.as_ref().ok().copied().or(self.figures.last);
+        self.figures.last = which.as_ref().map_or_else(|misfit| misfit.which, |which| Some(*which));
     }
 
     /// It ends, if one has begun. All places up to here are its own.
     pub(super) fn end(&mut self) {
-        self.figures.commands += u64::from(std::mem::take(&mut self.figures.is_running));
-        self.figures.mark = self.order.next();
+        if std::mem::take(&mut self.figures.is_running) {
+            self.figures.commands += 1;
+            self.figures.mark = self.order.next();
+        }
     }
 
     /// So many bytes have come.

@@ -102,14 +102,20 @@ impl World<'_> {
 
 impl Resp {
     /// A connection that is among the clients.
-    pub fn new(shared: &Arc<Shared>, address: String, local: String) -> Self {
-        let registration = Some(Registration::new(Arc::clone(shared), address, local));
+    pub fn new(shared: &Arc<Shared>, address: String, local: String, now_ms: u64) -> Self {
+        let registration = Some(Registration::new(Arc::clone(shared), address, local, now_ms));
         Self { has_prefixes: shared.has_prefixes, registration, ..Self::default() }
     }
 
     /// Its number among the clients; 0: it is not among them.
     pub(super) fn client(&self) -> u64 {
         self.registration.as_ref().map_or(0, |registration| registration.client().id)
+    }
+
+    /// Whether somebody has killed it.
+    #[inline]
+    pub(super) fn is_killed(&self) -> bool {
+        self.registration.as_ref().is_some_and(|registration| registration.client().is_killed())
     }
 
     /// As [`super::Dialect::ahead`].
@@ -143,7 +149,11 @@ impl Resp {
 
     /// Whether gets and sets are nothing but that, and answered.
     fn is_plain(&self) -> bool {
-        self.multi.is_none() && self.mode == ReplyMode::On && !self.has_prefixes && !self.reader.is_begun()
+        self.multi.is_none()
+            && self.mode == ReplyMode::On
+            && !self.has_prefixes
+            && !self.reader.is_begun()
+            && !self.is_killed()
     }
 
     /// The id of the next command.
@@ -176,7 +186,7 @@ impl Resp {
                 return Step::Last { is_malformed: true };
             }
         };
-        if self.registration.as_ref().is_some_and(|registration| registration.client().is_killed()) {
+        if self.is_killed() {
             return Step::Last { is_malformed: false };
         }
         if self.watching > 0 || self.multi.is_some() || self.mode != ReplyMode::On {
@@ -229,7 +239,8 @@ impl Resp {
         let last = match (&asked, self.multi.is_some()) {
             (Asked::Session(Session::Exec), true) => {
                 self.exec(limits, world);
-                None
+                // It may have killed itself.
+                self.is_killed().then_some(Step::Last { is_malformed: false })
             }
             (Asked::Session(session), true) if is_told_at_once(session) => self.do_asked(asked, world),
             (_, true) => {

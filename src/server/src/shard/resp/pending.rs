@@ -181,7 +181,7 @@ impl Pending {
                 verbatim(&mut out, version, &Info { shared, stats, now_ms }.text(sections));
             }
             (Pending::Reset, Reply::Stats(stats)) => {
-                shared.resp_counts.set(stats, shared.accepted());
+                shared.resp_counts.set(stats, shared.connections());
                 shared.resp_commands.reset();
                 out.extend_from_slice(b"+OK\r\n");
             }

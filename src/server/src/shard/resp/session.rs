@@ -261,7 +261,9 @@ impl Resp {
     fn kill(&mut self, filter: &Filter<'_>, is_one: bool, world: &World<'_>) -> bool {
         let own = self.client();
         let killed = world.shared.clients.kill(|client| client.is_meant(filter, own, world.now_ms));
-        killed.iter().filter(|id| **id != own).for_each(|id| world.shared.close(*id));
+        if !killed.is_empty() {
+            world.shared.close_killed();
+        }
         match killed.len() {
             0 if is_one => encode_error(&mut self.said, "ERR No such client"),
             _ if is_one => self.ok(),
