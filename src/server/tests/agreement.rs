@@ -51,12 +51,22 @@ fn what_is_set_at_one_node_is_read_at_another_and_nothing_older() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let changes = scope.spawn(|| move_slots(a.address(), &is_over));
+        let over = Over(&is_over);
         let missed = rounds(count);
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let changes = changes.join().expect("shares can be changed");
         println!("{missed} of {count} gets found nothing, with {changes} changes of the ring");
         assert!(changes > 1 && missed < count / 10, "{missed} of {count} with {changes} changes");
     });
+}
+
+/// Says that it is over when it goes, also where an assertion fails: nobody is to be waited for in vain.
+struct Over<'o>(&'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Changes shares again and again; how often.
