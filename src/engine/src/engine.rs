@@ -66,6 +66,8 @@ pub enum Submission<'e> {
 pub enum Backlog {
     /// None that is known of.
     None,
+    /// Looking on for entries that have expired, of which there are few or none.
+    Looking,
     /// Some, which has time: entries that nobody can get any more.
     Some,
     /// A group's budget was lowered, and somebody waits for it to be met: go on as soon as what clients wait for is done.
@@ -312,6 +314,7 @@ impl<H: RemovalHook> Engine<H> {
         match reclaimed {
             Reclaimed { shrinking: true, .. } => Backlog::Urgent,
             Reclaimed { more, .. } if more || is_old_left || !self.local.policies.is_empty() => Backlog::Some,
+            Reclaimed { amid_round: true, .. } => Backlog::Looking,
             Reclaimed { .. } => Backlog::None,
         }
     }

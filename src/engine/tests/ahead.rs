@@ -81,7 +81,7 @@ fn run(seed: u64, runs: usize, is_ahead: bool) -> Seen {
         exchange(&mut engines, &mut replies, now_ms);
         now_ms += random.u64(0..10);
         engines.iter_mut().for_each(|engine| {
-            engine.background(now_ms, 16);
+            engine.background(now_ms, 2);
             engine.validate();
         });
     }

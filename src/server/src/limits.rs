@@ -224,6 +224,9 @@ pub const BACKGROUND_STEPS: usize = 256;
 /// Between two such, in milliseconds, while there is more but no budget to be met. So background work takes five percent
 /// of a core, and removes [`EXPIRED_PER_SECOND_MIN`] entries.
 pub const BACKGROUND_PAUSE_MS: u64 = 2;
+/// The same while few or none are found, but an entry that was not come across yet may have expired: a hundred thousand
+/// entries are looked at in a second, for half a percent of a core.
+pub const BACKGROUND_LOOK_PAUSE_MS: u64 = 20;
 /// Entries that a shard removes in a second at least when they have expired together: a million in ten seconds.
 pub const EXPIRED_PER_SECOND_MIN: u64 = 100_000;
 /// The pause while a budget is being lowered and clients have the shard do something; what it would wait is used whole.

@@ -1,6 +1,6 @@
 //! What has expired leaves without being asked for, in the steps that a shard takes in the background.
 
-use larder_server::limits::{BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS};
+use larder_server::limits::{BACKGROUND_INTERVAL_MS, BACKGROUND_LOOK_PAUSE_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS};
 use larder_store::{Charge, Expiry, GroupIndex, GroupSettings, Key, NoHook, PolicyKind, Store, StoreSettings, Write};
 
 use crate::support::scaled;
@@ -98,6 +98,40 @@ fn a_million_entries_of_one_second_are_gone_in_ten_seconds() {
             assert_reclaimed(store, NOW + written_ms, last_ms + time_ms);
         }
     }
+}
+
+/// One entry in 200, in segments that have dead blocks too: all is looked at in time though little is found.
+#[test]
+fn a_few_among_a_million_are_gone_in_twenty_seconds() {
+    let (entries, time_ms) = entries_and_ms();
+    let mut store = store(PolicyKind::TwoQ, 0);
+    for number in 0..entries {
+        set(&mut store, number, Expiry::Never, NOW);
+        if number % 2 == 0 {
+            set(&mut store, u64::MAX, Expiry::Never, NOW);
+        }
+        if number % 200 == 1 {
+            set(&mut store, u64::MAX - 1 - number, Expiry::At(NOW + ttl_ms()), NOW);
+        }
+    }
+    let expiring = entries / 200;
+    assert_eq!(store.counters(GROUP).entries, entries + 1 + expiring, "all of them are held until they expire");
+    let (from_ms, mut removed) = (NOW + ttl_ms(), 0);
+    let mut now_ms = from_ms + BACKGROUND_INTERVAL_MS - 1;
+    loop {
+        let reclaimed = store.reclaim(now_ms, BACKGROUND_STEPS);
+        removed += reclaimed.expired;
+        if removed == expiring {
+            break;
+        }
+        now_ms += if reclaimed.amid_round { BACKGROUND_LOOK_PAUSE_MS } else { BACKGROUND_INTERVAL_MS };
+        assert!(now_ms < from_ms + BACKGROUND_INTERVAL_MS + 2 * time_ms, "{removed} of {expiring} were found");
+    }
+    println!("{expiring} among {entries} were gone {} ms after their time", now_ms - from_ms);
+    while store.reclaim(now_ms, BACKGROUND_STEPS).amid_round {}
+    let idle = store.reclaim(now_ms, BACKGROUND_STEPS);
+    assert!(!idle.more && !idle.amid_round && idle.expired == 0, "and the round ends: {idle:?}");
+    store.validate();
 }
 
 #[test]

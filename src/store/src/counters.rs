@@ -76,6 +76,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Whether another call at this time is likely to find more.
     pub more: bool,
+    /// Whether another call at this time has something to look at: an entry may have expired that was not come across yet.
+    pub amid_round: bool,
     /// Whether a budget that was lowered is not met yet.
     pub shrinking: bool,
 }

@@ -16,7 +16,10 @@ pub const BUDGET_OBJECTS_MIN: u64 = 1;
 pub const VERSION_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 /// Headers count time from so many ms before the first write: a time of expiry that is longer past is kept as that.
 pub const BASE_BACK_MS: u64 = 24 * 60 * 60 * 1000;
-/// A reclaim says that there is more to do as long as it finds something at one of so many steps.
+/// Places that a step of [`crate::Store::reclaim`] looks at where it removes nothing: neighbours in memory, at 40 ns each
+/// at most, where a removal takes 300.
+pub const LOOKS_PER_STEP: usize = 8;
+/// A reclaim says that there is more to do as long as it removes something at one of so many steps.
 pub const SWEEP_YIELD: usize = 16;
 
 /// Homes in the index that one call of [`crate::Store::scan`] looks at at most: as many lines, of ten entries at most.

@@ -81,13 +81,18 @@ impl Sweep {
         self.unswept > 0
     }
 
+    /// Whether there is something to look at: [`Sweep::step`] would not be idle.
+    pub(crate) fn is_amid_round(&self, now_ms: u64) -> bool {
+        self.done > 0 || self.unswept > 0 || now_ms >= self.soonest_ms
+    }
+
     /// Goes on by one step.
     pub(crate) fn step(&mut self, region: &Region, log: &mut Log, now_ms: u64) -> Step {
         if self.segment == log.segments() {
             (self.soonest_ms, self.round_soonest_ms) = (self.round_soonest_ms, u64::MAX);
             self.segment = 0;
         }
-        if self.done == 0 && self.unswept == 0 && now_ms < self.soonest_ms {
+        if !self.is_amid_round(now_ms) {
             return Step::Idle;
         }
         let Some(walk) = log.segment(self.segment) else { return self.pass() };

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use crate::block::{self, Head, Shape};
 use crate::group::Life;
-use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, HOME_ENTRIES_MAX, SCAN_LINES_MAX, SWEEP_YIELD};
+use crate::limits::{ENTRY_INDEX_BYTES, EVICTION_STEPS, HOME_ENTRIES_MAX, LOOKS_PER_STEP, SCAN_LINES_MAX, SWEEP_YIELD};
 use crate::list::{self, NONE};
 use crate::memory::Found;
 use crate::policy::Replacement;
@@ -160,14 +160,17 @@ impl<H: RemovalHook> Store<H> {
     }
 
     /// Removes expired and invalidated entries without their being asked for, evicts where a budget was lowered, and has
-    /// policies take over entries of former ones. It
-    /// takes up to `steps` steps, and goes on there the next time: each looks at one place in memory, or passes over a
-    /// segment where nothing can have expired. While nothing at all can have expired it takes none. Towards budgets that
-    /// were lowered and are not met it takes about as many more, of which an eviction counts as [`EVICTION_STEPS`].
+    /// policies take over entries of former ones. It takes up to `steps` steps, and goes on there the next time: each
+    /// removes an entry, or looks at [`LOOKS_PER_STEP`] places in memory or passes over as many segments where nothing can
+    /// have expired. While nothing at all can have expired it takes none. Towards budgets that were lowered and are not met
+    /// it takes about as many more, of which an eviction counts as [`EVICTION_STEPS`].
     pub fn reclaim(&mut self, now_ms: u64, steps: usize) -> Reclaimed {
         self.end_run();
         let mut reclaimed = Reclaimed::default();
-        for _ in 0..steps {
+        let looks = steps.saturating_mul(LOOKS_PER_STEP);
+        let mut left = looks;
+        while left > 0 {
+            left -= 1;
             let memory = &mut self.memory;
             let entry = match memory.sweep.step(&memory.region, &mut memory.log, now_ms) {
                 Step::Idle => break,
@@ -186,9 +189,11 @@ impl<H: RemovalHook> Store<H> {
             reclaimed.expired += u64::from(reason == Reason::Expired);
             reclaimed.invalidated += u64::from(reason == Reason::Invalidated);
             self.remove(found, reason);
+            left = left.saturating_sub(LOOKS_PER_STEP - 1);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
         reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
+        reclaimed.amid_round = self.memory.sweep.is_amid_round(now_ms);
         self.shrink_budgets(&mut reclaimed, now_ms, steps);
         self.take_entries_over(&mut reclaimed, now_ms, steps);
         reclaimed

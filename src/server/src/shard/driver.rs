@@ -25,8 +25,8 @@ use crate::cluster::Asking;
 use crate::dialer::Dials;
 use crate::keeper::Plans;
 use crate::limits::{
-    BACKGROUND_INTERVAL_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX, GIVE_WAY_MS,
-    HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
+    BACKGROUND_INTERVAL_MS, BACKGROUND_LOOK_PAUSE_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX,
+    GIVE_WAY_MS, HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
 };
 use crate::loading::Loading;
 use crate::standing::{Progress, SharedStanding};
@@ -224,6 +224,7 @@ impl Shard {
             self.background_ms = now_ms
                 + match self.backlog {
                     Backlog::None => BACKGROUND_INTERVAL_MS,
+                    Backlog::Looking => BACKGROUND_LOOK_PAUSE_MS,
                     Backlog::Some => BACKGROUND_PAUSE_MS,
                     Backlog::Urgent => SHRINK_PAUSE_MS,
                 };
