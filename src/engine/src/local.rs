@@ -395,12 +395,13 @@ impl<H: RemovalHook> Local<H> {
     /// An entry as a reply has it.
     #[inline]
     pub(crate) fn found(&mut self, handle: Handle, now_ms: u64) -> Found<'_> {
-        if self.store.entry(handle).value.contiguous().is_none() {
+        let entry = self.store.entry(handle);
+        if entry.value.contiguous().is_none() {
             // Where the reply finds its pieces.
             self.last.found.clear();
             self.last.found.push(Ok(handle));
         }
-        self.found_as(0, handle, now_ms)
+        self.shown(0, &entry, now_ms)
     }
 
     /// The same for an entry whose time is over.
@@ -412,7 +413,11 @@ impl<H: RemovalHook> Local<H> {
     /// An entry as a reply has it, which is result `index` of those that were found last if it is in pieces.
     #[inline]
     fn found_as(&self, index: usize, handle: Handle, now_ms: u64) -> Found<'_> {
-        let entry = self.store.entry(handle);
+        self.shown(index, &self.store.entry(handle), now_ms)
+    }
+
+    #[inline]
+    fn shown<'a>(&'a self, index: usize, entry: &larder_store::Entry<'a>, now_ms: u64) -> Found<'a> {
         let value = match entry.value.contiguous() {
             Some(bytes) => Value::Whole(bytes),
             None => Value::InPieces { source: self, index, len: entry.value.len() },
