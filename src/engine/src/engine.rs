@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use larder_protocol::native::{RequestLimits, Scratch, request_bytes};
+use larder_protocol::native::{RequestLimits, Scratch};
 use larder_protocol::{Command, Reply, Request, Span, WriteSpan};
 use larder_ring::{Topology, key_hash};
 use larder_store::{NoHook, Reclaimed, RemovalHook, Store, StoreSettings};
@@ -19,12 +19,11 @@ use crate::groups::Groups;
 use crate::last::Last;
 use crate::limits::{EXPIRE_STEPS_MAX, PREFETCH_REQUESTS};
 use crate::local::{Local, Route};
-use crate::mesh::{Mesh, Outgoing, Part};
+use crate::mesh::{Mesh, Outgoing};
 use crate::names::Names;
 use crate::orders::ClusterOrder;
 use crate::ownership::{Ownership, Standing};
 use crate::peers::Peers;
-use crate::records;
 use crate::scatter::Scatter;
 use crate::waiting::{Awaited, Late, Waiting};
 use crate::{Counters, EngineError, GroupPlan, Ticket};
@@ -98,7 +97,7 @@ pub struct Engine<H: RemovalHook = NoHook> {
     pub(crate) cluster_orders_taken: Vec<Ticket>,
     /// What was gathered and answered at once last; its reply may still be looked at.
     answered_now: Option<Box<Gather>>,
-    timeout_ms_default: u32,
+    pub(crate) timeout_ms_default: u32,
 }
 
 impl<H: RemovalHook> Engine<H> {
@@ -155,7 +154,7 @@ impl<H: RemovalHook> Engine<H> {
         Ok(Self {
             local,
             mesh: Mesh::new(shards),
-            waiting: Waiting::new(),
+            waiting: Waiting::new(shards),
             decoder: Scratch::new(limits),
             key_spans: Vec::new(),
             write_spans: Vec::new(),
@@ -242,6 +241,13 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
+    /// What is submitted from here on is asked by somebody else than what was before. Who does not say so gets the same
+    /// answers; see [`Ticket::index`].
+    #[inline]
+    pub fn next_caller(&mut self) {
+        self.waiting.next_caller();
+    }
+
     /// The caller of this ticket is gone: nothing will be reported for it. What was asked of another shard may still
     /// be executed there. Without effect if the ticket was answered and fetched.
     pub fn cancel(&mut self, ticket: Ticket) {
@@ -266,14 +272,25 @@ impl<H: RemovalHook> Engine<H> {
         late.into_iter().chain(due).chain(leases).chain(self.next_ping_ms()).chain(self.remember_ms()).min()
     }
 
-    /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them: while
+    /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them and what
+    /// belongs to the last: while
     /// [`Engine::next_wake_ms`] is not in the future, there are more. Their requests may still be executed; late replies
     /// are dropped.
     pub fn wake(&mut self, now_ms: u64, mut answer: impl FnMut(Ticket, &Reply<'_>)) {
-        for _ in 0..EXPIRE_STEPS_MAX {
+        let mut answered = 0;
+        while answered < EXPIRE_STEPS_MAX {
             let Some(Late { ticket, idempotent, awaited, behalf }) = self.waiting.take_late(now_ms) else { break };
+            if let Awaited::Run(mut run) = awaited {
+                for (place, idempotent) in run.give_all_up() {
+                    answered += 1;
+                    self.local.counters.deadline_exceeded += 1;
+                    answer(ticket.at(place), &Reply::Failed(failures::late(idempotent)));
+                }
+                continue;
+            }
+            answered += 1;
             self.local.counters.deadline_exceeded += 1;
-            let late = if idempotent { &failures::DEADLINE_EXCEEDED } else { &failures::OUTCOME_UNKNOWN };
+            let late = failures::late(idempotent);
             match (awaited, behalf) {
                 (Awaited::Keys(gather), Some(behalf)) => {
                     self.reply_on_behalf(behalf, &gather.reply());
@@ -283,6 +300,7 @@ impl<H: RemovalHook> Engine<H> {
                 (awaited, None) => match awaited {
                     // Its keys that are still waiting say themselves that they are late.
                     Awaited::Keys(_) => self.answer(ticket, awaited, &mut answer),
+                    Awaited::Run(_) => unreachable!("its requests were answered, each by itself"),
                     Awaited::Reply
                     | Awaited::Stats { .. }
                     | Awaited::Invalidation { .. }
@@ -417,7 +435,7 @@ impl<H: RemovalHook> Engine<H> {
         self.local.ownership.validate();
         self.local.flights.validate();
         self.local.names.validate();
-        self.mesh.validate();
+        self.mesh.validate(self.waiting.runs());
         self.waiting.validate(self.answered_now.as_ref().map_or(0, |gather| gather.bytes()));
         // By ticket, because parts outlive tickets that are cancelled or too late.
         let mut parts = BTreeMap::new();
@@ -437,31 +455,6 @@ impl<H: RemovalHook> Engine<H> {
         }
     }
 
-    /// Sends a request to the one shard that has to execute it; the hash is that of its key, if it is about one.
-    #[inline]
-    pub(crate) fn pass_on(&mut self, to: u16, request: &Request<'_>, hash: u64, now_ms: u64) -> Submission<'_> {
-        let request = self.to_pass_on(request);
-        let bytes = record_bytes(&request);
-        if self.waiting.is_full() || !self.mesh.has_room(to, bytes) {
-            return Submission::Done(self.overloaded());
-        }
-        let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
-        let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
-        self.mesh.send(Part { ticket, to, bytes: bytes as u32, order: 0..0 }, request, hash);
-        Submission::Pending(ticket)
-    }
-
-    /// The envelope of a request as another shard gets it: with our epoch and what is left of its time. The id is a
-    /// place-holder of full length for that of the part.
-    pub(crate) fn to_pass_on<'a>(&self, request: &Request<'a>) -> Request<'a> {
-        let timeout_ms = self.timeout_ms(request);
-        Request { id: u64::MAX, epoch: self.epoch(), timeout_ms, forwarded: true, ..*request }
-    }
-
-    pub(crate) fn timeout_ms(&self, request: &Request<'_>) -> u32 {
-        if request.timeout_ms == 0 { self.timeout_ms_default } else { request.timeout_ms }
-    }
-
     pub(crate) fn overloaded(&mut self) -> Reply<'static> {
         self.local.counters.overloaded += 1;
         Reply::Failed(&failures::OVERLOADED)
@@ -474,10 +467,4 @@ impl<H: RemovalHook> Engine<H> {
         }
         self.answered_now.as_ref().expect("it was just put there").reply()
     }
-}
-
-/// Most bytes of the record of a request.
-#[inline]
-pub(crate) fn record_bytes(request: &Request<'_>) -> usize {
-    records::request_bytes(request, || request_bytes(request))
 }

@@ -12,7 +12,6 @@ use larder_ring::Place;
 use larder_store::RemovalHook;
 
 use crate::command::Subject;
-use crate::engine::record_bytes;
 use crate::error::LinkError;
 use crate::failures;
 use crate::flights;
@@ -21,6 +20,7 @@ use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGA
 use crate::local::Route;
 use crate::members::key_of;
 use crate::mesh::Part;
+use crate::pass_on::record_bytes;
 use crate::peers::{Boarding, Forwarded, LinkId, LinkOutput, LinkTarget, PING_ID, Passenger};
 use crate::planted::{self, Bug};
 use crate::receive::{fill, reply_of};

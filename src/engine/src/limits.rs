@@ -66,10 +66,12 @@ pub const ROUTED_AGAIN_MAX: usize = 1 << 10;
 pub const FRAMES_KEPT_MAX: usize = 256;
 /// Most requests of one shard that wait for others; more are refused with OVERLOADED.
 pub const WAITING_MAX: usize = 64 << 10;
+/// Most requests of one caller to one other shard that are kept count of together.
+pub const RUN_MAX: usize = 16;
 /// Most bytes of values that unfinished get_many requests of one shard hold. A key whose value does not fit is
 /// answered OVERLOADED, or TOO_LARGE if its own request holds that much.
 pub const GATHER_BYTES_MAX: usize = FRAME_BYTES_MAX;
-/// Most deadlines that one call of `wake` handles.
+/// Deadlines that one call of `wake` handles, and the rest of the run of the last: up to [`RUN_MAX`] - 1 more.
 pub const EXPIRE_STEPS_MAX: usize = 1 << 10;
 /// Requests, or keys of one, whose memory is asked for at a time.
 pub const PREFETCH_REQUESTS: usize = larder_store::limits::PREFETCH_HASHES;

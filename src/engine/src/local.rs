@@ -147,7 +147,10 @@ impl<H: RemovalHook> Local<H> {
             }
             (Subject::Key(key), Some(group)) => {
                 let hash = key_hash(key, group.hash);
-                self.execute_hashed((request.group, hash), &request.command, now_ms)
+                match self.route(hash) {
+                    Route::Here => self.execute_key(group, hash, &request.command, now_ms),
+                    Route::Shard(_) | Route::Node(_) => self.wrong_owner(hash),
+                }
             }
             (Subject::Keys(many), Some(group)) => {
                 self.place(&many, group);
@@ -160,21 +163,6 @@ impl<H: RemovalHook> Local<H> {
             }
             (Subject::Scan(step), Some(group)) => self.scan(group, &step, now_ms),
             (Subject::Anyone, _) => self.execute_anywhere(&request.command),
-        }
-    }
-
-    /// Executes a command on one key, or says why it cannot be; the group is named as requests name it.
-    #[inline]
-    pub(crate) fn execute_hashed(
-        &mut self,
-        (group, hash): (u64, u64),
-        command: &Command<'_>,
-        now_ms: u64,
-    ) -> Reply<'_> {
-        let Some(group) = self.groups.group(group) else { return self.no_such_group(group) };
-        match self.route(hash) {
-            Route::Here => self.execute_key(group, hash, command, now_ms),
-            Route::Shard(_) | Route::Node(_) => self.wrong_owner(hash),
         }
     }
 

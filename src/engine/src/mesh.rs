@@ -11,6 +11,7 @@ use crate::batches::{Buffers, Outbox, open_batch, seal_batch};
 use crate::error::BatchError;
 use crate::limits::{CONFIRM_BATCHES, LANE_BYTES_MAX, LANE_CREDITS};
 use crate::records::put_request;
+use crate::runs::Run;
 use crate::slab::{Slab, SlabKey};
 
 /// The two kinds of batches between a pair of shards, per direction.
@@ -112,16 +113,30 @@ impl Mesh {
     /// Sends a request; there must be room for it. Its id becomes that of the part. The hash is that of its key, if it
     /// is about one.
     pub(crate) fn send(&mut self, part: Part, request: Request<'_>, hash: u64) {
-        let to = part.to;
-        debug_assert!(self.has_room(to, part.bytes as usize), "asked before");
-        let bytes = part.bytes as usize;
+        let (to, bytes) = (part.to, part.bytes as usize);
+        let id = self.parts.insert(part).to_u64();
+        debug_assert!(Ticket::of_id(id).is_none(), "there are fewer parts");
+        let framed = || Request { id, forwarded: true, ..request };
+        self.post(to, bytes, |out| put_request(out, id, &request, hash, framed));
+    }
+
+    /// Sends a request that `encode` appends, of at most that many bytes; there must be room for it.
+    #[inline]
+    pub(crate) fn post(&mut self, to: u16, bytes: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.has_room(to, bytes), "asked before");
         let link = &mut self.links[usize::from(to)];
         link.unanswered += 1;
         link.unanswered_bytes += bytes;
-        let id = self.parts.insert(part).to_u64();
-        let request = Request { id, forwarded: true, ..request };
-        link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, |out| put_request(out, &request, hash));
+        link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, encode);
         self.list(to, Lane::Requests);
+    }
+
+    /// A shard has answered a request that was posted. So many bytes count no longer.
+    #[inline]
+    pub(crate) fn settle(&mut self, from: u16, bytes: usize) {
+        let link = &mut self.links[usize::from(from)];
+        link.unanswered -= 1;
+        link.unanswered_bytes -= bytes;
     }
 
     /// The request that a reply from `from` answers. It counts no longer.
@@ -131,9 +146,7 @@ impl Mesh {
             return Err(BatchError::UnknownReply { id });
         }
         let part = self.parts.remove(key).expect("it was there");
-        let link = &mut self.links[usize::from(from)];
-        link.unanswered -= 1;
-        link.unanswered_bytes -= part.bytes as usize;
+        self.settle(from, part.bytes as usize);
         Ok(part)
     }
 
@@ -191,7 +204,7 @@ impl Mesh {
 
     /// How many requests are unanswered, over all shards.
     pub(crate) fn unanswered(&self) -> usize {
-        self.parts.len()
+        self.links.iter().map(|link| link.unanswered).sum()
     }
 
     /// The requests that are unanswered.
@@ -199,10 +212,15 @@ impl Mesh {
         self.parts.iter().map(|(_, part)| part)
     }
 
-    /// Panics with what is wrong.
-    pub(crate) fn validate(&self) {
+    /// Panics with what is wrong. `runs` are those that wait for other shards.
+    pub(crate) fn validate<'r>(&self, runs: impl Iterator<Item = &'r Run>) {
         self.parts.validate();
         let mut unanswered = alloc::vec![(0, 0); self.links.len()];
+        for run in runs {
+            let (requests, bytes) = &mut unanswered[usize::from(run.to)];
+            *requests += run.open();
+            *bytes += run.bytes;
+        }
         for part in self.parts() {
             let (requests, bytes) = &mut unanswered[usize::from(part.to)];
             *requests += 1;

@@ -579,7 +579,7 @@ mod tests {
         shard.acknowledged("c", 5);
         let of_b = shard.shut();
         assert!(0 < of_b && of_b < both, "{of_b} of {both}");
-        let ticket = crate::waiting::Waiting::new().begin(9, true);
+        let ticket = crate::waiting::Waiting::new(1).begin(9, true);
         shard.ownership.await_all(5, &shard.membership.topology, "a", ticket);
         shard.acknowledged("c", 5);
         shard.good_until(1_699);

@@ -88,15 +88,18 @@ impl<H: RemovalHook> Engine<H> {
     #[inline]
     fn execute_of_key(&mut self, from: u16, id: u64, key: (u64, u64), command: &Command<'_>, now_ms: u64) {
         self.local.counters.cross_core += 1;
-        if let Command::Get { key: bytes } = *command
-            && let Some(group) = self.local.groups.group(key.0).filter(|group| loads(*group, command))
-            && self.local.route(key.1) == Route::Here
-        {
-            let (behalf, deadline_ms) = (Behalf { shard: from, id }, now_ms.saturating_add(FLIGHT_MS_MAX));
-            return self.grant_on_behalf(behalf, Wish::Get, group, (key.1, bytes), (now_ms, deadline_ms));
-        }
         let epoch = self.local.topology.epoch();
-        let reply = self.local.execute_hashed(key, command, now_ms);
+        let reply = match self.local.groups.group(key.0) {
+            None => self.local.no_such_group(key.0),
+            Some(_) if self.local.route(key.1) != Route::Here => self.local.wrong_owner(key.1),
+            Some(group) => match *command {
+                Command::Get { key: bytes } if loads(group, command) => {
+                    let (behalf, deadline_ms) = (Behalf { shard: from, id }, now_ms.saturating_add(FLIGHT_MS_MAX));
+                    return self.grant_on_behalf(behalf, Wish::Get, group, (key.1, bytes), (now_ms, deadline_ms));
+                }
+                _ => self.local.execute_key(group, key.1, command, now_ms),
+            },
+        };
         let refused = matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
         let reply = if refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
         send_reply(&mut self.mesh, from, (id, epoch), &reply);
@@ -159,16 +162,43 @@ impl<H: RemovalHook> Engine<H> {
         let mut records = self.mesh.arrived(from, Lane::Replies, batch)?;
         while let Some(record) = records::next(&mut records)? {
             match record.replied()? {
+                Replied::OfKey { id, reply } if let Some(ticket) = Ticket::of_id(id) => {
+                    self.take_landed(from, ticket, &reply, answer)?;
+                }
                 Replied::OfKey { id, reply } => {
                     let part = self.mesh.answered(from, id)?;
                     self.take_answer(part.ticket, id, &reply, answer)?;
                 }
                 Replied::Other(message) => {
                     let response = decode_response(message)?;
+                    if let Some(ticket) = Ticket::of_id(response.id) {
+                        let mut failure = Failure::new(response.status, "");
+                        let reply = reply_of(&response, &mut failure);
+                        let reply = reply.ok_or(no_reply_of_one(response.id))?;
+                        self.take_landed(from, ticket, &reply, answer)?;
+                        continue;
+                    }
                     let part = self.mesh.answered(from, response.id)?;
                     self.take_response(&part, response, answer)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the reply to a request of a run to who waits for it; nobody may.
+    #[inline]
+    fn take_landed(
+        &mut self,
+        from: u16,
+        ticket: Ticket,
+        reply: &Reply<'_>,
+        answer: &mut impl FnMut(Ticket, &Reply<'_>),
+    ) -> Result<(), BatchError> {
+        let landed = self.waiting.land(ticket, from).ok_or(BatchError::UnknownReply { id: ticket.to_id() })?;
+        self.mesh.settle(from, landed.bytes.unwrap_or(0));
+        if landed.is_wanted {
+            answer(ticket, reply);
         }
         Ok(())
     }
@@ -204,7 +234,7 @@ impl<H: RemovalHook> Engine<H> {
         match awaited {
             Awaited::Reply => {
                 let mut failure = Failure::new(response.status, "");
-                let reply = reply_of(&response, &mut failure).ok_or(mismatch("it answers no request to one shard"))?;
+                let reply = reply_of(&response, &mut failure).ok_or(no_reply_of_one(id))?;
                 return self.take_answer(ticket, id, &reply, answer);
             }
             Awaited::Keys(gather) => {
@@ -224,6 +254,7 @@ impl<H: RemovalHook> Engine<H> {
                 _ => return Err(mismatch("it confirms no invalidation")),
             },
             Awaited::Alteration { .. } => return Err(mismatch("no shard is asked to alter a group")),
+            Awaited::Run(_) => return Err(mismatch("a run has no parts")),
         }
         if awaited.missing() == 0
             && let Some(complete) = self.waiting.take(ticket)
@@ -236,7 +267,7 @@ impl<H: RemovalHook> Engine<H> {
     /// Gives what was awaited to who waited for it.
     pub(crate) fn answer(&mut self, ticket: Ticket, complete: Awaited, answer: &mut impl FnMut(Ticket, &Reply<'_>)) {
         match complete {
-            Awaited::Reply => unreachable!("the reply of one shard is handed on as it comes"),
+            Awaited::Reply | Awaited::Run(_) => unreachable!("the reply of one shard is handed on as it comes"),
             Awaited::Keys(gather) => {
                 answer(ticket, &gather.reply());
                 self.waiting.gathers.give_back(gather);
@@ -246,6 +277,10 @@ impl<H: RemovalHook> Engine<H> {
             Awaited::Alteration { altered, .. } => answer(ticket, &Reply::Altered(&altered)),
         }
     }
+}
+
+fn no_reply_of_one(id: u64) -> BatchError {
+    BatchError::Mismatch { id, reason: "it answers no request to one shard" }
 }
 
 /// The reply that another shard's response to a request that it alone has to execute is; `None`: it can be none.
@@ -324,6 +359,9 @@ pub(crate) fn fill(
 /// Sends a reply to a request of another shard, which has this id; behind it, our epoch.
 #[inline]
 pub(crate) fn send_reply(mesh: &mut Mesh, to: u16, (id, epoch): (u64, u64), reply: &Reply<'_>) {
+    if let Some(bytes) = reply_bytes(reply) {
+        return mesh.reply(to, bytes, |out| put_reply(out, id, epoch, reply));
+    }
     if let Reply::Stats(_) | Reply::Topology(_) | Reply::Altered(_) = reply {
         let mut frame = Vec::new();
         encode_response(&mut frame, id, epoch, reply);

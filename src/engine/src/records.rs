@@ -78,10 +78,17 @@ pub(crate) fn request_bytes(request: &Request<'_>, frame_bytes: impl FnOnce() ->
     }
 }
 
-/// Appends the record of a request. The hash is that of its key, if it is about one.
+/// Appends the record of a request under this id. The hash is that of its key, if it is about one. What has a frame has
+/// that of `framed`.
 #[inline]
-pub(crate) fn put_request(out: &mut Vec<u8>, request: &Request<'_>, hash: u64) {
-    let Request { id, group, .. } = *request;
+pub(crate) fn put_request<'r>(
+    out: &mut Vec<u8>,
+    id: u64,
+    request: &Request<'_>,
+    hash: u64,
+    framed: impl FnOnce() -> Request<'r>,
+) {
+    let group = request.group;
     match request.command {
         Command::Get { key } => {
             let head = head(Kind::Get, GET_WORDS * WORD_BYTES + key.len());
@@ -96,7 +103,7 @@ pub(crate) fn put_request(out: &mut Vec<u8>, request: &Request<'_>, hash: u64) {
             out.extend_from_slice(key);
             out.extend_from_slice(value);
         }
-        _ => put_frame(out, |out| encode_request(out, request)),
+        _ => put_frame(out, |out| encode_request(out, &framed())),
     }
 }
 
@@ -283,7 +290,7 @@ mod tests {
         let mut batch = Vec::new();
         for command in &commands {
             let before = batch.len();
-            put_request(&mut batch, &request(*command), 55);
+            put_request(&mut batch, u64::MAX - 1, &request(*command), 55, || panic!("it is no frame"));
             assert_eq!(batch.len() - before, request_bytes(&request(*command), || panic!("it is no frame")));
         }
         let conditional = Command::Set(Write {
@@ -293,7 +300,7 @@ mod tests {
             condition: Condition::Absent,
             expiry: Expiry::Never,
         });
-        put_request(&mut batch, &request(conditional), 55);
+        put_request(&mut batch, u64::MAX - 1, &request(conditional), 55, || request(conditional));
         let mut records = &batch[..];
         for command in &commands {
             let record = next(&mut records).unwrap().expect("as many as there were");
@@ -339,7 +346,8 @@ mod tests {
     #[test]
     fn broken_records_are_typed_errors() {
         let mut whole = Vec::new();
-        put_request(&mut whole, &request(Command::Get { key: b"key" }), 1);
+        let get = request(Command::Get { key: b"key" });
+        put_request(&mut whole, u64::MAX - 1, &get, 1, || get);
         for bytes in 1..whole.len() {
             let half = &whole[..bytes];
             assert_eq!(next(&mut &half[..]).err(), Some(BatchError::HalfRecord { bytes }));

@@ -13,13 +13,13 @@ use larder_ring::{NodeIndex, Place};
 use larder_store::RemovalHook;
 
 use crate::command::{Many, Subject};
-use crate::engine::record_bytes;
 use crate::gather::Gather;
 use crate::groups::Group;
 use crate::limits::{ENTRY_ENVELOPE_BYTES_MAX, ENVELOPE_BYTES_MAX, KEY_ENVELOPE_BYTES_MAX};
 use crate::load::loads;
 use crate::local::{Local, Placed, Route};
 use crate::mesh::Part;
+use crate::pass_on::record_bytes;
 use crate::peers::{Forwarded, LinkId, Passenger};
 use crate::waiting::Awaited;
 use crate::{Engine, Submission, Ticket};

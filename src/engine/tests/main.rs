@@ -16,6 +16,7 @@ mod operations;
 mod overload;
 mod refresh;
 mod refusals;
+mod runs;
 mod scan;
 mod scatter;
 mod transact;

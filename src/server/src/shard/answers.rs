@@ -35,7 +35,7 @@ impl Answers<'_> {
     pub(super) fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
         let id = self.waiters.owner(ticket);
         let connection = self.connections.at(id);
-        let waiter = self.waiters.take(ticket, connection);
+        let (waiter, begun_ms) = self.waiters.take(ticket, connection);
         if connection.output.capacity() == 0 {
             connection.output = self.buffers.take();
         }
@@ -47,7 +47,7 @@ impl Answers<'_> {
         };
         let (spoken, tally) = (connection.dialect.spoken(), &self.waiters.tally);
         tally.answered(spoken, waiter.operation, Outcome::of(reply));
-        tally.took(spoken, waiter.operation, self.waiters.now_ms.saturating_sub(waiter.begun_ms));
+        tally.took(spoken, waiter.operation, self.waiters.now_ms.saturating_sub(begun_ms));
         let told = (self.epoch, self.waiters.now_ms, self.shared);
         connection.dialect.answer(&mut connection.output, waiter.request, reply, told);
         if connection.dialect.has_queue() {

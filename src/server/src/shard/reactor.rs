@@ -375,8 +375,8 @@ impl Reactor {
 
     fn remove(&mut self, id: ConnectionId) -> Connection {
         let mut connection = self.connections.remove(id);
-        while let Some(waiter) = self.waiters.take_first(&mut connection) {
-            self.engine.cancel(waiter.ticket);
+        while let Some(ticket) = self.waiters.take_first(&mut connection) {
+            self.engine.cancel(ticket);
         }
         if connection.watches > 0 {
             self.watches.end_all(&mut self.engine, id);
@@ -419,6 +419,7 @@ impl Reactor {
             return self.take_responses(id, link, bytes, now_ms);
         }
         let Self { engine, welcome, waiters, watches, decoding, unsent, queued, flush_at_ms, .. } = self;
+        engine.next_caller();
         let mut parts = Parts { engine, welcome, waiters, watches, decoding, unsent, queued, flush_at_ms };
         let mut ahead = std::mem::take(&mut self.ahead).recycled();
         let connection = self.connections.at(id);

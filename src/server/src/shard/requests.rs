@@ -163,6 +163,7 @@ impl Parts<'_> {
     /// that nobody waits for long.
     #[cold]
     pub(super) fn submit_queue(&mut self, id: ConnectionId, connection: &mut Connection, now_ms: u64) {
+        self.engine.next_caller();
         let (queue, epoch) = (connection.dialect.take_queue(), self.engine.epoch());
         let (mut rest, mut scratch) = (&queue[..], Scratch::default());
         while let Some(frame) = native::frame(rest, FRAME_BYTES_MAX).expect("a dialect has frames") {

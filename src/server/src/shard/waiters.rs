@@ -12,23 +12,35 @@ use crate::tally::{Operation, Tally};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,
-    pub(super) connection: ConnectionId,
     /// The client's number for the request.
     pub(super) request: u64,
     /// Whether it changes nothing, so that its answer can be replaced by OVERLOADED.
     pub(super) reads_only: bool,
     /// What it asks for.
     pub(super) operation: Operation,
-    /// When it came.
-    pub(super) begun_ms: u64,
+}
+
+/// The waiters of one connection whose tickets have one number.
+#[derive(Debug)]
+struct Slot {
+    connection: ConnectionId,
+    /// When they came.
+    begun_ms: u64,
+    /// By place.
+    waiters: Vec<Waiter>,
+    /// The places that are not answered, a bit for each; none: the slot is empty.
+    open: u32,
+    /// Neighbours in the list of the connection.
     previous: u32,
     next: u32,
 }
 
+const _: () = assert!(larder_engine::limits::RUN_MAX <= u32::BITS as usize, "each place has a bit");
+
 /// Waiters by the index of their ticket.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    slots: Vec<Option<Waiter>>,
+    slots: Vec<Slot>,
     len: usize,
     /// Of all that is answered, by whoever has waited and at once.
     pub(super) tally: Arc<Tally>,
@@ -52,72 +64,96 @@ impl Waiters {
     ) {
         let (operation, reads_only) = (Operation::of(&request.command), reads_only(request));
         let index = index_of(ticket);
-        if self.slots.len() <= index as usize {
-            self.slots.resize(index as usize + 1, None);
-        }
-        let next = connection.first_waiter;
-        if next != NO_WAITER {
-            self.linked(next).previous = index;
+        if ticket.place() == 0 {
+            self.begin(index, (id, connection), now_ms);
         }
         let slot = &mut self.slots[index as usize];
-        assert!(slot.is_none(), "ticket {index} was given out twice");
-        let (request, begun_ms, previous) = (request.id, now_ms, NO_WAITER);
-        *slot = Some(Waiter { ticket, connection: id, request, reads_only, operation, begun_ms, previous, next });
-        connection.first_waiter = index;
+        assert_eq!((slot.connection, slot.waiters.len()), (id, ticket.place()), "tickets with a number are in order");
+        slot.open |= 1 << slot.waiters.len();
+        slot.waiters.push(Waiter { ticket, request: request.id, reads_only, operation });
         connection.pending += 1;
         self.len += 1;
+    }
+
+    /// Takes a slot for a connection.
+    fn begin(&mut self, index: u32, (id, connection): (ConnectionId, &mut Connection), now_ms: u64) {
+        let empty =
+            || Slot { connection: id, begun_ms: 0, waiters: Vec::new(), open: 0, previous: NO_WAITER, next: NO_WAITER };
+        if self.slots.len() <= index as usize {
+            self.slots.resize_with(index as usize + 1, empty);
+        }
+        let next = core::mem::replace(&mut connection.first_waiter, index);
+        if next != NO_WAITER {
+            self.slots[next as usize].previous = index;
+        }
+        let slot = &mut self.slots[index as usize];
+        assert_eq!(slot.open, 0, "ticket {index} was given out twice");
+        slot.waiters.clear();
+        (slot.connection, slot.begun_ms, slot.previous, slot.next) = (id, now_ms, NO_WAITER, next);
     }
 
     /// Whose ticket it is.
     ///
     /// # Panics
     /// If nobody waits for it: an engine reports each ticket once, and no cancelled one.
+    #[inline]
     pub(super) fn owner(&self, ticket: Ticket) -> ConnectionId {
-        let waiter = self.slots[ticket.index()].as_ref().expect("somebody waits for this ticket");
-        waiter.connection
+        let slot = &self.slots[ticket.index()];
+        assert!(slot.open & 1 << ticket.place() != 0, "somebody waits for this ticket");
+        slot.connection
     }
 
-    /// Forgets who waits for a ticket: `connection`.
-    pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> Waiter {
-        self.remove(index_of(ticket), connection)
-    }
-
-    /// Forgets the first waiter of a connection, if it has one.
-    pub(super) fn take_first(&mut self, connection: &mut Connection) -> Option<Waiter> {
-        (connection.first_waiter != NO_WAITER).then(|| self.remove(connection.first_waiter, connection))
-    }
-
-    fn remove(&mut self, index: u32, connection: &mut Connection) -> Waiter {
-        let waiter = self.slots[index as usize].take().expect("somebody waits for this ticket");
-        match waiter.previous {
-            NO_WAITER => connection.first_waiter = waiter.next,
-            previous => self.linked(previous).next = waiter.next,
-        }
-        if waiter.next != NO_WAITER {
-            self.linked(waiter.next).previous = waiter.previous;
-        }
+    /// Forgets who waits for a ticket: `connection`. Also says when the request came.
+    #[inline]
+    pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> (Waiter, u64) {
+        let index = index_of(ticket);
+        let slot = &mut self.slots[index as usize];
+        let (waiter, begun_ms) = (slot.waiters[ticket.place()], slot.begun_ms);
+        debug_assert_eq!(waiter.ticket, ticket, "who waits lies where the ticket says");
+        slot.open &= !(1 << ticket.place());
         connection.pending -= 1;
         self.len -= 1;
-        waiter
+        if slot.open == 0 {
+            let (previous, next) = (slot.previous, slot.next);
+            match previous {
+                NO_WAITER => connection.first_waiter = next,
+                previous => self.slots[previous as usize].next = next,
+            }
+            if next != NO_WAITER {
+                self.slots[next as usize].previous = previous;
+            }
+        }
+        (waiter, begun_ms)
+    }
+
+    /// Forgets one of the waiters of a connection, if it has any.
+    pub(super) fn take_first(&mut self, connection: &mut Connection) -> Option<Ticket> {
+        if connection.first_waiter == NO_WAITER {
+            return None;
+        }
+        let slot = &self.slots[connection.first_waiter as usize];
+        let ticket = slot.waiters[slot.open.trailing_zeros() as usize].ticket;
+        self.take(ticket, connection);
+        Some(ticket)
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    fn linked(&mut self, index: u32) -> &mut Waiter {
-        self.slots[index as usize].as_mut().expect("linked waiters exist")
-    }
-
     /// Checks the list of one connection.
     pub(super) fn validate(&self, id: ConnectionId, connection: &Connection) {
         let (mut index, mut previous, mut pending) = (connection.first_waiter, NO_WAITER, 0);
         while index != NO_WAITER {
-            let waiter = self.slots[index as usize].as_ref().expect("linked waiters exist");
-            assert_eq!((waiter.connection, waiter.previous), (id, previous), "waiter {index} is in its own list");
-            assert_eq!(index_of(waiter.ticket), index, "waiters lie where their tickets say");
-            (previous, index) = (index, waiter.next);
-            pending += 1;
+            let slot = &self.slots[index as usize];
+            assert_eq!((slot.connection, slot.previous), (id, previous), "waiter {index} is in its own list");
+            for (place, waiter) in slot.waiters.iter().enumerate() {
+                let ticket = (index_of(waiter.ticket), waiter.ticket.place());
+                assert_eq!(ticket, (index, place), "waiters lie where their tickets say");
+            }
+            assert!(slot.open != 0 && slot.open >> slot.waiters.len() == 0, "somebody waits in a slot of a list");
+            (previous, index) = (index, slot.next);
+            pending += slot.open.count_ones() as usize;
             assert!(pending <= self.len, "the list of waiters ends");
         }
         assert_eq!(pending, connection.pending as usize, "the list holds all that is pending");
@@ -129,7 +165,7 @@ fn reads_only(request: &Request<'_>) -> bool {
     matches!(request.command, Command::Get { .. } | Command::GetMany { .. })
 }
 
-/// Tickets are dense, and far fewer than 2^32.
+/// Numbers of tickets are dense, and far fewer than 2^32.
 fn index_of(ticket: Ticket) -> u32 {
     u32::try_from(ticket.index()).ok().filter(|index| *index != NO_WAITER).expect("tickets are dense")
 }
