@@ -14,14 +14,27 @@ pub(super) struct Order {
     front: u64,
     /// Answers that came before their turn, the first of them that of `front`, which has not come. Answers to what waits at
     /// other shards are as many as may wait; those that a connection gives by itself are counted by their bytes.
-    held: VecDeque<Option<Vec<u8>>>,
-    held_bytes: usize,
+    held: VecDeque<Option<Span>>,
+    /// Their text, as it came, and that of some that are out already.
+    text: Vec<u8>,
+    /// Bytes of the text that are of answers that are held.
+    live: usize,
+}
+
+/// Where the text of an answer is.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    bytes: u32,
 }
 
 /// Bytes that an answer that is held takes beside its text.
-const HELD_BYTES: usize = size_of::<Option<Vec<u8>>>();
+const HELD_BYTES: usize = size_of::<Option<Span>>();
 /// Places for answers that are kept when none is held.
 const HELD_KEPT: usize = 64;
+/// Bytes for their text that are kept when none is held; and so many may be of answers that are out, beside as many as are
+/// of others.
+const TEXT_KEPT: usize = 1 << 10;
 
 impl Order {
     /// The place of the next command, which is not taken yet.
@@ -47,7 +60,7 @@ impl Order {
     /// Bytes that are held.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.live + HELD_BYTES * self.held.len()
     }
 
     /// Answers the command of a place: what `append` adds comes to `output`, now or in its turn.
@@ -65,36 +78,60 @@ impl Order {
 
     fn hold(&mut self, place: u64, append: impl FnOnce(&mut Vec<u8>)) {
         let behind = usize::try_from(place.wrapping_sub(self.front) % PLACES).expect("what is held is bounded");
-        let mut text = Vec::new();
-        append(&mut text);
-        while self.held.len() <= behind {
-            self.held.push_back(None);
-            self.held_bytes += HELD_BYTES;
+        if self.text.capacity() == 0 {
+            self.text.reserve(TEXT_KEPT);
         }
-        self.held_bytes += text.len();
-        assert!(self.held[behind].replace(text).is_none(), "a command is answered once");
+        let start = self.text.len();
+        append(&mut self.text);
+        let bytes = self.text.len() - start;
+        self.live += bytes;
+        let narrow = |bytes| u32::try_from(bytes).expect("what is held is bounded");
+        let span = Span { start: narrow(start), bytes: narrow(bytes) };
+        if self.held.len() <= behind {
+            self.held.resize(behind + 1, None);
+        }
+        assert!(self.held[behind].replace(span).is_none(), "a command is answered once");
     }
 
     /// The answer of the first place held is out: so are those behind it that have come.
     fn release(&mut self, output: &mut Vec<u8>) {
         loop {
-            if self.held.pop_front().is_some() {
-                self.held_bytes -= HELD_BYTES;
-            }
-            let Some(text) = self.held.front_mut().and_then(Option::take) else { break };
-            self.held_bytes -= text.len();
-            output.extend_from_slice(&text);
+            self.held.pop_front();
+            let Some(span) = self.held.front_mut().and_then(Option::take) else { break };
+            output.extend_from_slice(self.text_of(span));
+            self.live -= span.bytes as usize;
             self.front = following(self.front);
         }
         if self.held.is_empty() {
             self.held.shrink_to(HELD_KEPT);
+            self.text.clear();
+            self.text.shrink_to(TEXT_KEPT);
+        } else if self.text.len() > 2 * self.live + TEXT_KEPT {
+            self.compact();
         }
+    }
+
+    fn text_of(&self, Span { start, bytes }: Span) -> &[u8] {
+        &self.text[start as usize..][..bytes as usize]
+    }
+
+    /// Keeps the text of what is held alone.
+    #[cold]
+    fn compact(&mut self) {
+        let mut text = Vec::with_capacity(2 * self.live + TEXT_KEPT);
+        for span in self.held.iter_mut().flatten() {
+            let start = text.len() as u32;
+            text.extend_from_slice(&self.text[span.start as usize..][..span.bytes as usize]);
+            span.start = start;
+        }
+        self.text = text;
     }
 
     /// How many commands have not been answered; panics with what is wrong.
     pub(super) fn validate(&self) -> usize {
-        let text: usize = self.held.iter().flatten().map(Vec::len).sum();
-        assert_eq!(self.held_bytes, text + HELD_BYTES * self.held.len());
+        let text: usize = self.held.iter().flatten().map(|span| self.text_of(*span).len()).sum();
+        assert_eq!(self.live, text, "the text of what is held is counted");
+        assert!(self.text.len() <= 2 * text + TEXT_KEPT, "{} bytes for {text}", self.text.len());
         assert!(self.held.front().is_none_or(Option::is_none), "what has its turn is not held");
         (self.next.wrapping_sub(self.front) % PLACES) as usize - self.held.iter().flatten().count()
     }
@@ -116,19 +153,24 @@ mod tests {
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let mut order = Order { next: PLACES - 500, front: PLACES - 500, ..Order::default() };
-        let (mut output, mut waiting) = (Vec::new(), Vec::new());
+        let (mut output, mut waiting, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..1_000_u32 {
-            waiting.push((order.take(), number));
+            // Now and then a long one, and often none at all.
+            let text = number.to_be_bytes().repeat([0, 1, 20, 200][random.usize(0..4)]);
+            expected.extend_from_slice(&text);
+            waiting.push((order.take(), text));
             while waiting.len() > random.usize(0..20) {
-                let (place, number) = waiting.swap_remove(random.usize(0..waiting.len()));
-                order.place(&mut output, place, |out| out.extend_from_slice(&number.to_be_bytes()));
+                let (place, text) = waiting.swap_remove(random.usize(0..waiting.len()));
+                order.place(&mut output, place, |out| out.extend_from_slice(&text));
                 assert_eq!(order.validate(), waiting.len(), "seed {seed}");
             }
         }
-        for (place, number) in waiting {
-            order.place(&mut output, place, |out| out.extend_from_slice(&number.to_be_bytes()));
+        for (place, text) in waiting {
+            order.place(&mut output, place, |out| out.extend_from_slice(&text));
+            order.validate();
         }
-        let numbers: Vec<u8> = (0..1_000_u32).flat_map(u32::to_be_bytes).collect();
-        assert!(output == numbers && order.held_bytes() == 0, "seed {seed}");
+        assert!(output == expected && order.held_bytes() == 0, "seed {seed}");
+        let kept = (order.text.capacity(), order.held.capacity());
+        assert!(kept.0 <= TEXT_KEPT && kept.1 <= HELD_KEPT, "{kept:?} are kept, seed {seed}");
     }
 }
