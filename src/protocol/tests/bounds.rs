@@ -54,6 +54,33 @@ fn entries_that_do_not_fit_in_a_frame_are_refused_one_by_one() {
 }
 
 #[test]
+fn results_come_out_alike_however_much_room_there_is() {
+    let (small, large) = (vec![b's'; 10], vec![b'l'; 20_000]);
+    let (small, large, miss, empty) = (entry(&small), entry(&large), Err(Status::NotFound), entry(b""));
+    let batches = [
+        vec![],
+        vec![miss],
+        vec![small, small, large, miss, large],
+        vec![large, small, small],
+        [vec![large], vec![miss; 200]].concat(),
+        [vec![miss], vec![large; 10], vec![small; 300]].concat(),
+        vec![empty; 100],
+        vec![miss; 1_000],
+        [small, miss, empty].repeat(50),
+    ];
+    for (number, batch) in batches.into_iter().enumerate() {
+        let results = Results(batch);
+        let frame = frame_of(&Reply::Entries(&results));
+        for capacity in (0..24).map(|power| (1 << power) + power).chain([frame.len(), frame.len() + 200]) {
+            let mut out = Vec::with_capacity(capacity);
+            out.extend_from_slice(b"before");
+            encode_response(&mut out, u64::MAX, u64::MAX, &Reply::Entries(&results));
+            assert!(out[6..] == frame && out[..6] == *b"before", "batch {number} in a buffer of {capacity} bytes");
+        }
+    }
+}
+
+#[test]
 fn the_largest_value_fits_alone_and_in_the_largest_batch() {
     let value = vec![b'v'; VALUE_BYTES_MAX];
     assert_eq!(lengths(vec![entry(&value)]), [Ok(VALUE_BYTES_MAX)]);

@@ -92,6 +92,18 @@ impl Piece {
         out.truncate(end);
     }
 
+    /// Appends it, and begins again.
+    #[inline]
+    pub(super) fn move_to(&mut self, out: &mut Vec<u8>) {
+        self.append_to(out);
+        self.len = 0;
+    }
+
+    /// What was put together.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {

@@ -164,6 +164,16 @@ impl Envelope<'_> {
 
     /// A response without a result.
     fn alone(&self, out: &mut Vec<u8>) {
+        let has_room = out.capacity() - out.len() >= Piece::BYTES;
+        if has_room && self.message.is_empty() && self.retry_after_ms == 0 {
+            let mut all = Piece::default();
+            all.skip(FRAME_PREFIX_BYTES);
+            all.uint(response::ID, self.id);
+            all.uint(response::EPOCH, self.epoch);
+            all.uint(response::STATUS, self.status as u64);
+            all.prefix(all.len() - FRAME_PREFIX_BYTES);
+            return all.append_to(out);
+        }
         let mut writer = Writer::frame(out, self.bytes());
         self.put(&mut writer);
     }
@@ -234,28 +244,122 @@ fn put_looked(out: &mut Vec<u8>, envelope: Envelope<'_>, of: &Looked<Found<'_>>)
 }
 
 fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries) {
-    let sized = fitting(entries).map(|found| size::message(item::ELEMENT, entry_bytes(found)));
+    if put_entries_in_place(out, &envelope, entries) {
+        return;
+    }
+    let mut room = Room::for_results(entries.len());
+    let sized = (0..entries.len()).map(|index| size::message(item::ELEMENT, room.fit(entries.entry(index)).1));
     let mut writer = envelope.begin(out, result::ENTRIES, sized.sum());
-    for found in fitting(entries) {
-        writer.message(item::ELEMENT, entry_bytes(found));
+    let mut room = Room::for_results(entries.len());
+    for index in 0..entries.len() {
+        let (found, len) = room.fit(entries.entry(index));
+        writer.message(item::ELEMENT, len);
         put_entry(&mut writer, found);
     }
 }
 
-/// The results, with those that do not fit in a frame any more replaced by [`Status::TooLarge`]. Every result has
-/// its few bytes of status set aside first, so that a large value takes no room from the answers behind it.
-fn fitting(entries: &dyn Entries) -> impl Iterator<Item = Result<Found<'_>, Status>> {
-    let refused_bytes = size::message(item::ELEMENT, entry_bytes(Err(Status::TooLarge)));
-    let mut room = (FRAME_BYTES_MAX - RESULT_ENVELOPE_BYTES_MAX).saturating_sub(entries.len() * refused_bytes);
-    (0..entries.len()).map(move |index| {
-        let found = entries.entry(index);
-        let more = size::message(item::ELEMENT, entry_bytes(found)).saturating_sub(refused_bytes);
-        if more > room {
-            return Err(Status::TooLarge);
+/// Appends the results if `out` has room for them and some more, in one pass in which each is asked for once. How many
+/// bytes they take is known behind them; in front of them they are left as much room as the first lets guess, and moved if
+/// that is wrong. Says whether there was room; else nothing happened.
+fn put_entries_in_place(out: &mut Vec<u8>, envelope: &Envelope<'_>, entries: &dyn Entries) -> bool {
+    let head = |len| {
+        let mut head = Piece::default();
+        head.skip(FRAME_PREFIX_BYTES);
+        head.uint(response::ID, envelope.id);
+        head.uint(response::EPOCH, envelope.epoch);
+        head.message(result::ENTRIES, len);
+        head.prefix(head.len() - FRAME_PREFIX_BYTES + len);
+        head
+    };
+    let first_bytes = if entries.is_empty() { 0 } else { size::message(item::ELEMENT, entry_bytes(entries.entry(0))) };
+    let (begin, guess) = (out.len(), first_bytes.saturating_mul(entries.len()).min(FRAME_BYTES_MAX));
+    if out.capacity() - begin < guess.saturating_add(2 * Piece::BYTES) {
+        return false;
+    }
+    let begun = begin + head(guess).len();
+    out.resize(begun, 0);
+    if !put_results(out, entries) {
+        out.truncate(begin);
+        return false;
+    }
+    let len = out.len() - begun;
+    let head = head(len);
+    let behind_head = begin + head.len();
+    if behind_head != begun {
+        out.resize(out.len().max(behind_head + len), 0);
+        out.copy_within(begun..begun + len, behind_head);
+        out.truncate(behind_head + len);
+    }
+    out[begin..behind_head].copy_from_slice(head.bytes());
+    true
+}
+
+/// Appends the results while there is room for two pieces more; says whether there was. What is between two values is put
+/// together in a piece.
+fn put_results(out: &mut Vec<u8>, entries: &dyn Entries) -> bool {
+    let mut piece = Piece::default();
+    let mut room = Room::for_results(entries.len());
+    for index in 0..entries.len() {
+        let (found, len) = room.fit(entries.entry(index));
+        if out.capacity() - out.len() < len.saturating_add(3 * Piece::BYTES) {
+            return false;
         }
-        room -= more;
-        found
-    })
+        piece.message(item::ELEMENT, len);
+        match found {
+            Ok(found) => {
+                if !found.value.is_empty() {
+                    piece.message(entry::VALUE, found.value.len());
+                    piece.move_to(out);
+                    found.value.append_to(out);
+                }
+                piece.uint(entry::FLAGS, u64::from(found.flags));
+                piece.fixed64(entry::VERSION, found.version);
+                piece.uint(entry::TTL_MS, found.ttl_ms);
+                piece.uint(entry::STALE, u64::from(found.is_stale));
+            }
+            Err(status) => piece.uint(entry::STATUS, status as u64),
+        }
+        if piece.len() > Piece::BYTES - RESULT_BYTES_MAX {
+            piece.move_to(out);
+        }
+    }
+    piece.move_to(out);
+    true
+}
+
+/// Bytes of a result in front of its value and behind it.
+const RESULT_BYTES_MAX: usize = 2 * (1 + size::varint(FRAME_BYTES_MAX as u64))
+    + size::uint(entry::FLAGS, u32::MAX as u64)
+    + size::fixed64(entry::VERSION, u64::MAX)
+    + size::uint(entry::TTL_MS, u64::MAX)
+    + size::uint(entry::STALE, 1);
+const _: () = assert!(RESULT_BYTES_MAX <= Piece::BYTES);
+
+/// The room that results have in a frame. Every result has its few bytes of status set aside first, so that a large value
+/// takes no room from the answers behind it.
+struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Bytes of a result that does not fit.
+    const REFUSED_BYTES: usize = size::message(item::ELEMENT, size::uint(entry::STATUS, Status::TooLarge as u64));
+
+    fn for_results(count: usize) -> Self {
+        Self { bytes: (FRAME_BYTES_MAX - RESULT_ENVELOPE_BYTES_MAX).saturating_sub(count * Self::REFUSED_BYTES) }
+    }
+
+    /// A result, or [`Status::TooLarge`] in its place, and its bytes.
+    #[inline]
+    fn fit<'f>(&mut self, found: Result<Found<'f>, Status>) -> (Result<Found<'f>, Status>, usize) {
+        let len = entry_bytes(found);
+        let more = size::message(item::ELEMENT, len).saturating_sub(Self::REFUSED_BYTES);
+        if more > self.bytes {
+            return (Err(Status::TooLarge), size::uint(entry::STATUS, Status::TooLarge as u64));
+        }
+        self.bytes -= more;
+        (found, len)
+    }
 }
 
 fn put_outcomes(out: &mut Vec<u8>, envelope: Envelope<'_>, outcomes: &dyn Outcomes) {
