@@ -87,6 +87,11 @@ impl Deadlines {
         self.positions[deadline.number as usize] = position as u32;
     }
 
+    /// Whether `number` has a deadline.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.positions.get(number as usize).is_some_and(|position| *position != NOWHERE)
+    }
+
     /// How many deadlines there are.
     pub(crate) fn len(&self) -> usize {
         self.heap.len()

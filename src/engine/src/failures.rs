@@ -69,6 +69,7 @@ pub(crate) static DEADLINE_EXCEEDED: Failure =
     Failure::new(Status::DeadlineExceeded, "no answer in time; harmless to repeat");
 pub(crate) static OUTCOME_UNKNOWN: Failure =
     Failure::new(Status::OutcomeUnknown, "no answer in time; it may have been executed: read before repeating");
+
 /// What a request is answered whose time is up.
 pub(crate) fn late(is_idempotent: bool) -> &'static Failure {
     if is_idempotent { &DEADLINE_EXCEEDED } else { &OUTCOME_UNKNOWN }

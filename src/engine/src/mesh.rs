@@ -219,7 +219,7 @@ impl Mesh {
         for run in runs {
             let (requests, bytes) = &mut unanswered[usize::from(run.to)];
             *requests += run.open();
-            *bytes += run.bytes;
+            *bytes += run.open_bytes();
         }
         for part in self.parts() {
             let (requests, bytes) = &mut unanswered[usize::from(part.to)];

@@ -15,7 +15,7 @@ impl<H: RemovalHook> Engine<H> {
             return Submission::Done(self.overloaded());
         }
         let deadline_ms = now_ms.saturating_add(u64::from(self.timeout_ms(request)));
-        let ticket = self.waiting.begin_to(to, deadline_ms, request.command.is_idempotent(), bytes);
+        let ticket = self.waiting.begin_to(to, deadline_ms, request.command.is_idempotent(), bytes as u32);
         let framed = || Request {
             id: ticket.to_id(),
             ..to_pass_on(request, self.local.topology.epoch(), self.timeout_ms_default)
@@ -25,7 +25,7 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     /// The envelope of a request as another shard gets it: with our epoch and what is left of its time. The id is a
-    /// place-holder of full length for that of the part.
+    /// place-holder of full length for that of the part or the ticket.
     pub(crate) fn to_pass_on<'a>(&self, request: &Request<'a>) -> Request<'a> {
         to_pass_on(request, self.epoch(), self.timeout_ms_default)
     }

@@ -196,7 +196,7 @@ impl<H: RemovalHook> Engine<H> {
         answer: &mut impl FnMut(Ticket, &Reply<'_>),
     ) -> Result<(), BatchError> {
         let landed = self.waiting.land(ticket, from).ok_or(BatchError::UnknownReply { id: ticket.to_id() })?;
-        self.mesh.settle(from, landed.bytes.unwrap_or(0));
+        self.mesh.settle(from, landed.bytes as usize);
         if landed.is_wanted {
             answer(ticket, reply);
         }

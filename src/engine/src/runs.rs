@@ -23,8 +23,8 @@ pub(crate) struct Run {
     wanted: u32,
     /// Those that do no harm when they are asked again.
     idempotent: u32,
-    /// What they count for among the unanswered bytes of their lane, all of them until the last is answered.
-    pub(crate) bytes: usize,
+    /// By place: what it counts for among the unanswered bytes of its lane.
+    bytes: [u32; RUN_MAX],
 }
 
 /// What follows from an answer of the other shard.
@@ -34,14 +34,16 @@ pub(crate) struct Landed {
     pub(crate) is_wanted: bool,
     /// Nobody waits for any other of the run.
     pub(crate) is_last_wanted: bool,
-    /// It was the last of the run, whose bytes count no longer.
-    pub(crate) bytes: Option<usize>,
+    /// It was the last of the run, which is over.
+    pub(crate) is_last: bool,
+    /// What the request counted for among the unanswered bytes of its lane.
+    pub(crate) bytes: u32,
 }
 
 impl Run {
     /// No requests to this shard.
     pub(crate) fn new(to: u16) -> Self {
-        Self { to, len: 0, open: 0, wanted: 0, idempotent: 0, bytes: 0 }
+        Self { to, len: 0, open: 0, wanted: 0, idempotent: 0, bytes: [0; RUN_MAX] }
     }
 
     /// Whether one more may join: there is room, and the caller has not given all others up.
@@ -52,13 +54,13 @@ impl Run {
 
     /// Adds a request; says which place it has.
     #[inline]
-    pub(crate) fn add(&mut self, is_idempotent: bool, bytes: usize) -> u8 {
+    pub(crate) fn add(&mut self, is_idempotent: bool, bytes: u32) -> u8 {
         let (place, bit) = (self.len, 1 << self.len);
         self.len += 1;
         self.open |= bit;
         self.wanted |= bit;
         self.idempotent |= if is_idempotent { bit } else { 0 };
-        self.bytes += bytes;
+        self.bytes[usize::from(place)] = bytes;
         place
     }
 
@@ -73,7 +75,8 @@ impl Run {
         self.open &= !bit;
         self.wanted &= !bit;
         let is_last_wanted = is_wanted && self.wanted == 0;
-        Some(Landed { is_wanted, is_last_wanted, bytes: (self.open == 0).then_some(self.bytes) })
+        let bytes = self.bytes[usize::from(place)];
+        Some(Landed { is_wanted, is_last_wanted, is_last: self.open == 0, bytes })
     }
 
     /// Nobody waits for a request any more; whether somebody did.
@@ -101,6 +104,12 @@ impl Run {
         self.open.count_ones() as usize
     }
 
+    /// What those count for among the unanswered bytes of their lane.
+    pub(crate) fn open_bytes(&self) -> usize {
+        let places = self.bytes.iter().enumerate().filter(|(place, _)| self.open & 1 << place != 0);
+        places.map(|(_, bytes)| *bytes as usize).sum()
+    }
+
     /// How many somebody waits for.
     pub(crate) fn wanted(&self) -> usize {
         self.wanted.count_ones() as usize
@@ -124,25 +133,28 @@ mod tests {
         let mut run = Run::new(3);
         assert!(!run.takes_more(), "one that nobody waits for takes no more");
         for place in 0..RUN_MAX as u8 {
-            assert_eq!(run.add(place % 2 == 0, 10), place);
+            assert_eq!(run.add(place % 2 == 0, 10 + u32::from(place)), place);
             run.validate();
         }
         assert!(!run.takes_more());
         assert!(run.give_up(1) && !run.give_up(1));
-        let landed = Landed { is_wanted: true, is_last_wanted: false, bytes: None };
+        let landed = Landed { is_wanted: true, is_last_wanted: false, is_last: false, bytes: 10 };
         assert_eq!(run.land(0), Some(landed));
         assert_eq!((run.land(0), run.land(RUN_MAX as u8), run.land(u8::MAX)), (None, None, None), "it has none");
-        assert_eq!(run.land(1), Some(Landed { is_wanted: false, ..landed }));
+        assert_eq!(run.land(1), Some(Landed { is_wanted: false, bytes: 11, ..landed }));
         let late: Vec<_> = run.give_all_up().collect();
         assert_eq!(late, (2..RUN_MAX as u8).map(|place| (place, place % 2 == 0)).collect::<Vec<_>>());
         assert_eq!((run.wanted(), run.open()), (0, RUN_MAX - 2));
+        assert!(!run.takes_more(), "nor does one that was given up");
         for place in 2..RUN_MAX as u8 {
             run.validate();
-            let bytes = (usize::from(place) == RUN_MAX - 1).then_some(10 * RUN_MAX);
-            assert_eq!(run.land(place), Some(Landed { is_wanted: false, is_last_wanted: false, bytes }));
+            let (left, is_last) = (run.open_bytes(), usize::from(place) == RUN_MAX - 1);
+            let bytes = 10 + u32::from(place);
+            assert_eq!(run.land(place), Some(Landed { is_wanted: false, is_last_wanted: false, is_last, bytes }));
+            assert_eq!(run.open_bytes(), left - bytes as usize);
         }
         let mut run = Run::new(0);
         run.add(true, 5);
-        assert_eq!(run.land(0), Some(Landed { is_wanted: true, is_last_wanted: true, bytes: Some(5) }));
+        assert_eq!(run.land(0), Some(Landed { is_wanted: true, is_last_wanted: true, is_last: true, bytes: 5 }));
     }
 }

@@ -26,7 +26,10 @@ const OF_RUN: u64 = 1 << 31;
 const PLACE_SHIFT: u32 = 26;
 
 const _: () = assert!(RUN_MAX <= 1 << (31 - PLACE_SHIFT), "a place fits between the index and the flag");
-const _: () = assert!(WAITING_MAX + 256 * LANE_CREDITS <= 1 << PLACE_SHIFT, "so does every index");
+const _: () = assert!(
+    WAITING_MAX + larder_ring::limits::SHARDS_MAX as usize * LANE_CREDITS <= 1 << PLACE_SHIFT,
+    "so does every index"
+);
 
 impl Ticket {
     /// A number that it shares with others of its caller at most, all given since the caller's last
@@ -190,7 +193,7 @@ impl Waiting {
     /// A new ticket for a request to one other shard; there must be room for it. It joins the caller's run, if there is
     /// one to this shard with this deadline and room. `bytes`: what it counts for among the unanswered bytes of the lane.
     #[inline]
-    pub(crate) fn begin_to(&mut self, to: u16, deadline_ms: u64, idempotent: bool, bytes: usize) -> Ticket {
+    pub(crate) fn begin_to(&mut self, to: u16, deadline_ms: u64, idempotent: bool, bytes: u32) -> Ticket {
         debug_assert!(!self.is_full(), "asked before");
         self.tickets += 1;
         if let Some(joinable) = self.joinable[usize::from(to)]
@@ -219,7 +222,7 @@ impl Waiting {
         if landed.is_last_wanted {
             self.deadlines.remove(ticket.key.index);
         }
-        if landed.bytes.is_some() {
+        if landed.is_last {
             self.waiters.remove(ticket.key);
         }
         Some(landed)
@@ -335,7 +338,17 @@ impl Waiting {
     pub(crate) fn validate(&self, delivered_bytes: usize) {
         self.waiters.validate();
         self.deadlines.validate();
-        self.runs().for_each(Run::validate);
+        for (key, waiter) in self.waiters.iter() {
+            let waits = match &waiter.what {
+                Awaited::Run(run) => {
+                    run.validate();
+                    assert!(waiter.behalf.is_none(), "a run is asked for by a caller");
+                    run.wanted() > 0
+                }
+                _ => true,
+            };
+            assert_eq!(self.deadlines.has(key.index), waits, "who waits has a deadline: {waiter:?}");
+        }
         let wanted: usize = self.runs().map(Run::wanted).sum();
         assert_eq!(self.tickets, self.tickets().count() + wanted, "tickets are counted");
         assert!(self.tickets <= WAITING_MAX, "{} tickets", self.tickets);

@@ -110,7 +110,9 @@ fn the_remaining_time_travels_in_a_frame() {
 #[test]
 fn waking_is_bounded() {
     let (mut world, key) = stalled();
-    for _ in 0..EXPIRE_STEPS_MAX + RUN_MAX {
+    world.submit(0, Command::Get { key: &key }).unwrap_err();
+    world.engines[0].next_caller();
+    for _ in 1..EXPIRE_STEPS_MAX + RUN_MAX {
         world.submit(0, Command::Get { key: &key }).unwrap_err();
     }
     let engine = &mut world.engines[0];

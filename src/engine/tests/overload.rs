@@ -102,6 +102,7 @@ fn waiting_requests_are_bounded() {
     let keys: Vec<_> = (1..shards).map(|shard| world.key_of(shard, "k")).collect();
     let mut tickets = Vec::new();
     for number in 0..WAITING_MAX {
+        world.engines[0].next_caller();
         tickets.push(world.submit(0, Command::Get { key: &keys[number % keys.len()] }).unwrap_err());
     }
     assert!(tickets.iter().all(|ticket| ticket.index() < WAITING_MAX), "numbers are dense");

@@ -1,10 +1,10 @@
 //! Requests of one caller to another shard share a number, and each has its answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use larder_engine::limits::RUN_MAX;
 use larder_engine::{Engine, Ticket};
-use larder_protocol::{Command, Status};
+use larder_protocol::{Command, Request, Status};
 
 use crate::harness::{OwnedReply, World, WorldSettings, set};
 
@@ -12,6 +12,23 @@ use crate::harness::{OwnedReply, World, WorldSettings, set};
 struct Asked {
     caller: u64,
     value: Option<Vec<u8>>,
+}
+
+/// Who waits, in an order that is the same in every run.
+type Waiting = BTreeMap<(usize, u32, usize), (Ticket, Asked)>;
+
+fn name(ticket: Ticket) -> (usize, u32, usize) {
+    (ticket.index(), ticket.generation(), ticket.place())
+}
+
+fn give_up(world: &mut World, waiting: &mut Waiting, mut is_gone: impl FnMut(&Asked) -> bool) {
+    waiting.retain(|_, (ticket, asked)| {
+        let is_gone = is_gone(asked);
+        if is_gone {
+            world.engines[0].cancel(*ticket);
+        }
+        !is_gone
+    });
 }
 
 #[test]
@@ -23,37 +40,41 @@ fn ask_and_give_up(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let settings = WorldSettings { shards: 3, timeout_ms_default: 60, delay_ms_max: 20, ..WorldSettings::default() };
     let mut world = World::new(seed, settings);
-    let mut waiting: HashMap<Ticket, Asked> = HashMap::new();
+    let mut waiting = Waiting::new();
     let (mut caller, mut answered, mut late, mut longest) = (0, 0, 0, 0);
-    for step in 0..600 {
+    for step in 0..300 {
         let what = format!("seed {seed}, step {step}");
         for _ in 0..random.usize(0..3) {
             caller += 1;
             world.engines[0].next_caller();
-            for number in 0..random.usize(1..3 * RUN_MAX) {
+            for number in 0..random.usize(1..6 * RUN_MAX) {
                 let key = world.key_of(random.u16(0..3), &format!("{caller}/{number}"));
                 let (command, value) = match random.u8(0..4) {
                     0 => (set(&key, &key), None),
                     1 => (Command::Delete { key: &key, version: 0 }, None),
                     _ => (Command::Get { key: &key }, Some(key.clone())),
                 };
-                if let Err(ticket) = world.submit(0, command) {
+                // Those that are late sooner are of a run of their own.
+                let timeout_ms = [0, 25][usize::from(random.u8(0..8) == 0)];
+                let request = Request { id: 0, epoch: 0, group: 0, timeout_ms, forwarded: false, command };
+                if let Err(ticket) = world.submit_request(0, request) {
                     longest = longest.max(ticket.place() + 1);
-                    assert!(waiting.insert(ticket, Asked { caller, value }).is_none(), "{what}: {ticket:?} is in use");
+                    let before = waiting.insert(name(ticket), (ticket, Asked { caller, value }));
+                    assert!(before.is_none(), "{what}: {ticket:?} is in use");
+                }
+                // The next of its requests may find that nobody waits for those before it.
+                if random.u8(0..30) == 0 {
+                    give_up(&mut world, &mut waiting, |asked| asked.caller == caller);
                 }
             }
         }
         // Whose number it is: nobody else's.
-        let mut owners = HashMap::new();
-        for (ticket, asked) in &waiting {
+        let mut owners = BTreeMap::new();
+        for (ticket, asked) in waiting.values() {
             let owner = *owners.entry(ticket.index()).or_insert((asked.caller, ticket.generation()));
             assert_eq!(owner, (asked.caller, ticket.generation()), "{what}: {ticket:?}");
         }
-        let gone: Vec<_> = waiting.keys().copied().filter(|_| random.u8(0..20) == 0).collect();
-        for ticket in gone {
-            world.engines[0].cancel(ticket);
-            waiting.remove(&ticket);
-        }
+        give_up(&mut world, &mut waiting, |_| random.u8(0..20) == 0);
         if random.u8(0..60) == 0 {
             world.stall(random.u16(1..3), 50);
         }
@@ -61,7 +82,8 @@ fn ask_and_give_up(seed: u64) {
             world.step();
         }
         for (at, ticket, reply) in world.answers.drain(..) {
-            let asked = waiting.remove(&ticket).unwrap_or_else(|| panic!("{what}: nobody asked for {ticket:?}"));
+            let (_, asked) =
+                waiting.remove(&name(ticket)).unwrap_or_else(|| panic!("{what}: nobody asked for {ticket:?}"));
             assert_eq!(at, 0);
             answered += 1;
             match (&reply, asked.value) {
@@ -75,7 +97,7 @@ fn ask_and_give_up(seed: u64) {
     world.settle();
     let (left, shown) = (world.answers.len(), waiting.len());
     assert_eq!(left, shown, "seed {seed}: the rest is answered");
-    assert!(world.answers.iter().all(|(_, ticket, _)| waiting.contains_key(ticket)), "seed {seed}");
+    assert!(world.answers.iter().all(|(_, ticket, _)| waiting.contains_key(&name(*ticket))), "seed {seed}");
     world.engines.iter().for_each(Engine::validate);
     assert_eq!(longest, RUN_MAX, "seed {seed}: runs are as long as they may be");
     assert!(late > 20 && answered > 2 * late, "seed {seed}: {late} of {answered} were late");

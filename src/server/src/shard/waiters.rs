@@ -35,6 +35,9 @@ struct Slot {
     next: u32,
 }
 
+/// Slots that keep their room when they are empty: as many as a busy shard has in use. The first of them are used first.
+const SLOTS_KEPT: u32 = 4 << 10;
+
 const _: () = assert!(larder_engine::limits::RUN_MAX <= u32::BITS as usize, "each place has a bit");
 
 /// Waiters by the index of their ticket.
@@ -114,6 +117,9 @@ impl Waiters {
         connection.pending -= 1;
         self.len -= 1;
         if slot.open == 0 {
+            if index >= SLOTS_KEPT {
+                slot.waiters = Vec::new();
+            }
             let (previous, next) = (slot.previous, slot.next);
             match previous {
                 NO_WAITER => connection.first_waiter = next,
@@ -151,6 +157,9 @@ impl Waiters {
                 let ticket = (index_of(waiter.ticket), waiter.ticket.place());
                 assert_eq!(ticket, (index, place), "waiters lie where their tickets say");
             }
+            let generations =
+                slot.waiters.windows(2).all(|pair| pair[0].ticket.generation() == pair[1].ticket.generation());
+            assert!(generations, "the tickets of a slot are of one time");
             assert!(slot.open != 0 && slot.open >> slot.waiters.len() == 0, "somebody waits in a slot of a list");
             (previous, index) = (index, slot.next);
             pending += slot.open.count_ones() as usize;
