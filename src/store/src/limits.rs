@@ -19,7 +19,7 @@ pub const BASE_BACK_MS: u64 = 24 * 60 * 60 * 1000;
 /// Places that a step of [`crate::Store::reclaim`] looks at where it removes nothing: neighbours in memory, at 40 ns each
 /// at most, where a removal takes 300.
 pub const LOOKS_PER_STEP: usize = 8;
-/// A reclaim says that there is more to do as long as it removes something at one of so many steps.
+/// A reclaim says that there is more to do as long as it removes something at one of so many places that it could look at.
 pub const SWEEP_YIELD: usize = 16;
 
 /// Homes in the index that one call of [`crate::Store::scan`] looks at at most: as many lines, of ten entries at most.

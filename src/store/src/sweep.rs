@@ -82,8 +82,10 @@ impl Sweep {
     }
 
     /// Whether there is something to look at: [`Sweep::step`] would not be idle.
-    pub(crate) fn is_amid_round(&self, now_ms: u64) -> bool {
-        self.done > 0 || self.unswept > 0 || now_ms >= self.soonest_ms
+    pub(crate) fn is_amid_round(&self, log: &Log, now_ms: u64) -> bool {
+        // Behind the last segment the next round begins, with what this one has learned.
+        let soonest_ms = if self.segment == log.segments() { self.round_soonest_ms } else { self.soonest_ms };
+        self.done > 0 || self.unswept > 0 || now_ms >= soonest_ms
     }
 
     /// Goes on by one step.
@@ -92,7 +94,7 @@ impl Sweep {
             (self.soonest_ms, self.round_soonest_ms) = (self.round_soonest_ms, u64::MAX);
             self.segment = 0;
         }
-        if !self.is_amid_round(now_ms) {
+        if !self.is_amid_round(log, now_ms) {
             return Step::Idle;
         }
         let Some(walk) = log.segment(self.segment) else { return self.pass() };

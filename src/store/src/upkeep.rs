@@ -192,8 +192,8 @@ impl<H: RemovalHook> Store<H> {
             left = left.saturating_sub(LOOKS_PER_STEP - 1);
         }
         let found = (reclaimed.expired + reclaimed.invalidated) as usize;
-        reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= steps);
-        reclaimed.amid_round = self.memory.sweep.is_amid_round(now_ms);
+        reclaimed.more = self.memory.sweep.invalidation_pending() || (found > 0 && found * SWEEP_YIELD >= looks);
+        reclaimed.amid_round = self.memory.sweep.is_amid_round(&self.memory.log, now_ms);
         self.shrink_budgets(&mut reclaimed, now_ms, steps);
         self.take_entries_over(&mut reclaimed, now_ms, steps);
         reclaimed

@@ -105,7 +105,7 @@ fn a_sweep_leaves_what_does_not_expire() {
         let expiry = if number % 10 == 0 { Expiry::After(1) } else { Expiry::Default };
         store.set(key(&number.to_le_bytes()), Write { expiry, ..write(b"v") }, NOW).unwrap();
     }
-    while store.reclaim(NOW + 1_000_000, 100).more {}
+    while store.reclaim(NOW + 1_000_000, 100).amid_round {}
     assert_eq!(store.counters(GROUP).entries, 900, "no TTL means no expiry");
     store.validate();
 }
