@@ -123,6 +123,9 @@ pub const OUTPUT_BYTES_PAUSE: usize = 256 << 10;
 /// A connection with this many bytes to be sent gets no more values from other shards, but OVERLOADED: the requests
 /// were passed on before its client stopped reading. So a connection holds at most this and one more answer.
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of values that the commands of a memcached connection hold which are one request for each of their keys
+/// (`gat`): one whose values would take more fails.
+pub const MEMCACHE_GATHERED_BYTES_MAX: usize = larder_protocol::limits::FRAME_BYTES_MAX;
 /// What such a client is told to wait, in milliseconds.
 pub const OUTPUT_RETRY_AFTER_MS: u32 = 100;
 /// A watch whose connection has this many bytes to be sent is told nothing more until some are. So such a connection holds
@@ -218,8 +221,8 @@ pub const BREATH_US: u64 = 1;
 pub const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
 /// How often background work is looked for when there was none, in milliseconds.
 pub const BACKGROUND_INTERVAL_MS: u64 = 100;
-/// Steps of background work at a time: 70 to 100 microseconds if each removes an entry, and up to 750 while the index
-/// shrinks with them. A request is delayed by that at most.
+/// Steps of background work at a time: 70 to 100 microseconds if each removes an entry or looks at small ones, and up to
+/// 750 while the index shrinks with them. A request is delayed by that at most.
 pub const BACKGROUND_STEPS: usize = 256;
 /// Between two such, in milliseconds, while there is more but no budget to be met. So background work takes five percent
 /// of a core, and removes [`EXPIRED_PER_SECOND_MIN`] entries.
@@ -227,6 +230,12 @@ pub const BACKGROUND_PAUSE_MS: u64 = 2;
 /// The same while few or none are found, but an entry that was not come across yet may have expired: a hundred thousand
 /// entries are looked at in a second, for half a percent of a core.
 pub const BACKGROUND_LOOK_PAUSE_MS: u64 = 20;
+const _: () =
+    assert!(BACKGROUND_PAUSE_MS <= BACKGROUND_LOOK_PAUSE_MS && BACKGROUND_LOOK_PAUSE_MS <= BACKGROUND_INTERVAL_MS);
+const _: () = assert!(
+    (BACKGROUND_STEPS * larder_store::limits::LOOKS_PER_STEP) as u64 * 1_000 / BACKGROUND_LOOK_PAUSE_MS >= 100_000,
+    "a million entries are looked at in ten seconds"
+);
 /// Entries that a shard removes in a second at least when they have expired together: a million in ten seconds.
 pub const EXPIRED_PER_SECOND_MIN: u64 = 100_000;
 /// The pause while a budget is being lowered and clients have the shard do something; what it would wait is used whole.

@@ -294,7 +294,7 @@ fn put_entries_in_place(out: &mut Vec<u8>, envelope: &Envelope<'_>, entries: &dy
     true
 }
 
-/// Appends the results while there is room for two pieces more; says whether there was. What is between two values is put
+/// Appends the results while there is room for three pieces more; says whether there was. What is between two values is put
 /// together in a piece.
 fn put_results(out: &mut Vec<u8>, entries: &dyn Entries) -> bool {
     let mut piece = Piece::default();

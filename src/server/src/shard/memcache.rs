@@ -11,7 +11,7 @@ use larder_protocol::{Ahead, Command, Expiry, Keys, Reply, Request};
 
 use super::dialect::Step;
 use super::order::{Order, PLACES, following};
-use crate::limits::AHEAD_MAX;
+use crate::limits::{AHEAD_MAX, MEMCACHE_GATHERED_BYTES_MAX};
 use crate::memcache_stats::Stats;
 use crate::resp::Shared;
 
@@ -87,6 +87,8 @@ struct Gathered {
 const PART_BITS: u32 = 14;
 /// What every answer without values ends with, and that with values too.
 const END: &[u8] = b"END\r\n";
+/// As memcached says it.
+const TOO_MUCH: &[u8] = b"SERVER_ERROR out of memory writing get response\r\n";
 
 const _: () = assert!(PLACES <= 1 << (u64::BITS - PART_BITS), "a place and a part are an id");
 const _: () = assert!(larder_protocol::limits::KEYS_MAX <= 1 << PART_BITS, "every key of a command is a part");
@@ -366,11 +368,17 @@ impl Memcache {
         encode(&mut text, Shape::Value { has_cas }, false, key, reply);
         gathered.left -= 1;
         match text.strip_suffix(END) {
-            Some(value) => {
+            // It fails, and has no use for more.
+            _ if gathered.failure.is_some() => {}
+            Some(value) if self.parts_bytes + value.len() <= MEMCACHE_GATHERED_BYTES_MAX => {
                 self.parts_bytes += value.len();
                 gathered.values[part] = value.to_vec();
             }
+            Some(_) => gathered.failure = Some(TOO_MUCH.to_vec()),
             None => gathered.failure = Some(text),
+        }
+        if gathered.failure.is_some() {
+            self.parts_bytes -= gathered.values.drain(..).map(|value| value.len()).sum::<usize>();
         }
         if gathered.left > 0 {
             return false;
@@ -454,6 +462,7 @@ fn request(place: u64, part: usize, command: Command<'_>) -> Request<'_> {
 mod tests {
     use std::collections::HashMap;
 
+    use super::MEMCACHE_GATHERED_BYTES_MAX;
     use crate::shard::tests::{NOW_MS, answers_come_in_order, output, reactors, run_until_quiet};
     use crate::shard::{ConnectionId, Dialect, Reactor};
 
@@ -523,6 +532,27 @@ mod tests {
     #[test]
     fn answers_come_in_the_order_of_the_commands_though_the_keys_are_of_many_shards() {
         answers_come_in_order(|| Dialect::Memcache(Box::default()), command);
+    }
+
+    #[test]
+    fn values_of_many_keys_are_held_up_to_a_bound() {
+        let mut reactors = reactors(1);
+        let id = open(&mut reactors[0]);
+        let value = "v".repeat(100_000);
+        reactors[0].received(id, format!("set k 0 0 {}\r\n{value}\r\n", value.len()).as_bytes(), NOW_MS);
+        for (keys, is_answered) in [(600, true), (MEMCACHE_GATHERED_BYTES_MAX / value.len() + 1, false), (600, true)] {
+            reactors[0].received(id, format!("gat 0{}\r\nmn\r\n", " k".repeat(keys)).as_bytes(), NOW_MS);
+            run_until_quiet(&mut reactors);
+            reactors[0].validate();
+            let mut said = String::new();
+            while !said.ends_with("MN\r\n") {
+                said += &output(&mut reactors[0], id);
+            }
+            let values = format!("VALUE k 0 {}\r\n{value}\r\n", value.len()).repeat(keys) + "END\r\nMN\r\n";
+            let failed = "SERVER_ERROR out of memory writing get response\r\nMN\r\n";
+            let expected = if is_answered { &values } else { failed };
+            assert!(said.ends_with(expected), "{keys} keys: {} bytes", said.len());
+        }
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(super) struct Order {
 /// Where the text of an answer is.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    start: u32,
-    bytes: u32,
+    start: usize,
+    bytes: usize,
 }
 
 /// Bytes that an answer that is held takes beside its text.
@@ -57,10 +57,10 @@ impl Order {
         self.next = following(place);
     }
 
-    /// Bytes that are held.
+    /// Bytes that are held, with those of the text that is out already.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
-        self.live + HELD_BYTES * self.held.len()
+        self.text.len() + HELD_BYTES * self.held.len()
     }
 
     /// Answers the command of a place: what `append` adds comes to `output`, now or in its turn.
@@ -85,8 +85,7 @@ impl Order {
         append(&mut self.text);
         let bytes = self.text.len() - start;
         self.live += bytes;
-        let narrow = |bytes| u32::try_from(bytes).expect("what is held is bounded");
-        let span = Span { start: narrow(start), bytes: narrow(bytes) };
+        let span = Span { start, bytes };
         if self.held.len() <= behind {
             self.held.resize(behind + 1, None);
         }
@@ -99,7 +98,7 @@ impl Order {
             self.held.pop_front();
             let Some(span) = self.held.front_mut().and_then(Option::take) else { break };
             output.extend_from_slice(self.text_of(span));
-            self.live -= span.bytes as usize;
+            self.live -= span.bytes;
             self.front = following(self.front);
         }
         if self.held.is_empty() {
@@ -112,7 +111,7 @@ impl Order {
     }
 
     fn text_of(&self, Span { start, bytes }: Span) -> &[u8] {
-        &self.text[start as usize..][..bytes as usize]
+        &self.text[start..][..bytes]
     }
 
     /// Keeps the text of what is held alone.
@@ -120,8 +119,8 @@ impl Order {
     fn compact(&mut self) {
         let mut text = Vec::with_capacity(2 * self.live + TEXT_KEPT);
         for span in self.held.iter_mut().flatten() {
-            let start = text.len() as u32;
-            text.extend_from_slice(&self.text[span.start as usize..][..span.bytes as usize]);
+            let start = text.len();
+            text.extend_from_slice(&self.text[span.start..][..span.bytes]);
             span.start = start;
         }
         self.text = text;
