@@ -272,10 +272,9 @@ impl<H: RemovalHook> Engine<H> {
         late.into_iter().chain(due).chain(leases).chain(self.next_ping_ms()).chain(self.remember_ms()).min()
     }
 
-    /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them and the
-    /// rest of the run of the last: while
-    /// [`Engine::next_wake_ms`] is not in the future, there are more. Their requests may still be executed; late replies
-    /// are dropped.
+    /// Hands the tickets whose time is up to `answer`, at most [`EXPIRE_STEPS_MAX`] of them and the rest of the run of the
+    /// last: while [`Engine::next_wake_ms`] is not in the future, there are more. Their requests may still be executed;
+    /// late replies are dropped.
     pub fn wake(&mut self, now_ms: u64, mut answer: impl FnMut(Ticket, &Reply<'_>)) {
         let mut answered = 0;
         while answered < EXPIRE_STEPS_MAX {

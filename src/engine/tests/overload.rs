@@ -52,6 +52,26 @@ fn unanswered_bytes_are_bounded() {
 }
 
 #[test]
+fn who_waits_for_long_holds_no_bytes_of_what_was_answered() {
+    let (mut world, key) = two_shards(6);
+    let missing = world.key_of(1, "missing");
+    let lease = Command::LeaseGet { key: &missing, lease_ms: 60_000 };
+    assert!(matches!(world.ask(0, lease), OwnedReply::Leased { .. }));
+    let value = vec![1; LANE_BYTES_MAX / 4];
+    for round in 0..4 {
+        world.engines[0].next_caller();
+        let waiting = world.submit(0, lease).unwrap_err();
+        let sets: Vec<_> = (0..3).map(|_| world.submit(0, set(&key, &value)).unwrap_err()).collect();
+        assert!(sets.iter().all(|ticket| ticket.index() == waiting.index()), "round {round}: they are of one run");
+        for ticket in sets {
+            assert!(matches!(world.wait(0, ticket), OwnedReply::Stored(_)), "round {round}");
+        }
+        assert_eq!(world.engines[0].unanswered(), round + 1, "those who wait for the lease");
+        world.validate();
+    }
+}
+
+#[test]
 fn values_on_their_way_back_are_bounded() {
     let (mut world, key) = two_shards(3);
     let value = vec![1; LANE_BYTES_MAX / 4];
