@@ -199,6 +199,7 @@ impl<H: RemovalHook> Engine<H> {
     /// With [`larder_protocol::Command::Hello`], which is answered by whoever owns the connection.
     #[inline]
     pub fn submit(&mut self, request: &Request<'_>, now_ms: u64) -> Submission<'_> {
+        self.waiting.begin_call();
         if request.forwarded {
             return self.submit_forwarded(request, now_ms);
         }
@@ -252,6 +253,14 @@ impl<H: RemovalHook> Engine<H> {
     /// be executed there. Without effect if the ticket was answered and fetched.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.cancel(ticket);
+    }
+
+    /// Tickets of which the last [`Engine::submit`] or [`Engine::receive`] has learnt that their answers take long, for they
+    /// wait for an origin or for who holds a lease; some may be answered. Others wait for another shard or node, which most
+    /// often answers at once. At most [`crate::limits::DELAYED_MAX`]; of more nothing is said.
+    #[inline]
+    pub fn delayed(&self) -> &[Ticket] {
+        self.waiting.delayed()
     }
 
     /// The next batch to deliver to another shard, until there is none. Poll after every call that takes requests,

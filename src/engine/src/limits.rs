@@ -66,6 +66,8 @@ pub const ROUTED_AGAIN_MAX: usize = 1 << 10;
 pub const FRAMES_KEPT_MAX: usize = 256;
 /// Most requests of one shard that wait for others; more are refused with OVERLOADED.
 pub const WAITING_MAX: usize = 64 << 10;
+/// Most tickets that one call says are delayed; see [`crate::Engine::delayed`].
+pub const DELAYED_MAX: usize = 1 << 10;
 /// Most requests of one caller to one other shard that are kept count of together.
 pub const RUN_MAX: usize = 16;
 /// Most bytes of values that unfinished get_many requests of one shard hold. A key whose value does not fit is

@@ -19,6 +19,7 @@ use crate::local::{Local, Route};
 use crate::mesh::Mesh;
 use crate::planted::{self, Bug};
 use crate::receive::{reply_bytes_max, send_reply};
+use crate::records::{LATER_BYTES, put_later};
 use crate::refresh::Stale;
 use crate::waiting::{Awaited, Behalf, Waiting};
 use crate::{Engine, Submission, Ticket};
@@ -209,6 +210,7 @@ impl<H: RemovalHook> Engine<H> {
             Known::Flight(_) if self.waiting.is_full() => Submission::Done(self.overloaded()),
             Known::Flight(flight) => {
                 let ticket = self.waiting.begin(deadline_ms, true);
+                self.waiting.delay(ticket);
                 self.local.flights.board(flight, Passenger::Alone(ticket, wish));
                 Submission::Pending(ticket)
             }
@@ -262,6 +264,7 @@ impl<H: RemovalHook> Engine<H> {
                 // Whoever asks has a deadline of its own, and gives its caller up then.
                 let ticket = self.waiting.begin(deadline_ms, true);
                 self.waiting.set_behalf(ticket, behalf);
+                send_later(&mut self.mesh, behalf);
                 return self.local.flights.board(flight, Passenger::Alone(ticket, wish));
             }
             known => known,
@@ -289,7 +292,10 @@ impl<H: RemovalHook> Engine<H> {
         };
         self.local.place(&many, group);
         match self.gather(&many, request, group, now_ms) {
-            Ok(ticket) => self.waiting.set_behalf(ticket, behalf),
+            Ok(ticket) => {
+                self.waiting.set_behalf(ticket, behalf);
+                send_later(&mut self.mesh, behalf);
+            }
             Err(gather) => {
                 self.reply_on_behalf(behalf, &gather.reply());
                 self.waiting.gathers.give_back(gather);
@@ -310,6 +316,7 @@ impl<H: RemovalHook> Engine<H> {
         match self.missing(group, key, now_ms) {
             Known::Flight(flight) => {
                 self.local.flights.board(flight, Passenger::Key(ticket, position as u32));
+                self.waiting.delay(ticket);
                 gather.missing += 1;
             }
             Known::Refused(failure) => gather.fail(position, failure.status),
@@ -474,6 +481,11 @@ fn give(
         waiting.gathers.give_back(gather);
     }
     is_refused
+}
+
+/// Tells another shard that the reply to its request takes long.
+fn send_later(mesh: &mut Mesh, Behalf { shard, id }: Behalf) {
+    mesh.reply(shard, LATER_BYTES, |out| put_later(out, id));
 }
 
 /// Sends a reply to another shard; says whether it had to be refused for want of room.

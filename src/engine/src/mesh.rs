@@ -139,13 +139,16 @@ impl Mesh {
         link.unanswered_bytes -= bytes;
     }
 
+    /// The request of which `from` says something.
+    pub(crate) fn asked(&self, from: u16, id: u64) -> Result<&Part, BatchError> {
+        let part = self.parts.value(SlabKey::from_u64(id)).filter(|part| part.to == from);
+        part.ok_or(BatchError::UnknownReply { id })
+    }
+
     /// The request that a reply from `from` answers. It counts no longer.
     pub(crate) fn answered(&mut self, from: u16, id: u64) -> Result<Part, BatchError> {
-        let key = SlabKey::from_u64(id);
-        if self.parts.value(key).is_none_or(|part| part.to != from) {
-            return Err(BatchError::UnknownReply { id });
-        }
-        let part = self.parts.remove(key).expect("it was there");
+        self.asked(from, id)?;
+        let part = self.parts.remove(SlabKey::from_u64(id)).expect("it was there");
         self.settle(from, part.bytes as usize);
         Ok(part)
     }

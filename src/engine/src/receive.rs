@@ -40,6 +40,7 @@ impl<H: RemovalHook> Engine<H> {
         now_ms: u64,
         mut answer: impl FnMut(Ticket, &Reply<'_>),
     ) {
+        self.waiting.begin_call();
         let received = match lane {
             Lane::Requests => self.receive_requests(from, batch, now_ms),
             Lane::Replies => self.receive_replies(from, batch, &mut answer),
@@ -168,6 +169,13 @@ impl<H: RemovalHook> Engine<H> {
                 Replied::OfKey { id, reply } => {
                     let part = self.mesh.answered(from, id)?;
                     self.take_answer(part.ticket, id, &reply, answer)?;
+                }
+                Replied::Later { id } => {
+                    let ticket = match Ticket::of_id(id) {
+                        Some(ticket) => ticket,
+                        None => self.mesh.asked(from, id)?.ticket,
+                    };
+                    self.waiting.delay(ticket);
                 }
                 Replied::Other(message) => {
                     let response = decode_response(message)?;

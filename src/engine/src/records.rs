@@ -15,6 +15,7 @@
 //! | miss | id | |
 //! | stored | id, version | |
 //! | entry | id, version, time to live in ms, flags | value |
+//! | later | id of a request whose reply takes long | |
 
 use alloc::vec::Vec;
 
@@ -35,6 +36,8 @@ const SET_WORDS: usize = 6;
 const MISS_WORDS: usize = 2;
 const STORED_WORDS: usize = 3;
 const ENTRY_WORDS: usize = 5;
+/// Bytes of the record that says that a reply takes long.
+pub(crate) const LATER_BYTES: usize = 2 * WORD_BYTES;
 /// Most bytes of a record beside key, value and frame.
 pub(crate) const RECORD_BYTES_MAX: usize = SET_WORDS * WORD_BYTES;
 
@@ -46,6 +49,7 @@ enum Kind {
     Miss = 3,
     Stored = 4,
     Entry = 5,
+    Later = 6,
 }
 
 /// A request of another shard.
@@ -62,6 +66,8 @@ pub(crate) enum Asked<'a> {
 pub(crate) enum Replied<'a> {
     /// To a request that one shard had to execute.
     OfKey { id: u64, reply: Reply<'a> },
+    /// It takes long.
+    Later { id: u64 },
     /// The message of a frame.
     Other(&'a [u8]),
 }
@@ -134,6 +140,11 @@ pub(crate) fn put_reply(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_
         }
         ref other => put_frame(out, |out| encode_response(out, id, epoch, other)),
     }
+}
+
+/// Appends the record that says that the reply to a request takes long.
+pub(crate) fn put_later(out: &mut Vec<u8>, id: u64) {
+    put_words(out, [head(Kind::Later, LATER_BYTES), id]);
 }
 
 fn put_frame(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -220,6 +231,9 @@ impl<'a> Record<'a> {
         } else if self.kind() == Kind::Stored as u8 {
             let ([id, version], _) = self.words()?;
             Ok(Replied::OfKey { id, reply: Reply::Stored { version } })
+        } else if self.kind() == Kind::Later as u8 {
+            let ([id], _) = self.words()?;
+            Ok(Replied::Later { id })
         } else {
             Ok(Replied::Other(self.message()?))
         }

@@ -8,7 +8,7 @@ use larder_protocol::native::generated::{AlteredGroup, StatsResult};
 
 use crate::deadlines::Deadlines;
 use crate::gather::{Gather, Gathers};
-use crate::limits::{LANE_CREDITS, RUN_MAX, WAITING_MAX};
+use crate::limits::{DELAYED_MAX, LANE_CREDITS, RUN_MAX, WAITING_MAX};
 use crate::runs::{Landed, Run};
 use crate::slab::{Slab, SlabKey};
 
@@ -95,6 +95,8 @@ pub(crate) struct Waiting {
     caller: u64,
     deadlines: Deadlines,
     pub(crate) gathers: Gathers,
+    /// See [`crate::Engine::delayed`].
+    delayed: Vec<Ticket>,
 }
 
 /// A run, and who may join it.
@@ -162,7 +164,27 @@ impl Waiting {
             caller: 0,
             deadlines: Deadlines::default(),
             gathers: Gathers::default(),
+            delayed: Vec::new(),
         }
+    }
+
+    /// It is known that the answer to this ticket takes long.
+    pub(crate) fn delay(&mut self, ticket: Ticket) {
+        if self.delayed.len() < DELAYED_MAX && self.delayed.last() != Some(&ticket) {
+            self.delayed.push(ticket);
+        }
+    }
+
+    /// What was last delayed.
+    #[inline]
+    pub(crate) fn delayed(&self) -> &[Ticket] {
+        &self.delayed
+    }
+
+    /// Forgets what was delayed before.
+    #[inline]
+    pub(crate) fn begin_call(&mut self) {
+        self.delayed.clear();
     }
 
     /// Whether no more tickets may be given.

@@ -94,6 +94,39 @@ fn a_key_is_loaded_once_for_all_who_ask() {
 }
 
 #[test]
+fn who_waits_for_an_origin_is_told_and_nobody_else() {
+    let mut world = world(8);
+    let kept: Vec<Vec<u8>> = (0..40).map(|number| format!("kept {number}").into_bytes()).collect();
+    for key in &kept {
+        ask(&mut world, 0, set(key, b"v"));
+    }
+    for (number, key) in kept.iter().enumerate() {
+        assert!(matches!(ask(&mut world, number as u16 % 4, get(key)), OwnedReply::Entry(_)));
+    }
+    ask(&mut world, 1, Batch::of_keys(&kept).get());
+    assert_eq!(world.delayed.len(), 0, "the other shards have answered at once");
+
+    // At each shard, by itself and among others.
+    for (number, at) in (0..40).zip([0, 1, 2, 3].into_iter().cycle()) {
+        let key = format!("missing {number}").into_bytes();
+        let several = Batch::of_keys([&kept[0], &key, &kept[1]]);
+        let tickets = [get(&key), several.get()].map(|command| submit(&mut world, at, command).unwrap_err());
+        let loads = loads(&mut world);
+        for ticket in tickets {
+            assert!(world.delayed.contains(&(at, ticket)), "shard {at} is not told of {ticket:?}");
+        }
+        assert_eq!(world.answers.len(), 0);
+        world.loaded(&loads[0], value(b"new"));
+        for ticket in tickets {
+            world.wait(at, ticket);
+        }
+    }
+    let most = world.engines.iter().map(|engine| engine.delayed().len()).max();
+    assert!(most <= Some(2), "what was said before is forgotten: {most:?}");
+    world.validate();
+}
+
+#[test]
 fn what_is_written_meanwhile_is_newer() {
     for at in 0..4 {
         let mut world = world(2);

@@ -195,11 +195,10 @@ pub const PREEMPT_MS: u64 = 1_000;
 pub const TICK_MS: u64 = 100;
 /// How long a shard with work goes on before the executor looks for what else is to be done, in milliseconds.
 pub const GIVE_WAY_MS: u64 = 10;
-/// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in milliseconds.
-/// Not a short time: on a virtual machine, setting the processor's timer for every wait costs more than the wait itself.
+/// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in milliseconds;
+/// and at most for what answers are held back for. Not a short time: on a virtual machine, setting the processor's timer
+/// for every wait costs more than the wait itself.
 pub const RING_WAIT_MS: u64 = 5;
-/// How long a shard without work waits for what answers are held back for, in microseconds.
-pub const HOLD_WAIT_US: u64 = 1000;
 /// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that
 /// is short of buffers receives when some are back.
 pub(crate) const RING_SIZE: RingSize = RingSize { requests: 1024, completions: 4096, buffers: 256, buffer_bytes: 4096 };

@@ -5,7 +5,7 @@ mod cluster;
 mod owned;
 mod requests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use larder_engine::limits::LANE_BATCHES_MAX;
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) trace: u64,
     /// Answers to tickets, in the order in which they came.
     pub(crate) answers: VecDeque<(u16, Ticket, OwnedReply)>,
+    /// Tickets that were said to take long.
+    pub(crate) delayed: HashSet<(u16, Ticket)>,
     next_id: u64,
 }
 
@@ -126,6 +128,7 @@ impl World {
             delivered: 0,
             trace: 0,
             answers: VecDeque::new(),
+            delayed: HashSet::new(),
             next_id: 1,
         }
     }
@@ -141,7 +144,10 @@ impl World {
         self.next_id += 1;
         match self.engines[usize::from(at)].submit(&request, self.now_ms) {
             Submission::Done(reply) => Ok(OwnedReply::of(&reply)),
-            Submission::Pending(ticket) => Err(ticket),
+            Submission::Pending(ticket) => {
+                self.delayed.extend(self.engines[usize::from(at)].delayed().iter().map(|delayed| (at, *delayed)));
+                Err(ticket)
+            }
         }
     }
 
@@ -242,6 +248,7 @@ impl World {
             engine.receive(from, Lane::ALL[usize::from(number)], &batch, self.now_ms, |ticket, reply| {
                 answers.push_back((to, ticket, OwnedReply::of(reply)));
             });
+            self.delayed.extend(engine.delayed().iter().map(|delayed| (to, *delayed)));
             engine.recycle(batch);
             self.delivered += 1;
         }

@@ -6,7 +6,7 @@ use larder_engine::Ticket;
 use larder_protocol::{Failure, Reply, Status};
 
 use super::buffers::Buffers;
-use super::connections::{ConnectionId, Connections};
+use super::connections::{Connection, ConnectionId, Connections};
 use super::waiters::Waiters;
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::resp::Shared;
@@ -53,9 +53,23 @@ impl Answers<'_> {
         if connection.dialect.has_queue() {
             self.queued.push(id);
         }
-        if !connection.listed {
-            connection.listed = true;
-            self.listed.push(id);
+        list(id, connection, self.listed);
+    }
+
+    /// The answer to a ticket takes long: those that wait for it do so no more. Nobody may have the ticket.
+    pub(super) fn delay(&mut self, ticket: Ticket) {
+        if let Some(id) = self.waiters.find(ticket) {
+            let connection = self.connections.at(id);
+            self.waiters.delay(ticket, connection);
+            list(id, connection, self.listed);
         }
+    }
+}
+
+#[inline]
+fn list(id: ConnectionId, connection: &mut Connection, listed: &mut Vec<ConnectionId>) {
+    if !connection.listed {
+        connection.listed = true;
+        listed.push(id);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Connection {
     /// Requests that other shards are at, in a list through the waiters.
     pub(super) pending: u32,
     pub(super) first_waiter: u32,
+    /// Those of them whose answers take long.
+    pub(super) delayed: u32,
     /// How many watches it has.
     pub(super) watches: u32,
     /// Requests go out on it and answers come in, for this link of the engine.
@@ -63,6 +65,7 @@ impl Connection {
             sending: 0,
             pending: 0,
             first_waiter: NO_WAITER,
+            delayed: 0,
             watches: 0,
             link: None,
             ended: false,

@@ -26,7 +26,7 @@ use crate::dialer::Dials;
 use crate::keeper::Plans;
 use crate::limits::{
     BACKGROUND_INTERVAL_MS, BACKGROUND_LOOK_PAUSE_MS, BACKGROUND_PAUSE_MS, BACKGROUND_STEPS, BREATH_US, EXIT_TURNS_MAX,
-    GIVE_WAY_MS, HOLD_WAIT_US, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
+    GIVE_WAY_MS, RING_SIZE, RING_WAIT_MS, SHRINK_PAUSE_MS, SPIN_US, TICK_MS,
 };
 use crate::loading::Loading;
 use crate::standing::{Progress, SharedStanding};
@@ -378,11 +378,8 @@ impl Shard {
         }
         let engine_ms = self.sockets.reactor.next_wake_ms().unwrap_or(u64::MAX);
         let wake_ms = self.sockets.next_ms().min(engine_ms).min(self.background_ms).min(now_ms + TICK_MS);
-        let wait = match self.sockets.is_holding() {
-            true => Duration::from_micros(HOLD_WAIT_US),
-            false => Duration::from_millis(RING_WAIT_MS.min(wake_ms.saturating_sub(now_ms))),
-        };
-        self.sockets.ring.enter(Some(wait));
+        let wait_ms = RING_WAIT_MS.min(wake_ms.saturating_sub(now_ms));
+        self.sockets.ring.enter(Some(Duration::from_millis(wait_ms)));
         if self.sockets.ring.has_completions() {
             // It may be what held answers wait for.
         } else if self.sockets.let_go_all() {

@@ -3,7 +3,8 @@
 //! Of the requests that a client sends together, some are for other shards. Were the answers of the rest sent at once,
 //! each such batch would take two sends instead of one, and its client, which asks again as answers come, would ask in
 //! ever smaller batches. So they are held back for as long as others are on their way: for a bounded number of turns
-//! of a busy shard, or until it has waited for work in vain.
+//! of a busy shard, or until it has waited for work in vain. Nothing waits for an answer that is known to take long, which
+//! is that of an origin or of who holds a lease: the shard that has the key says so at once.
 
 use std::collections::VecDeque;
 
@@ -33,11 +34,6 @@ impl Holding {
         let held = Held { turn: self.turn };
         self.queue.push_back((held, index));
         held
-    }
-
-    /// Whether anybody may be held.
-    pub(super) fn is_holding(&self) -> bool {
-        !self.queue.is_empty()
     }
 
     /// A connection that was held for [`HOLD_TURNS`], until there is none.

@@ -240,10 +240,13 @@ impl Reactor {
         Some(core::mem::take(&mut connection.output))
     }
 
-    /// Whether there are answers to be sent, more are on their way from other shards, and those may wait for these.
+    /// Whether there are answers to be sent, more are on their way from other shards that are not known to take long, and
+    /// those may wait for these.
     pub fn awaits_more(&mut self, id: ConnectionId) -> bool {
         let connection = self.connections.at(id);
-        connection.pending > 0 && !connection.output.is_empty() && connection.backlog() < HOLD_BYTES_MAX
+        connection.pending > connection.delayed
+            && !connection.output.is_empty()
+            && connection.backlog() < HOLD_BYTES_MAX
     }
 
     /// All that was handed over is sent. Requests that waited for that are processed.
@@ -305,6 +308,7 @@ impl Reactor {
         let control = port.take(|incoming| {
             let answer = |ticket, reply: &Reply<'_>| answers.give(ticket, reply);
             engine.receive(incoming.from, incoming.lane, &incoming.batch, now_ms, answer);
+            engine.delayed().iter().for_each(|ticket| answers.delay(*ticket));
             engine.recycle(incoming.batch);
             worked = true;
         });

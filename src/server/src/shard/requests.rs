@@ -196,6 +196,9 @@ impl Parts<'_> {
             Submission::Pending(ticket) => {
                 *self.unsent = true;
                 self.waiters.insert(ticket, (id, connection), request, now_ms);
+                if self.engine.delayed().contains(&ticket) {
+                    self.waiters.delay(ticket, connection);
+                }
             }
         }
     }

@@ -265,7 +265,7 @@ pub(super) fn set_of(key: &[u8], value: &[u8]) -> Vec<u8> {
     encoded(Command::Set(write))
 }
 
-fn encoded(command: Command<'_>) -> Vec<u8> {
+pub(super) fn encoded(command: Command<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     native::encode_request(
         &mut bytes,

@@ -18,6 +18,8 @@ pub(super) struct Waiter {
     pub(super) reads_only: bool,
     /// What it asks for.
     pub(super) operation: Operation,
+    /// Its answer is known to take long.
+    is_delayed: bool,
 }
 
 /// The waiters of one connection whose tickets have one number.
@@ -73,7 +75,7 @@ impl Waiters {
         let slot = &mut self.slots[index as usize];
         assert_eq!((slot.connection, slot.waiters.len()), (id, ticket.place()), "tickets with a number are in order");
         slot.open |= 1 << slot.waiters.len();
-        slot.waiters.push(Waiter { ticket, request: request.id, reads_only, operation });
+        slot.waiters.push(Waiter { ticket, request: request.id, reads_only, operation, is_delayed: false });
         connection.pending += 1;
         self.len += 1;
     }
@@ -106,6 +108,22 @@ impl Waiters {
         slot.connection
     }
 
+    /// Whose ticket it is, if somebody waits for it.
+    pub(super) fn find(&self, ticket: Ticket) -> Option<ConnectionId> {
+        let slot = self.slots.get(ticket.index())?;
+        let is_open = slot.open & 1 << ticket.place() != 0;
+        (is_open && slot.waiters[ticket.place()].ticket == ticket).then_some(slot.connection)
+    }
+
+    /// The answer to a ticket that `connection` waits for takes long.
+    #[cold]
+    pub(super) fn delay(&mut self, ticket: Ticket, connection: &mut Connection) {
+        let waiter = &mut self.slots[ticket.index()].waiters[ticket.place()];
+        debug_assert_eq!(waiter.ticket, ticket, "who waits lies where the ticket says");
+        connection.delayed += u32::from(!waiter.is_delayed);
+        waiter.is_delayed = true;
+    }
+
     /// Forgets who waits for a ticket: `connection`. Also says when the request came.
     #[inline]
     pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> (Waiter, u64) {
@@ -115,6 +133,7 @@ impl Waiters {
         debug_assert_eq!(waiter.ticket, ticket, "who waits lies where the ticket says");
         slot.open &= !(1 << ticket.place());
         connection.pending -= 1;
+        connection.delayed -= u32::from(waiter.is_delayed);
         self.len -= 1;
         if slot.open == 0 {
             if index >= SLOTS_KEPT {
@@ -149,13 +168,14 @@ impl Waiters {
 
     /// Checks the list of one connection.
     pub(super) fn validate(&self, id: ConnectionId, connection: &Connection) {
-        let (mut index, mut previous, mut pending) = (connection.first_waiter, NO_WAITER, 0);
+        let (mut index, mut previous, mut pending, mut delayed) = (connection.first_waiter, NO_WAITER, 0, 0);
         while index != NO_WAITER {
             let slot = &self.slots[index as usize];
             assert_eq!((slot.connection, slot.previous), (id, previous), "waiter {index} is in its own list");
             for (place, waiter) in slot.waiters.iter().enumerate() {
                 let ticket = (index_of(waiter.ticket), waiter.ticket.place());
                 assert_eq!(ticket, (index, place), "waiters lie where their tickets say");
+                delayed += u32::from(waiter.is_delayed && slot.open & 1 << place != 0);
             }
             let generations =
                 slot.waiters.windows(2).all(|pair| pair[0].ticket.generation() == pair[1].ticket.generation());
@@ -166,6 +186,7 @@ impl Waiters {
             assert!(pending <= self.len, "the list of waiters ends");
         }
         assert_eq!(pending, connection.pending as usize, "the list holds all that is pending");
+        assert_eq!(delayed, connection.delayed, "so many of them are delayed");
     }
 }
 

@@ -197,11 +197,6 @@ impl Sockets {
         }
     }
 
-    /// Whether answers are held back.
-    pub(in crate::shard) fn is_holding(&self) -> bool {
-        self.holding.is_holding()
-    }
-
     /// Sends what is held back; whether there was something.
     pub(in crate::shard) fn let_go_all(&mut self) -> bool {
         while let Some((held, index)) = self.holding.next() {

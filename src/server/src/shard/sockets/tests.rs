@@ -9,7 +9,7 @@ use larder_protocol::{Command, Request, native};
 
 use super::*;
 use crate::limits::{HOLD_TURNS, RING_SIZE};
-use crate::shard::tests::{NOW_MS, reactors, set_of};
+use crate::shard::tests::{NOW_MS, encoded, reactors, set_of};
 
 /// Requests that are sent together; some are for either shard.
 const REQUESTS: usize = 40;
@@ -122,6 +122,31 @@ fn answers_are_let_go_when_there_is_nothing_else_to_do() {
     pair.sockets.ring.enter(None);
     assert!((1..REQUESTS).contains(&pair.answers()));
     assert!(!pair.sockets.let_go_all());
+}
+
+#[test]
+fn answers_do_not_wait_for_what_is_known_to_take_long() {
+    let mut pair = Pair::new();
+    pair.other.turn(NOW_MS);
+    pair.turn();
+    assert_eq!(pair.answers(), REQUESTS);
+    // The first has the lease and the second waits for it, whichever shard has the key.
+    for number in 100..100 + REQUESTS {
+        let lease = encoded(Command::LeaseGet { key: &number.to_le_bytes(), lease_ms: 0 });
+        pair.client.write_all(&[lease.clone(), lease].concat()).expect("it fits into the socket");
+    }
+    let (mut answers, mut turns) = (0, 0);
+    while answers < REQUESTS {
+        pair.turn();
+        if pair.other.needs_turn() {
+            pair.other.turn(NOW_MS);
+        }
+        answers += pair.answers();
+        turns += 1;
+        assert!(turns < HOLD_TURNS / 2, "{answers} answers, though the other shard has said that the rest takes long");
+    }
+    assert_eq!(answers, REQUESTS);
+    assert!(pair.sockets.reactor.is_pending(pair.sockets.sockets.iter().flatten().next().expect("one").id));
 }
 
 #[test]
