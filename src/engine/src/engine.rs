@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 
 use larder_protocol::native::{RequestLimits, Scratch};
 use larder_protocol::{Command, Reply, Request, Span, WriteSpan};
@@ -172,10 +173,11 @@ impl<H: RemovalHook> Engine<H> {
 
     /// Asks the processor for the memory that these requests will read, if they are about one key each and it is here.
     /// Changes nothing: a caller with several requests passes them here, then submits them in their order, and each
-    /// finds in the cache what it would have waited for.
-    pub fn prefetch<'r>(&self, requests: impl Iterator<Item = &'r Request<'r>>) {
-        let (mut hashes, mut len) = ([0; PREFETCH_REQUESTS], 0);
+    /// finds in the cache what it would have waited for. Returns for how many it has asked.
+    pub fn prefetch<'r>(&self, requests: impl Iterator<Item = impl Borrow<Request<'r>>>) -> usize {
+        let (mut hashes, mut len, mut asked_for) = ([0; PREFETCH_REQUESTS], 0, 0);
         for request in requests {
+            let request = request.borrow();
             let Subject::Key(key) = Subject::of(&request.command) else { continue };
             let Some(group) = self.local.groups.group(request.group) else { continue };
             let hash = key_hash(key, group.hash);
@@ -183,13 +185,14 @@ impl<H: RemovalHook> Engine<H> {
                 continue;
             }
             hashes[len] = hash;
-            len += 1;
+            (len, asked_for) = (len + 1, asked_for + 1);
             if len == hashes.len() {
                 self.local.store.prefetch(&hashes);
                 len = 0;
             }
         }
         self.local.store.prefetch(&hashes[..len]);
+        asked_for
     }
 
     /// Executes a request, or passes it on to the shard that has to. A request marked as forwarded is executed here or

@@ -117,6 +117,8 @@ const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 pub const READ_BYTES: usize = 64 << 10;
 /// Requests of one read that are decoded, and their memory asked for, before the first of them is executed.
 pub const AHEAD_MAX: usize = larder_engine::limits::PREFETCH_REQUESTS;
+/// Completions of a ring that are taken in at a time, so that the memory for their first requests is asked for together.
+pub const REAPED_MAX: usize = 32;
 /// A connection with this many bytes to be sent is not read from, and its further requests wait: the client reads
 /// first.
 pub const OUTPUT_BYTES_PAUSE: usize = 256 << 10;

@@ -107,6 +107,20 @@ impl Dialect {
         }
     }
 
+    /// The first of those requests.
+    pub(super) fn first<'a>(
+        &self,
+        input: &'a [u8],
+        limits: &RequestLimits,
+        frame_bytes_max: usize,
+    ) -> Option<Request<'a>> {
+        match self {
+            Dialect::Native | Dialect::Http => native::decode_first(input, limits, frame_bytes_max),
+            Dialect::Resp(resp) => resp.first(input, limits.value_bytes_max),
+            Dialect::Memcache(memcache) => memcache.first(input, limits.value_bytes_max),
+        }
+    }
+
     /// So many bytes have come.
     #[inline]
     pub(super) fn heard(&mut self, bytes: usize, now_ms: u64) {

@@ -111,6 +111,15 @@ impl Memcache {
         }
     }
 
+    /// The first of those.
+    pub(super) fn first<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
+        if self.swallow > 0 || self.rest.is_some() {
+            return None;
+        }
+        let (command, ..) = memcache::plain(input, value_bytes_max)?;
+        Some(request(self.order.next(), 0, command))
+    }
+
     /// A request of [`Memcache::ahead`] is executed.
     #[inline]
     pub(super) fn begun(&mut self, command: &Command<'_>) {

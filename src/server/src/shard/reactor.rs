@@ -198,6 +198,19 @@ impl Reactor {
         id
     }
 
+    /// Asks the processor for the memory that the first requests of these reads will want, for all of them at once: they
+    /// are about to be [`Reactor::received`]. Changes nothing. What follows in a read is asked for when it is processed.
+    /// Returns for how many requests it has asked.
+    #[inline]
+    pub fn prefetch<'a>(&self, reads: impl Iterator<Item = (ConnectionId, &'a [u8])>) -> usize {
+        let (limits, frame_bytes_max) = (self.decoding.limits(), self.welcome.frame_bytes_max());
+        self.engine.prefetch(reads.filter_map(|(id, bytes)| {
+            let connection = self.connections.get(id);
+            let is_begun = !connection.input.is_empty() || connection.link.is_some();
+            if is_begun { None } else { connection.dialect.first(bytes, &limits, frame_bytes_max) }
+        }))
+    }
+
     /// Bytes came. Every whole request in them is executed or passed on, up to the connection's limits; the rest waits.
     pub fn received(&mut self, id: ConnectionId, bytes: &[u8], now_ms: u64) {
         let connection = self.connections.at(id);

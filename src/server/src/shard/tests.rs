@@ -275,6 +275,26 @@ pub(super) fn encoded(command: Command<'_>) -> Vec<u8> {
 }
 
 #[test]
+fn the_first_requests_of_several_reads_are_asked_for_together() {
+    let mut reactors = reactors(1);
+    let reactor = &mut reactors[0];
+    let [native, resp, memcache] = [Dialect::Native, Dialect::Resp(Box::default()), Dialect::Memcache(Box::default())]
+        .map(|dialect| reactor.opened(dialect));
+    let get = encoded(Command::Get { key: b"k" });
+    let two = [&get[..], &get].concat();
+    let reads: [(_, &[u8]); 3] = [(native, &two), (resp, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), (memcache, b"get k\r\n")];
+    assert_eq!(reactor.prefetch(reads.into_iter()), 3);
+    for (id, read) in reads {
+        reactor.received(id, &read[..read.len() - 1], NOW_MS);
+        assert_eq!(reactor.prefetch([(id, read)].into_iter()), 0, "it goes on with what has begun");
+        reactor.received(id, &read[read.len() - 1..], NOW_MS);
+        assert_eq!(reactor.prefetch([(id, read)].into_iter()), 1);
+    }
+    let stats = encoded(Command::Stats);
+    assert_eq!(reactor.prefetch([(native, &stats[..]), (resp, b"PING\r\n")].into_iter()), 0, "they have no key");
+}
+
+#[test]
 fn a_connection_that_is_not_read_from_is_paused_and_resumes() {
     let mut reactors = reactors(1);
     let reactor = &mut reactors[0];

@@ -140,6 +140,12 @@ impl Resp {
         }
     }
 
+    /// The first of those, whatever its id will be.
+    pub(super) fn first<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
+        let (command, ..) = resp::plain(input, value_bytes_max).filter(|_| self.is_plain())?;
+        Some(self.request(self.id(), command))
+    }
+
     /// A request of [`Resp::ahead`] is executed.
     #[inline]
     pub(super) fn begun(&mut self, request: u64) {

@@ -1,6 +1,7 @@
 //! The sockets of one shard: what the ring completes goes to the reactor, what the reactor has goes to the ring.
 
 mod closing;
+mod reaping;
 #[cfg(test)]
 mod tests;
 
@@ -12,17 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_engine::LinkId;
-use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::dialer::Dials;
-use crate::limits::{SEND_NOW_BYTES, STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
+use crate::limits::{REAPED_MAX, STOP_READ_BYTES_MAX, SWEEP_INTERVAL_MS};
 use crate::shard::accept::Listener;
 use crate::shard::control::Admission;
 use crate::shard::dialect::Dialect;
 use crate::shard::handover::{Handover, Moved};
 use crate::shard::holding::{Held, Holding};
-use crate::shard::provided::Lent;
 use crate::shard::reactor::{ConnectionId, Reactor};
 use crate::shard::ring::{Completion, Ring};
 
@@ -88,6 +87,8 @@ pub(in crate::shard) struct Sockets {
     /// How many of these are links.
     links: usize,
     dirty: Vec<u32>,
+    /// Completions that are being taken in; empty between two turns.
+    reaped: Vec<Completion>,
     holding: Holding,
     /// When lingering ends, for whom. One that has ended earlier stays until then.
     lingering: BinaryHeap<Reverse<(u64, u32)>>,
@@ -128,6 +129,7 @@ impl Sockets {
             open: 0,
             links: 0,
             dirty: Vec::new(),
+            reaped: Vec::with_capacity(REAPED_MAX),
             holding: Holding::default(),
             lingering: BinaryHeap::new(),
             next_sweep_ms: 0,
@@ -137,28 +139,6 @@ impl Sockets {
             cut_off: 0,
             last_bytes: Box::default(),
         })
-    }
-
-    /// Takes in what the ring has completed. Returns whether there was something.
-    pub(in crate::shard) fn reap(&mut self, now_ms: u64) -> bool {
-        let mut any = false;
-        while let Some(completion) = self.ring.next() {
-            any = true;
-            match completion {
-                Completion::Received { index, bytes, more } => self.received(index, bytes, more, now_ms),
-                Completion::Sent { index, buffer, result } => self.sent(index, buffer, result, now_ms),
-                Completion::Accepted { socket, more } => {
-                    let error = socket.map(|socket| self.open(socket, now_ms)).err();
-                    self.listener.failed(error, more, &mut self.ring, now_ms);
-                }
-                Completion::Seen { more } => {
-                    if !more && !self.is_cut {
-                        self.ring.watch(self.reactor.port().door().event());
-                    }
-                }
-            }
-        }
-        any
     }
 
     /// Connections that a turn of the reactor had something for are to be looked at, and those that it wants to other
@@ -315,49 +295,6 @@ impl Sockets {
         self.open += 1;
         self.links += usize::from(is_link);
         self.mark(id.index);
-    }
-
-    fn received(&mut self, index: u32, bytes: Result<Option<Lent>, Errno>, more: bool, now_ms: u64) {
-        let socket = self.sockets[index as usize].as_mut().expect("open while something is in flight");
-        if !more {
-            socket.receiving = Receiving::No;
-        }
-        match (socket.phase, bytes) {
-            (Phase::Open, Ok(Some(lent))) => {
-                // Only who sends on while the connection is full is stopped: a client that waits for its answers is
-                // spared the two requests that this takes.
-                let was_full = !self.reactor.wants_input(socket.id);
-                socket.active_ms = now_ms;
-                self.reactor.received(socket.id, self.ring.bytes(&lent), now_ms);
-                self.ring.give_back(lent);
-                let id = socket.id;
-                if was_full && socket.receiving == Receiving::InFlight {
-                    socket.receiving = Receiving::Cancelled;
-                    self.ring.cancel_receive(index);
-                }
-                // Each time requests of what was received are processed, which comes to an end.
-                while self.reactor.backlog(id) >= SEND_NOW_BYTES && self.send_now(index, now_ms) {}
-            }
-            (_, Ok(Some(lent))) => self.ring.give_back(lent),
-            (Phase::Open, Ok(None)) => self.reactor.ended(socket.id, now_ms),
-            // All buffers were taken, or this side has ended it; it begins again if it is of use.
-            (_, Err(Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN)) => {}
-            // The peer has reset the connection or its host is gone: nothing can be said to it.
-            (Phase::Open, Err(_)) | (Phase::Lingering { .. }, Ok(None) | Err(_)) => self.close(index),
-            (Phase::Closing { .. }, _) => {}
-        }
-        self.mark(index);
-    }
-
-    fn sent(&mut self, index: u32, buffer: Vec<u8>, result: Result<(), Errno>, now_ms: u64) {
-        let socket = self.sockets[index as usize].as_mut().expect("open while something is in flight");
-        socket.is_sending = false;
-        socket.active_ms = now_ms;
-        self.reactor.sent(socket.id, buffer, now_ms);
-        if result.is_err() {
-            self.close(index);
-        }
-        self.mark(index);
     }
 
     fn settle_open(&mut self, index: u32, now_ms: u64) {

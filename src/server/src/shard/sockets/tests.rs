@@ -1,14 +1,14 @@
 //! Two shards in one thread, one of them with real sockets.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use larder_protocol::limits::FRAME_BYTES_MAX;
 use larder_protocol::{Command, Request, native};
 
 use super::*;
-use crate::limits::{HOLD_TURNS, RING_SIZE};
+use crate::limits::{HOLD_TURNS, REAPED_MAX, RING_SIZE, SEND_NOW_BYTES};
 use crate::shard::tests::{NOW_MS, encoded, reactors, set_of};
 
 /// Requests that are sent together; some are for either shard.
@@ -18,6 +18,7 @@ struct Pair {
     sockets: Sockets,
     other: Reactor,
     client: TcpStream,
+    address: SocketAddr,
 }
 
 impl Pair {
@@ -31,7 +32,7 @@ impl Pair {
             reactors.pop().expect("two"),
             Ring::new(RING_SIZE).expect("a ring"),
             listener,
-            Arc::new(Admission::new(1)),
+            Arc::new(Admission::new(4 * REAPED_MAX as u32)),
             Handover::new(other.port().doors().clone()),
             Dials::to_nobody(),
             patience,
@@ -39,7 +40,7 @@ impl Pair {
         .expect("descriptors");
         let client = TcpStream::connect(address).expect("the kernel accepts");
         client.set_nonblocking(true).expect("a socket option");
-        let mut pair = Self { sockets, other, client };
+        let mut pair = Self { sockets, other, client, address };
         let mut requests = Vec::new();
         (0..REQUESTS).for_each(|number| requests.extend(set_of(&number.to_le_bytes(), b"v")));
         pair.client.write_all(&requests).expect("it fits into the socket");
@@ -147,6 +148,36 @@ fn answers_do_not_wait_for_what_is_known_to_take_long() {
     }
     assert_eq!(answers, REQUESTS);
     assert!(pair.sockets.reactor.is_pending(pair.sockets.sockets.iter().flatten().next().expect("one").id));
+}
+
+#[test]
+fn what_comes_from_many_at_once_is_answered() {
+    let mut pair = Pair::new();
+    let clients: Vec<_> =
+        (0..3 * REAPED_MAX).map(|_| TcpStream::connect(pair.address).expect("the kernel accepts")).collect();
+    let begun = Instant::now();
+    while pair.sockets.open_count() <= clients.len() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the connections do not come");
+        pair.turn();
+    }
+    for (number, mut client) in clients.iter().enumerate() {
+        client.write_all(&set_of(&number.to_le_bytes(), b"w")).expect("it fits into the socket");
+    }
+    for mut client in &clients {
+        client.set_nonblocking(true).expect("a socket option");
+        let mut bytes = [0; 256];
+        let read = loop {
+            assert!(begun.elapsed() < Duration::from_secs(10), "an answer does not come");
+            match client.read(&mut bytes) {
+                Ok(read) => break read,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            pair.turn();
+            pair.other.turn(NOW_MS);
+        };
+        let frame = native::frame(&bytes[..read], FRAME_BYTES_MAX).expect("sane");
+        assert_eq!(frame.map(|frame| frame.consumed), Some(read), "one answer");
+    }
 }
 
 #[test]
