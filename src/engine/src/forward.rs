@@ -17,6 +17,7 @@ use crate::failures;
 use crate::flights;
 use crate::groups::Group;
 use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
+use crate::load::loads;
 use crate::local::Route;
 use crate::members::key_of;
 use crate::mesh::Part;
@@ -113,6 +114,16 @@ impl<H: RemovalHook> Engine<H> {
         self.newest_epoch
     }
 
+    /// A node does not say, as a shard does, that its answer takes long: one that may is taken for it.
+    fn delay_forwarded(&mut self, ticket: Ticket, request: &Request<'_>) {
+        let group = self.local.groups.group(request.group);
+        if matches!(request.command, Command::LeaseGet { .. })
+            || group.is_some_and(|group| loads(group, &request.command))
+        {
+            self.waiting.delay(ticket);
+        }
+    }
+
     /// Sends a request to the node that owns its key.
     pub(crate) fn forward(&mut self, place: Place, request: &Request<'_>, hash: u64, now_ms: u64) -> Submission<'_> {
         let request = self.to_pass_on(request);
@@ -135,6 +146,7 @@ impl<H: RemovalHook> Engine<H> {
         let deadline_ms = now_ms.saturating_add(u64::from(request.timeout_ms));
         if let Boarding::Join(joined) = boarding {
             let ticket = self.waiting.begin(deadline_ms, true);
+            self.delay_forwarded(ticket, &request);
             self.peers.join(joined, ticket);
             return Submission::Pending(ticket);
         }
@@ -143,6 +155,7 @@ impl<H: RemovalHook> Engine<H> {
             return Submission::Done(Reply::Failed(refusal));
         }
         let ticket = self.waiting.begin(deadline_ms, request.command.is_idempotent());
+        self.delay_forwarded(ticket, &request);
         self.local.counters.forwarded += 1;
         self.peers.send_get(link, Passenger { ticket, order: 0..0, deadline_ms }, request, (hash, boarding), now_ms);
         Submission::Pending(ticket)

@@ -255,7 +255,7 @@ impl<H: RemovalHook> Engine<H> {
         order: Range<u32>,
         part: &[u32],
     ) -> Option<Status> {
-        let &Scattered { many, ticket, deadline_ms, reroutes, now_ms, .. } = whole;
+        let &Scattered { many, group, ticket, deadline_ms, reroutes, now_ms, .. } = whole;
         let place = match to {
             Route::Here => unreachable!("our own part is executed"),
             Route::Shard(to) => {
@@ -278,6 +278,9 @@ impl<H: RemovalHook> Engine<H> {
             for &index in part {
                 self.peers.end_flight(self.local.placed[index as usize].hash, now_ms);
             }
+        }
+        if group.is_refilled && matches!(many, Many::Get(_)) {
+            self.waiting.delay(ticket);
         }
         self.local.counters.forwarded += 1;
         self.peers.send_again(link, Passenger { ticket, order, deadline_ms }, *request, (Vec::new(), reroutes), now_ms);

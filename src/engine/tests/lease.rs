@@ -232,6 +232,18 @@ fn random_callers_have_one_lease_at_a_time() {
 
 /// The new owner of a key does not know the leases of the one before, whose tokens are good no more.
 #[test]
+fn what_another_node_may_take_long_for_is_told() {
+    let mut cluster = Cluster::new(6, 2, 1);
+    let key = cluster.key_of(1, "leased");
+    let get = cluster.submit((0, 0), Command::Get { key: &key });
+    assert_eq!(cluster.engine((0, 0)).delayed(), []);
+    let leased = cluster.submit((0, 0), lease(&key, 0));
+    assert_eq!(cluster.engine((0, 0)).delayed().len(), 1);
+    assert_eq!(cluster.wait(get), OwnedReply::Miss);
+    assert!(matches!(cluster.wait(leased), OwnedReply::Leased { .. }));
+}
+
+#[test]
 fn a_lease_ends_when_the_key_moves() {
     let mut cluster = Cluster::new(5, 2, 2);
     let key = cluster.key_of(0, "moves");

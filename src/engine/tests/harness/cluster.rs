@@ -215,7 +215,7 @@ impl Cluster {
         self.send(at);
     }
 
-    fn engine(&mut self, at: At) -> &mut Engine {
+    pub(crate) fn engine(&mut self, at: At) -> &mut Engine {
         &mut self.engines[at.0][usize::from(at.1)]
     }
 
