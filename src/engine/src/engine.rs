@@ -259,8 +259,9 @@ impl<H: RemovalHook> Engine<H> {
     }
 
     /// Tickets of which the last [`Engine::submit`] or [`Engine::receive`] has learnt that their answers take long, for they
-    /// wait for an origin or for who holds a lease, or are of another node and may; some may be answered. Others wait for another shard or node, which most
-    /// often answers at once. At most [`crate::limits::DELAYED_MAX`]; of more nothing is said.
+    /// wait for an origin or for who holds a lease, or are of another node and may; some may be answered. Others wait for
+    /// another shard or node, which most often answers at once. At most [`crate::limits::DELAYED_MAX`]; of more nothing is
+    /// said.
     #[inline]
     pub fn delayed(&self) -> &[Ticket] {
         self.waiting.delayed()

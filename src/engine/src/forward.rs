@@ -17,7 +17,6 @@ use crate::failures;
 use crate::flights;
 use crate::groups::Group;
 use crate::limits::{LINK_BACKOFF_MS_MAX, REROUTES_MAX, ROUTED_AGAIN_MAX, TRY_AGAIN_MS};
-use crate::load::loads;
 use crate::local::Route;
 use crate::members::key_of;
 use crate::mesh::Part;
@@ -117,9 +116,12 @@ impl<H: RemovalHook> Engine<H> {
     /// A node does not say, as a shard does, that its answer takes long: one that may is taken for it.
     fn delay_forwarded(&mut self, ticket: Ticket, request: &Request<'_>) {
         let group = self.local.groups.group(request.group);
-        if matches!(request.command, Command::LeaseGet { .. })
-            || group.is_some_and(|group| loads(group, &request.command))
-        {
+        let may_take_long = match request.command {
+            Command::LeaseGet { .. } => true,
+            Command::Get { .. } | Command::Meta(_) => group.is_some_and(|group| group.is_refilled),
+            _ => false,
+        };
+        if may_take_long {
             self.waiting.delay(ticket);
         }
     }

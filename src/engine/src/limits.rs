@@ -32,8 +32,8 @@ pub const BATCH_BYTES: usize = 4 << 10;
 /// little-endian.
 pub const BATCH_HEADER_BYTES: usize = 8;
 /// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single record above
-/// it passes when the lane is empty, so that the largest value can always travel. Replies without values always pass:
-/// they are bounded by the credits and bytes of their requests (at most 24 bytes for each, or 13 per key of several). A get_and_touch
+/// it passes when the lane has no replies, so that the largest value can always travel. Replies without values always pass:
+/// they are bounded by the credits and bytes of their requests (at most 40 bytes for each, 16 of them to say that it takes long, or 13 per key of several). A get_and_touch
 /// or a transaction cannot be taken back once executed, so its answer passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 /// Most digits of an integer without a sign of 64 bits.

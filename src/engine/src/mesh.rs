@@ -10,7 +10,7 @@ use crate::Ticket;
 use crate::batches::{Buffers, Outbox, open_batch, seal_batch};
 use crate::error::BatchError;
 use crate::limits::{CONFIRM_BATCHES, LANE_BYTES_MAX, LANE_CREDITS};
-use crate::records::put_request;
+use crate::records::{LATER_BYTES, put_request};
 use crate::runs::Run;
 use crate::slab::{Slab, SlabKey};
 
@@ -153,13 +153,15 @@ impl Mesh {
         Ok(part)
     }
 
-    /// Whether a reply of that many bytes keeps the lane within its bound.
+    /// Whether a reply of that many bytes keeps the lane within its bound, or nothing is on the lane but what says of replies
+    /// that they take long.
     pub(crate) fn has_reply_room(&self, to: u16, bytes: usize) -> bool {
         let waiting = self.links[usize::from(to)].outboxes[Lane::Replies as usize].bytes();
-        waiting == 0 || waiting + bytes <= LANE_BYTES_MAX
+        waiting <= LANE_CREDITS * LATER_BYTES || waiting + bytes <= LANE_BYTES_MAX
     }
 
-    /// Sends the reply that `encode` appends. It always has a place: the asker holds a credit for it.
+    /// Sends the reply that `encode` appends, or word that it takes long. It always has a place: the asker holds a credit, and
+    /// so much is said once for each.
     pub(crate) fn reply(&mut self, to: u16, bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         self.links[usize::from(to)].outboxes[Lane::Replies as usize].append(&mut self.buffers, bytes_max, encode);
         self.list(to, Lane::Replies);

@@ -345,6 +345,9 @@ mod tests {
             assert_eq!(Some(batch.len() - before), reply_bytes(reply));
         }
         put_reply(&mut batch, 6, 1, &Reply::Number { value: -1, version: 2 });
+        let before = batch.len();
+        put_later(&mut batch, 7);
+        assert_eq!(batch.len() - before, LATER_BYTES);
         let mut records = &batch[..];
         for reply in &replies {
             let record = next(&mut records).unwrap().expect("as many as there were");
@@ -354,6 +357,8 @@ mod tests {
         let record = next(&mut records).unwrap().expect("the last");
         let Replied::Other(message) = record.replied().unwrap() else { panic!("{record:?}") };
         assert_eq!(native::decode_response(message).unwrap().body, native::Body::Number { value: -1, version: 2 });
+        let record = next(&mut records).unwrap().expect("the last");
+        assert!(matches!(record.replied().unwrap(), Replied::Later { id: 7 }), "{record:?}");
         assert!(next(&mut records).unwrap().is_none());
     }
 
@@ -368,7 +373,8 @@ mod tests {
         }
         let mut none: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(next(&mut none).err(), Some(BatchError::HalfRecord { bytes: 8 }), "a record has its first word");
-        for (kind, bytes) in [(Kind::Get, 24), (Kind::Set, 40), (Kind::Miss, 8), (Kind::Stored, 16), (Kind::Entry, 32)]
+        for (kind, bytes) in
+            [(Kind::Get, 24), (Kind::Set, 40), (Kind::Miss, 8), (Kind::Stored, 16), (Kind::Entry, 32), (Kind::Later, 8)]
         {
             let mut short = head(kind, bytes).to_le_bytes().to_vec();
             short.resize(bytes, 0);

@@ -230,7 +230,6 @@ fn random_callers_have_one_lease_at_a_time() {
     }
 }
 
-/// The new owner of a key does not know the leases of the one before, whose tokens are good no more.
 #[test]
 fn what_another_node_may_take_long_for_is_told() {
     let mut cluster = Cluster::new(6, 2, 1);
@@ -243,6 +242,7 @@ fn what_another_node_may_take_long_for_is_told() {
     assert!(matches!(cluster.wait(leased), OwnedReply::Leased { .. }));
 }
 
+/// The new owner of a key does not know the leases of the one before, whose tokens are good no more.
 #[test]
 fn a_lease_ends_when_the_key_moves() {
     let mut cluster = Cluster::new(5, 2, 2);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use larder_engine::limits::FLIGHT_MS_MAX;
+use larder_engine::limits::{FLIGHT_MS_MAX, LANE_BYTES_MAX};
 use larder_engine::{Load, Loaded, OriginSettings, Ticket};
 use larder_protocol::{Command, Failure, Request, Status, TouchCondition};
 use larder_ring::group_hash;
@@ -123,6 +123,25 @@ fn who_waits_for_an_origin_is_told_and_nobody_else() {
     }
     let most = world.engines.iter().map(|engine| engine.delayed().len()).max();
     assert!(most <= Some(2), "what was said before is forgotten: {most:?}");
+    world.validate();
+}
+
+#[test]
+fn the_largest_value_is_loaded_over_a_quiet_lane() {
+    let origin = Some(OriginSettings::default());
+    let mut world = World::new(
+        9,
+        WorldSettings { shards: 2, origin, value_bytes_max: 2 * LANE_BYTES_MAX, ..WorldSettings::default() },
+    );
+    let large = vec![7; LANE_BYTES_MAX + 1];
+    for number in 0..10 {
+        let key = format!("large {number}").into_bytes();
+        let ticket = submit(&mut world, number % 2, get(&key)).unwrap_err();
+        let loads = loads(&mut world);
+        let is_kept = false;
+        world.loaded(&loads[0], Loaded::Value { value: &large, ttl_ms: None, is_kept, etag: None });
+        assert_eq!(value_of(&world.wait(number % 2, ticket)).len(), large.len());
+    }
     world.validate();
 }
 
