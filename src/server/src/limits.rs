@@ -117,7 +117,7 @@ const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 pub const READ_BYTES: usize = 64 << 10;
 /// Requests of one read that are decoded, and their memory asked for, before the first of them is executed.
 pub const AHEAD_MAX: usize = larder_engine::limits::PREFETCH_REQUESTS;
-/// Completions of a ring that are taken in at a time, so that the memory for their first requests is asked for together.
+/// Completions of a ring that are taken in at a time, so that the memory for what each asks for is fetched together.
 pub const REAPED_MAX: usize = 32;
 /// A connection with this many bytes to be sent is not read from, and its further requests wait: the client reads
 /// first.
@@ -177,6 +177,8 @@ pub const PAGES_STACK_BYTES: usize = 128 << 10;
 pub const REPORTS_PER_SHARD_MAX: usize = 8;
 /// Turns of a busy shard for which answers of a connection wait for those that other shards are at.
 pub const HOLD_TURNS: u64 = 64;
+/// And for how many milliseconds. A shard that nothing wakes meanwhile waits up to [`RING_WAIT_MS`] more.
+pub const HOLD_MS: u64 = 2;
 /// A connection that a read left with this many bytes to be sent sends at once, and not at the end of the turn: what a
 /// turn of many such connections has to send does not fit into the processor's caches.
 pub const SEND_NOW_BYTES: usize = HOLD_BYTES_MAX;
@@ -198,7 +200,7 @@ pub const TICK_MS: u64 = 100;
 /// How long a shard with work goes on before the executor looks for what else is to be done, in milliseconds.
 pub const GIVE_WAY_MS: u64 = 10;
 /// How long a shard without work waits in its own ring before it sleeps in glommio, which costs more, in milliseconds;
-/// and at most for what answers are held back for. Not a short time: on a virtual machine, setting the processor's timer
+/// after that no answers are held back either. Not a short time: on a virtual machine, setting the processor's timer
 /// for every wait costs more than the wait itself.
 pub const RING_WAIT_MS: u64 = 5;
 /// The ring of a shard. One whose completions do not fit goes on, at the cost of allocations in the kernel; one that

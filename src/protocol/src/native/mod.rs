@@ -27,7 +27,7 @@ use alloc::borrow::Cow;
 pub use frame::{Frame, FrameTooLarge, frame};
 pub use request_decode::decode_request;
 pub use request_encode::{encode_request, request_bytes};
-pub use request_plain::{decode_ahead, decode_first, decode_plain};
+pub use request_plain::{decode_ahead, decode_only, decode_plain};
 pub use response_decode::{Body, Response, decode_response};
 pub use response_encode::{encode_hello, encode_response};
 pub use scratch::{RequestLimits, Scratch};

@@ -58,9 +58,10 @@ pub fn decode_plain<'a>(message: &'a [u8], limits: &RequestLimits) -> Option<Req
     cursor.rest.is_empty().then_some(Request { id, epoch, group, timeout_ms, forwarded, command })
 }
 
-/// The request at the beginning of `input`, if [`decode_plain`] understands it.
-pub fn decode_first<'a>(input: &'a [u8], limits: &RequestLimits, frame_bytes_max: usize) -> Option<Request<'a>> {
-    decode_plain(frame(input, frame_bytes_max).ok()??.message, limits)
+/// The request that `input` consists of, if it is one and [`decode_plain`] understands it.
+pub fn decode_only<'a>(input: &'a [u8], limits: &RequestLimits, frame_bytes_max: usize) -> Option<Request<'a>> {
+    let frame = frame(input, frame_bytes_max).ok()??;
+    if frame.consumed == input.len() { decode_plain(frame.message, limits) } else { None }
 }
 
 /// Decodes the frames at the beginning of `input` for as long as [`decode_plain`] understands them, up to `requests_max`.

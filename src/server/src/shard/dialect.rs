@@ -107,17 +107,17 @@ impl Dialect {
         }
     }
 
-    /// The first of those requests.
-    pub(super) fn first<'a>(
+    /// The one of those requests that `input` consists of.
+    pub(super) fn only<'a>(
         &self,
         input: &'a [u8],
         limits: &RequestLimits,
         frame_bytes_max: usize,
     ) -> Option<Request<'a>> {
         match self {
-            Dialect::Native | Dialect::Http => native::decode_first(input, limits, frame_bytes_max),
-            Dialect::Resp(resp) => resp.first(input, limits.value_bytes_max),
-            Dialect::Memcache(memcache) => memcache.first(input, limits.value_bytes_max),
+            Dialect::Native | Dialect::Http => native::decode_only(input, limits, frame_bytes_max),
+            Dialect::Resp(resp) => resp.only(input, limits.value_bytes_max),
+            Dialect::Memcache(memcache) => memcache.only(input, limits.value_bytes_max),
         }
     }
 

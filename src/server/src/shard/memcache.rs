@@ -111,13 +111,11 @@ impl Memcache {
         }
     }
 
-    /// The first of those.
-    pub(super) fn first<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
-        if self.swallow > 0 || self.rest.is_some() {
-            return None;
-        }
-        let (command, ..) = memcache::plain(input, value_bytes_max)?;
-        Some(request(self.order.next(), 0, command))
+    /// The one of those that `input` consists of.
+    pub(super) fn only<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
+        let (command, _, taken) = memcache::plain(input, value_bytes_max)?;
+        let is_next = taken == input.len() && self.swallow == 0 && self.rest.is_none();
+        is_next.then(|| request(self.order.next(), 0, command))
     }
 
     /// A request of [`Memcache::ahead`] is executed.

@@ -198,8 +198,8 @@ impl Reactor {
         id
     }
 
-    /// Asks the processor for the memory that the first requests of these reads will want, for all of them at once: they
-    /// are about to be [`Reactor::received`]. Changes nothing. What follows in a read is asked for when it is processed.
+    /// Asks the processor for the memory that these reads will want which have one request each, for all of them at once:
+    /// they are about to be [`Reactor::received`]. Changes nothing. A read of several asks for its own when it is processed.
     /// Returns for how many requests it has asked.
     #[inline]
     pub fn prefetch<'a>(&self, reads: impl Iterator<Item = (ConnectionId, &'a [u8])>) -> usize {
@@ -207,7 +207,7 @@ impl Reactor {
         self.engine.prefetch(reads.filter_map(|(id, bytes)| {
             let connection = self.connections.get(id);
             let is_begun = !connection.input.is_empty() || connection.link.is_some();
-            if is_begun { None } else { connection.dialect.first(bytes, &limits, frame_bytes_max) }
+            if is_begun { None } else { connection.dialect.only(bytes, &limits, frame_bytes_max) }
         }))
     }
 
@@ -260,6 +260,11 @@ impl Reactor {
         connection.pending > connection.delayed
             && !connection.output.is_empty()
             && connection.backlog() < HOLD_BYTES_MAX
+    }
+
+    /// What is on its way takes long, and what follows is not to wait for it; see [`Reactor::awaits_more`].
+    pub fn waited_in_vain(&mut self, id: ConnectionId) {
+        self.waiters.delay_all(self.connections.at(id));
     }
 
     /// All that was handed over is sent. Requests that waited for that are processed.

@@ -275,14 +275,59 @@ pub(super) fn encoded(command: Command<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn the_first_requests_of_several_reads_are_asked_for_together() {
+fn nothing_is_held_for_what_was_waited_for_in_vain() {
+    let mut reactors = reactors(2);
+    let id = reactors[0].opened(Dialect::Native);
+    let ask = |reactors: &mut [Reactor], numbers: std::ops::Range<u8>| {
+        let sets: Vec<u8> = numbers.flat_map(|number| set_of(&[number], b"v")).collect();
+        reactors[0].received(id, &sets, NOW_MS);
+    };
+    ask(&mut reactors, 0..40);
+    assert!(reactors[0].awaits_more(id), "some are for the other shard");
+    reactors[0].waited_in_vain(id);
+    assert!(!reactors[0].awaits_more(id));
+    reactors[0].validate();
+    ask(&mut reactors, 40..80);
+    assert!(reactors[0].awaits_more(id), "there are others, which may come soon");
+    for reactor in [0, 1, 0] {
+        reactors[reactor].turn(NOW_MS);
+        reactors[reactor].validate();
+    }
+    assert!(!reactors[0].is_pending(id) && !reactors[0].awaits_more(id));
+}
+
+#[test]
+fn word_that_an_answer_takes_long_may_come_for_who_is_gone() {
+    let mut reactors = reactors(2);
+    for numbers in [0..20, 20..40_u8] {
+        let closes_early = numbers.start == 0;
+        let id = reactors[0].opened(Dialect::Native);
+        // The first has the lease, and the second waits for it.
+        let leases = numbers.flat_map(|key| encoded(Command::LeaseGet { key: &[key], lease_ms: 0 }).repeat(2));
+        reactors[0].received(id, &leases.collect::<Vec<u8>>(), NOW_MS);
+        reactors[0].turn(NOW_MS);
+        if !closes_early {
+            reactors[1].turn(NOW_MS);
+            reactors[0].turn(NOW_MS);
+            reactors[0].validate();
+            assert!(reactors[0].is_pending(id) && !reactors[0].awaits_more(id));
+        }
+        reactors[0].closed(id, NOW_MS);
+        for reactor in [1, 0] {
+            reactors[reactor].turn(NOW_MS);
+            reactors[reactor].validate();
+        }
+    }
+}
+
+#[test]
+fn the_requests_of_several_reads_are_asked_for_together() {
     let mut reactors = reactors(1);
     let reactor = &mut reactors[0];
     let [native, resp, memcache] = [Dialect::Native, Dialect::Resp(Box::default()), Dialect::Memcache(Box::default())]
         .map(|dialect| reactor.opened(dialect));
     let get = encoded(Command::Get { key: b"k" });
-    let two = [&get[..], &get].concat();
-    let reads: [(_, &[u8]); 3] = [(native, &two), (resp, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), (memcache, b"get k\r\n")];
+    let reads: [(_, &[u8]); 3] = [(native, &get), (resp, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), (memcache, b"get k\r\n")];
     assert_eq!(reactor.prefetch(reads.into_iter()), 3);
     for (id, read) in reads {
         reactor.received(id, &read[..read.len() - 1], NOW_MS);
@@ -290,8 +335,13 @@ fn the_first_requests_of_several_reads_are_asked_for_together() {
         reactor.received(id, &read[read.len() - 1..], NOW_MS);
         assert_eq!(reactor.prefetch([(id, read)].into_iter()), 1);
     }
-    let stats = encoded(Command::Stats);
+    let (stats, two) = (encoded(Command::Stats), get.repeat(2));
     assert_eq!(reactor.prefetch([(native, &stats[..]), (resp, b"PING\r\n")].into_iter()), 0, "they have no key");
+    assert_eq!(
+        reactor.prefetch([(native, &two[..]), (memcache, b"get k\r\nget l\r\n")].into_iter()),
+        0,
+        "by themselves"
+    );
 }
 
 #[test]

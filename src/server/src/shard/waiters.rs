@@ -124,6 +124,18 @@ impl Waiters {
         waiter.is_delayed = true;
     }
 
+    /// The answers to all that a connection waits for take long.
+    #[cold]
+    pub(super) fn delay_all(&mut self, connection: &mut Connection) {
+        let mut index = connection.first_waiter;
+        while index != NO_WAITER {
+            let slot = &mut self.slots[index as usize];
+            slot.waiters.iter_mut().for_each(|waiter| waiter.is_delayed = true);
+            index = slot.next;
+        }
+        connection.delayed = connection.pending;
+    }
+
     /// Forgets who waits for a ticket: `connection`. Also says when the request came.
     #[inline]
     pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> (Waiter, u64) {

@@ -140,10 +140,10 @@ impl Resp {
         }
     }
 
-    /// The first of those, whatever its id will be.
-    pub(super) fn first<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
-        let (command, ..) = resp::plain(input, value_bytes_max).filter(|_| self.is_plain())?;
-        Some(self.request(self.id(), command))
+    /// The one of those that `input` consists of, whatever its id will be.
+    pub(super) fn only<'a>(&self, input: &'a [u8], value_bytes_max: usize) -> Option<Request<'a>> {
+        let (command, _, taken) = resp::plain(input, value_bytes_max)?;
+        (taken == input.len() && self.is_plain()).then(|| self.request(self.id(), command))
     }
 
     /// A request of [`Resp::ahead`] is executed.

@@ -172,7 +172,7 @@ impl Sockets {
                 Phase::Closing { is_shut } => self.settle_closing(index, is_shut, now_ms),
             }
         }
-        while let Some((held, index)) = self.holding.next_over() {
+        while let Some((held, index)) = self.holding.next_over(now_ms) {
             self.let_go(held, index);
         }
     }
@@ -309,7 +309,7 @@ impl Sockets {
         if self.is_stopping && !is_link {
             self.read_the_rest(index, now_ms);
         }
-        if !self.holds(index) {
+        if !self.holds(index, now_ms) {
             self.send(index);
         }
         let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
@@ -325,22 +325,24 @@ impl Sockets {
     }
 
     /// Whether the answers of a connection wait for others.
-    fn holds(&mut self, index: u32) -> bool {
+    fn holds(&mut self, index: u32, now_ms: u64) -> bool {
         let socket = self.sockets[index as usize].as_mut().expect("it was there just now");
         if self.is_stopping || !self.reactor.awaits_more(socket.id) {
             socket.held = None;
         } else if socket.held.is_none() {
-            socket.held = Some(self.holding.hold(index));
+            socket.held = Some(self.holding.hold(index, now_ms));
         }
         socket.held.is_some()
     }
 
+    /// Sends what waited in vain, and holds nothing more for what it waited for.
     fn let_go(&mut self, held: Held, index: u32) {
         if let Some(socket) = &mut self.sockets[index as usize]
             && socket.phase == Phase::Open
             && socket.held == Some(held)
         {
             socket.held = None;
+            self.reactor.waited_in_vain(socket.id);
             self.send(index);
         }
     }

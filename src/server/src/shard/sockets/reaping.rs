@@ -1,8 +1,8 @@
 //! What the ring has completed is taken in.
 //!
 //! Reads of several connections come together, and a client that waits for each answer sends one request in each. So some
-//! completions are looked at before the first is taken in, and the memory for the first requests of all is asked for at
-//! once; for those behind them in a read, the reactor does the same.
+//! completions are looked at before the first is taken in, and the memory for the requests of all such reads is asked for
+//! at once; for a read of several requests, the reactor does the same.
 
 use rustix::io::Errno;
 
