@@ -32,9 +32,10 @@ pub const BATCH_BYTES: usize = 4 << 10;
 /// little-endian.
 pub const BATCH_HEADER_BYTES: usize = 8;
 /// Most bytes of unanswered requests, or of replies that are not known to have arrived, per lane. A single record above
-/// it passes when the lane has no replies, so that the largest value can always travel. Replies without values always pass:
-/// they are bounded by the credits and bytes of their requests (at most 40 bytes for each, 16 of them to say that it takes long, or 13 per key of several). A get_and_touch
-/// or a transaction cannot be taken back once executed, so its answer passes while the lane is below the bound.
+/// it passes when the lane has no replies, so that the largest value can always travel. Replies without values always
+/// pass: they are bounded by the credits and bytes of their requests (at most 40 bytes for each, 16 of them to say that it
+/// takes long, or 13 per key of several). A get_and_touch or a transaction cannot be taken back once executed, so its
+/// answer passes while the lane is below the bound.
 pub const LANE_BYTES_MAX: usize = 8 << 20;
 /// Most digits of an integer without a sign of 64 bits.
 pub const UNSIGNED_BYTES_MAX: usize = 20;

@@ -7,7 +7,7 @@ use larder_engine::{Loaded, OriginSettings, Ticket};
 use larder_protocol::{Command, Condition, Expiry, Request, Status, Write};
 use larder_ring::group_hash;
 
-use crate::harness::{Cluster, OwnedReply, World, WorldSettings, ring, scaled, set};
+use crate::harness::{Batch, Cluster, OwnedReply, World, WorldSettings, ring, scaled, set};
 
 fn lease(key: &[u8], lease_ms: u32) -> Command<'_> {
     Command::LeaseGet { key, lease_ms }
@@ -232,14 +232,20 @@ fn random_callers_have_one_lease_at_a_time() {
 
 #[test]
 fn what_another_node_may_take_long_for_is_told() {
-    let mut cluster = Cluster::new(6, 2, 1);
+    let mut cluster = Cluster::with_origin(6, 2, 1, Some(OriginSettings::default()));
     let key = cluster.key_of(1, "leased");
-    let get = cluster.submit((0, 0), Command::Get { key: &key });
-    assert_eq!(cluster.engine((0, 0)).delayed(), []);
-    let leased = cluster.submit((0, 0), lease(&key, 0));
-    assert_eq!(cluster.engine((0, 0)).delayed().len(), 1);
-    assert_eq!(cluster.wait(get), OwnedReply::Miss);
-    assert!(matches!(cluster.wait(leased), OwnedReply::Leased { .. }));
+    let several = Batch::of_keys([&key]);
+    let mut delayed = |group, command| {
+        cluster.submit_request((0, 0), Request { id: 0, epoch: 0, group, timeout_ms: 0, forwarded: false, command });
+        cluster.engine((0, 0)).delayed().len()
+    };
+    let (get, lease) = (Command::Get { key: &key }, lease(&key, 0));
+    assert_eq!((delayed(0, get), delayed(0, several.get()), delayed(0, lease)), (0, 0, 1), "nothing loads there");
+    let scores = group_hash("scores", 0);
+    // The second of the gets shares the request of the first, or is held back for it.
+    assert_eq!((delayed(scores, get), delayed(scores, get), delayed(scores, get)), (1, 1, 1));
+    assert_eq!(delayed(scores, several.get()), 1);
+    assert_eq!(delayed(scores, set(&key, b"v")), 0);
 }
 
 /// The new owner of a key does not know the leases of the one before, whose tokens are good no more.

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use larder_engine::{ClusterOrderOutcome, Engine, Lane, LinkId, LinkOutput, Outgoing, Standing, Submission, Ticket};
+use larder_engine::{
+    ClusterOrderOutcome, Engine, Lane, LinkId, LinkOutput, OriginSettings, Outgoing, Standing, Submission, Ticket,
+};
 use larder_protocol::native::{RequestLimits, Scratch, decode_request, encode_response, frame};
 use larder_protocol::{Command, Reply, Request};
 use larder_ring::{Membership, Node, Place, Topology, group_hash, key_hash};
@@ -76,7 +78,12 @@ fn name(number: usize) -> String {
 
 impl Cluster {
     pub(crate) fn new(seed: u64, nodes: usize, shards: u16) -> Self {
-        let world = WorldSettings { shards, timeout_ms_default: 2_000, ..WorldSettings::default() };
+        Self::with_origin(seed, nodes, shards, None)
+    }
+
+    /// The group "scores" has this origin.
+    pub(crate) fn with_origin(seed: u64, nodes: usize, shards: u16, origin: Option<OriginSettings>) -> Self {
+        let world = WorldSettings { shards, timeout_ms_default: 2_000, origin, ..WorldSettings::default() };
         let topology = ring(1, &(0..nodes).collect::<Vec<_>>(), shards);
         let engine = |node: usize, shard| {
             let settings = larder_engine::EngineSettings { node_id: name(node), ..settings(&world, shard) };

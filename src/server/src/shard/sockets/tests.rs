@@ -8,7 +8,7 @@ use larder_protocol::limits::FRAME_BYTES_MAX;
 use larder_protocol::{Command, Request, native};
 
 use super::*;
-use crate::limits::{HOLD_TURNS, REAPED_MAX, RING_SIZE, SEND_NOW_BYTES};
+use crate::limits::{HOLD_MS, HOLD_TURNS, REAPED_MAX, RING_SIZE, SEND_NOW_BYTES};
 use crate::shard::tests::{NOW_MS, encoded, reactors, set_of};
 
 /// Requests that are sent together; some are for either shard.
@@ -123,6 +123,25 @@ fn answers_are_let_go_when_there_is_nothing_else_to_do() {
     pair.sockets.ring.enter(None);
     assert!((1..REQUESTS).contains(&pair.answers()));
     assert!(!pair.sockets.let_go_all());
+    // The other shard has still not answered, and what is answered here does not wait for it once more.
+    pair.client.write_all(&encoded(Command::Ping)).expect("it fits into the socket");
+    let mut turns = 0;
+    while pair.answers() == 0 {
+        pair.turn();
+        turns += 1;
+        assert!(turns < HOLD_TURNS / 2, "it waits for what was waited for in vain");
+    }
+}
+
+#[test]
+fn answers_wait_for_no_longer_than_the_bound() {
+    let mut pair = Pair::new();
+    pair.sockets.settle(NOW_MS + HOLD_MS - 1);
+    pair.sockets.ring.enter(None);
+    assert_eq!(pair.answers(), 0);
+    pair.sockets.settle(NOW_MS + HOLD_MS);
+    pair.sockets.ring.enter(None);
+    assert!((1..REQUESTS).contains(&pair.answers()));
 }
 
 #[test]
