@@ -28,26 +28,41 @@ impl Outbox {
         self.bytes
     }
 
-    /// Adds the record that `encode` appends, of at most `record_bytes_max` bytes.
-    pub(crate) fn append(&mut self, buffers: &mut Buffers, record_bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds the record that `encode` appends, of at most `record_bytes_max` bytes. Whether it is the only one that waits:
+    /// any further one changes nothing about [`Outbox::is_ready`].
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        buffers: &mut Buffers,
+        record_bytes_max: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
         if BATCH_HEADER_BYTES + record_bytes_max > BATCH_BYTES {
-            self.close();
-            let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + record_bytes_max);
-            batch.resize(BATCH_HEADER_BYTES, 0);
-            encode(&mut batch);
-            debug_assert!(batch.len() <= BATCH_HEADER_BYTES + record_bytes_max, "{} bytes", batch.len());
-            self.bytes += batch.len() - BATCH_HEADER_BYTES;
-            self.closed.push_back(batch);
-            return;
+            return self.append_alone(record_bytes_max, encode);
         }
         if self.open.as_ref().is_some_and(|open| open.len() + record_bytes_max > BATCH_BYTES) {
             self.close();
         }
+        let is_only = self.open.is_none() && self.closed.is_empty();
         let open = self.open.get_or_insert_with(|| buffers.take());
         let before = open.len();
         encode(open);
         debug_assert!(open.len() - before <= record_bytes_max, "{} bytes of {record_bytes_max}", open.len() - before);
         self.bytes += open.len() - before;
+        is_only
+    }
+
+    /// The same for a record that is longer than a common batch: it is one of its own.
+    fn append_alone(&mut self, record_bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.close();
+        let is_only = self.closed.is_empty();
+        let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + record_bytes_max);
+        batch.resize(BATCH_HEADER_BYTES, 0);
+        encode(&mut batch);
+        debug_assert!(batch.len() <= BATCH_HEADER_BYTES + record_bytes_max, "{} bytes", batch.len());
+        self.bytes += batch.len() - BATCH_HEADER_BYTES;
+        self.closed.push_back(batch);
+        is_only
     }
 
     fn close(&mut self) {
@@ -140,7 +155,8 @@ mod tests {
     use super::*;
 
     fn add(outbox: &mut Outbox, buffers: &mut Buffers, bytes: usize) {
-        outbox.append(buffers, bytes, |out| out.resize(out.len() + bytes, 7));
+        let is_first = outbox.open.is_none() && outbox.closed.is_empty();
+        assert_eq!(outbox.append(buffers, bytes, |out| out.resize(out.len() + bytes, 7)), is_first);
         outbox.validate();
     }
 

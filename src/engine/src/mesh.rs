@@ -127,8 +127,9 @@ impl Mesh {
         let link = &mut self.links[usize::from(to)];
         link.unanswered += 1;
         link.unanswered_bytes += bytes;
-        link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, encode);
-        self.list(to, Lane::Requests);
+        if link.outboxes[Lane::Requests as usize].append(&mut self.buffers, bytes, encode) {
+            self.list(to, Lane::Requests);
+        }
     }
 
     /// A shard has answered a request that was posted. So many bytes count no longer.
@@ -163,8 +164,9 @@ impl Mesh {
     /// Sends the reply that `encode` appends, or word that it takes long. It always has a place: the asker holds a credit, and
     /// so much is said once for each.
     pub(crate) fn reply(&mut self, to: u16, bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.links[usize::from(to)].outboxes[Lane::Replies as usize].append(&mut self.buffers, bytes_max, encode);
-        self.list(to, Lane::Replies);
+        if self.links[usize::from(to)].outboxes[Lane::Replies as usize].append(&mut self.buffers, bytes_max, encode) {
+            self.list(to, Lane::Replies);
+        }
     }
 
     /// The next batch to deliver.
