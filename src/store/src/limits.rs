@@ -32,8 +32,10 @@ pub const PAGES_AHEAD_BYTES: usize = 16 << 20;
 
 /// Hashes whose entries are asked for at a time by [`crate::Store::prefetch`]: their lines stay in the first cache.
 pub const PREFETCH_HASHES: usize = 64;
-/// Lines of an entry that are asked for; the processor itself sees the run of those behind them.
+/// Lines that are asked for of what is most likely an entry, before anything of it is known.
 pub const PREFETCH_LINES: usize = 2;
+/// Lines that are asked for of an entry that is so long; the processor itself sees the run of those behind them.
+pub const PREFETCH_LINES_MAX: usize = 8;
 
 /// Bytes of the header of an entry. An entry costs these, its key and its value, up to whole words of 8 bytes, and
 /// [`ENTRY_INDEX_BYTES`]; one with a key from 255 bytes on or a value from 65,535 on costs 16 more, and one in pieces

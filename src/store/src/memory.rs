@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 
 use crate::block::{self, Frame, Head, Header, Shape, Stamp, byte_of};
 use crate::index::Index;
-use crate::limits::{PREFETCH_LINES, RESERVE_SEGMENTS};
+use crate::limits::{PREFETCH_LINES, PREFETCH_LINES_MAX, RESERVE_SEGMENTS};
 use crate::list::{NONE, Side};
 use crate::log::{Log, Stream};
-use crate::region::{LINE_GRANULES, Ref, Region};
+use crate::region::{GRANULE_BYTES, LINE_GRANULES, Ref, Region};
 use crate::settings::StoreSettings;
 use crate::sweep::Sweep;
 use crate::table::Crowded;
@@ -134,13 +134,18 @@ impl Memory {
         Some(entry)
     }
 
-    /// Asks for what an access to an entry will write to beside it.
+    /// Asks for the rest of an entry, whose beginning has come, and for what an access to it will write to beside it.
     #[inline]
-    pub(crate) fn prefetch_neighbours(&self, entry: Ref) {
-        if Side::moves_on_access(block::list(&self.region, entry)) {
-            let (towards_head, towards_tail) = block::links(&self.region, entry);
-            self.region.prefetch(towards_head);
-            self.region.prefetch(towards_tail);
+    pub(crate) fn prefetch_rest(&self, entry: Ref) {
+        let (region, head) = (&self.region, Head::at(&self.region, entry));
+        if !head.is_wide() {
+            let bytes = head.shape(region, entry).block_bytes(region.segment_bytes());
+            rest(bytes / GRANULE_BYTES).for_each(|granule| region.prefetch(entry.wrapping_add(granule as Ref)));
+        }
+        if Side::moves_on_access(block::list(region, entry)) {
+            let (towards_head, towards_tail) = block::links(region, entry);
+            region.prefetch(towards_head);
+            region.prefetch(towards_tail);
         }
     }
 
@@ -397,3 +402,36 @@ impl Memory {
 }
 
 const _: () = assert!(NONE as u64 * 8 >= crate::limits::REGION_BYTES_MAX - 8, "no entry begins at the last granule");
+
+/// Which granules of an entry of so many to ask for so that each of its lines is asked for, up to [`PREFETCH_LINES_MAX`]
+/// of them, where the granules at the first [`PREFETCH_LINES`] multiples of a line's length have been.
+#[inline]
+fn rest(granules: usize) -> impl Iterator<Item = usize> {
+    let end = granules.min(PREFETCH_LINES_MAX * LINE_GRANULES);
+    // An entry begins anywhere in a line, so that its last granule may be in a line more than those that are stepped on.
+    (PREFETCH_LINES * LINE_GRANULES..end).step_by(LINE_GRANULES).chain([end - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_line_of_an_entry_is_asked_for_and_no_other() {
+        let most = PREFETCH_LINES_MAX * LINE_GRANULES;
+        for begin in 0..LINE_GRANULES {
+            for granules in 4..2 * most {
+                let line = |granule: usize| (begin + granule) / LINE_GRANULES;
+                let beginning = (0..PREFETCH_LINES).map(|step| line(step * LINE_GRANULES));
+                let asked: BTreeSet<usize> = rest(granules).map(line).chain(beginning).collect();
+                let its: BTreeSet<usize> = (0..granules.min(most)).map(line).collect();
+                let beyond: Vec<_> = asked.difference(&its).collect();
+                assert!(its.is_subset(&asked), "{granules} granules from {begin} on: {asked:?} of {its:?}");
+                assert!(beyond.is_empty() || granules <= LINE_GRANULES, "{granules} from {begin} on: {beyond:?}");
+                assert!(rest(granules).count() < PREFETCH_LINES_MAX, "few for {granules}");
+            }
+        }
+    }
+}
