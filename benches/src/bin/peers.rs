@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use larder_benches::peers::case::{DATA_SETS, DataSet, P16};
 use larder_benches::peers::idle;
-use larder_benches::peers::measure::{Medians, Sample, open_loop, preload, ratio, sample};
+use larder_benches::peers::measure::{Medians, OpenLoop, Sample, open_loop, preload, ratio, sample};
 use larder_benches::peers::report::{CaseReport, CaseServer, OpenReport, PeersReport, TwoShards};
 use larder_benches::peers::server::{Kind, Launch, Server, larder_beside};
 use larder_benches::target::Target;
@@ -267,7 +267,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Latency at shares of the throughput that each server just had.
+    /// Latency at shares of the throughput that each server just had, round by round.
     fn open_loops(
         &self,
         data: &DataSet,
@@ -276,14 +276,21 @@ impl Bench {
         report: &mut PeersReport,
     ) -> Result<()> {
         for share_of_peak in OPEN_SHARES {
-            for ((server, _), peak) in servers.iter().zip(peaks) {
-                let plan = data.plan(&P16, self.target(server), self.time, self.keys_divisor)?;
-                let rate_per_s = peak.medians.ops_per_s * share_of_peak;
-                // As long as all rounds of a case, because rare latencies need many requests.
-                let time = self.time * self.rounds as u32;
-                let result = open_loop(server, &plan, rate_per_s, time)?;
-                report.open_loops.push(OpenReport { server: server.kind.name(), share_of_peak, result });
+            let mut rounds: Vec<Vec<OpenLoop>> = vec![Vec::new(); servers.len()];
+            for round in 0..self.rounds {
+                for place in order(round, servers.len()) {
+                    let server = &servers[place].0;
+                    let plan = data.plan(&P16, self.target(server), self.time, self.keys_divisor)?;
+                    let rate_per_s = peaks[place].medians.ops_per_s * share_of_peak;
+                    rounds[place].push(open_loop(server, &plan, rate_per_s)?);
+                }
             }
+            let reports = servers.iter().zip(&rounds).map(|((server, _), rounds)| OpenReport {
+                server: server.kind.name(),
+                share_of_peak,
+                result: OpenLoop::medians(rounds),
+            });
+            report.open_loops.extend(reports);
         }
         Ok(())
     }

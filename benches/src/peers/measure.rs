@@ -1,9 +1,7 @@
 //! Rounds and medians.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use loadgen::run::{Arrivals, Length, Pace, Plan, Report, run};
+use loadgen::run::{Arrivals, Pace, Plan, Report, run};
 use serde::Serialize;
 
 use super::server::Server;
@@ -34,7 +32,7 @@ pub struct Medians {
     pub generator_limited: bool,
 }
 
-/// An open loop: latencies from the intended start.
+/// An open loop, or the medians of several: latencies from the intended start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct OpenLoop {
     /// Requests per second that were due.
@@ -83,9 +81,9 @@ pub fn sample(server: &Server, plan: &Plan) -> Result<Sample> {
 ///
 /// # Errors
 /// As [`sample`].
-pub fn open_loop(server: &Server, plan: &Plan, rate_per_s: f64, time: Duration) -> Result<OpenLoop> {
+pub fn open_loop(server: &Server, plan: &Plan, rate_per_s: f64) -> Result<OpenLoop> {
     let pace = Pace::Open { per_second: rate_per_s, arrivals: Arrivals::Poisson };
-    let report = sample(server, &Plan { pace, length: Length::Time(time), ..plan.clone() })?.report;
+    let report = sample(server, &Plan { pace, ..plan.clone() })?.report;
     let lag = report.lag.context("an open loop has a lag")?;
     Ok(OpenLoop {
         rate_per_s,
@@ -96,6 +94,25 @@ pub fn open_loop(server: &Server, plan: &Plan, rate_per_s: f64, time: Duration) 
         generator_lag_p99_us: lag.p99_us,
         generator_lag_p999_us: lag.p999_us,
     })
+}
+
+impl OpenLoop {
+    /// The medians of several; each figure its own.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn medians(rounds: &[OpenLoop]) -> OpenLoop {
+        let of = |value: fn(&OpenLoop) -> f64| median(rounds.iter().map(value).collect());
+        OpenLoop {
+            rate_per_s: of(|round| round.rate_per_s),
+            answered: of(|round| round.answered),
+            p50_us: of(|round| round.p50_us),
+            p99_us: of(|round| round.p99_us),
+            p999_us: of(|round| round.p999_us),
+            generator_lag_p99_us: of(|round| round.generator_lag_p99_us),
+            generator_lag_p999_us: of(|round| round.generator_lag_p999_us),
+        }
+    }
 }
 
 impl Medians {
@@ -144,5 +161,12 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(vec![7.0]), 7.0);
+    }
+
+    #[test]
+    fn one_bad_round_of_an_open_loop_decides_nothing() {
+        let round = |p50_us, p999_us| OpenLoop { rate_per_s: 5.0, p50_us, p999_us, ..OpenLoop::default() };
+        let medians = OpenLoop::medians(&[round(1.0, 70.0), round(3.0, 9.0), round(2.0, 8.0)]);
+        assert_eq!(medians, round(2.0, 9.0));
     }
 }
