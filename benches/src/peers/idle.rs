@@ -14,7 +14,8 @@ use super::server::Server;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long after the last request of a connection the server is left alone before it is measured.
+/// How long after its start, and after the last request of a connection, the server is left alone before it is measured:
+/// it has memory backed by pages ahead.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
 const ANSWER_BYTES: usize = 4096;
 
@@ -39,6 +40,7 @@ pub struct IdleReport {
 /// A connection that the server does not take or answer.
 pub fn measure(server: &Server, connections: usize, time: Duration) -> Result<IdleReport> {
     let (name, address) = (server.kind.name(), server.address);
+    std::thread::sleep(SETTLE_TIME);
     let resident_bytes = server.resident_bytes()?;
     let sockets = match server.kind.protocol() {
         ProtocolName::Native => open(address, connections, &connect_native(address, DEFAULT_GROUP)?.0),
