@@ -37,31 +37,22 @@ impl Outbox {
         record_bytes_max: usize,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        if BATCH_HEADER_BYTES + record_bytes_max > BATCH_BYTES {
-            return self.append_alone(record_bytes_max, encode);
-        }
-        if self.open.as_ref().is_some_and(|open| open.len() + record_bytes_max > BATCH_BYTES) {
+        let is_alone = BATCH_HEADER_BYTES + record_bytes_max > BATCH_BYTES;
+        if is_alone || self.open.as_ref().is_some_and(|open| open.len() + record_bytes_max > BATCH_BYTES) {
             self.close();
         }
         let is_only = self.open.is_none() && self.closed.is_empty();
-        let open = self.open.get_or_insert_with(|| buffers.take());
+        let open = self.open.get_or_insert_with(|| match is_alone {
+            true => Buffers::of(BATCH_HEADER_BYTES + record_bytes_max),
+            false => buffers.take(),
+        });
         let before = open.len();
         encode(open);
         debug_assert!(open.len() - before <= record_bytes_max, "{} bytes of {record_bytes_max}", open.len() - before);
         self.bytes += open.len() - before;
-        is_only
-    }
-
-    /// The same for a record that is longer than a common batch: it is one of its own.
-    fn append_alone(&mut self, record_bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.close();
-        let is_only = self.closed.is_empty();
-        let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + record_bytes_max);
-        batch.resize(BATCH_HEADER_BYTES, 0);
-        encode(&mut batch);
-        debug_assert!(batch.len() <= BATCH_HEADER_BYTES + record_bytes_max, "{} bytes", batch.len());
-        self.bytes += batch.len() - BATCH_HEADER_BYTES;
-        self.closed.push_back(batch);
+        if is_alone {
+            self.close();
+        }
         is_only
     }
 
@@ -125,7 +116,16 @@ pub(crate) struct Buffers {
 impl Buffers {
     /// An empty batch: room for the header, and none of it used.
     fn take(&mut self) -> Vec<u8> {
-        let mut batch = self.kept.pop().unwrap_or_else(|| Vec::with_capacity(BATCH_BYTES));
+        self.kept.pop().map_or_else(|| Self::of(BATCH_BYTES), Self::begun)
+    }
+
+    /// One with room for so many bytes, header included.
+    #[cold]
+    fn of(bytes: usize) -> Vec<u8> {
+        Self::begun(Vec::with_capacity(bytes))
+    }
+
+    fn begun(mut batch: Vec<u8>) -> Vec<u8> {
         batch.resize(BATCH_HEADER_BYTES, 0);
         batch
     }

@@ -101,10 +101,11 @@ impl<H: RemovalHook> Engine<H> {
                 _ => self.local.execute_key(group, key.1, command, now_ms),
             },
         };
-        let refused = matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply));
-        let reply = if refused { Reply::Failed(&failures::OVERLOADED) } else { reply };
+        if matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply)) {
+            self.local.counters.overloaded += 1;
+            return send_reply(&mut self.mesh, from, (id, epoch), &Reply::Failed(&failures::OVERLOADED));
+        }
         send_reply(&mut self.mesh, from, (id, epoch), &reply);
-        self.local.counters.overloaded += u64::from(refused);
     }
 
     /// Executes any other request of another shard.
