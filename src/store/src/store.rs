@@ -111,7 +111,8 @@ impl<H: RemovalHook> Store<H> {
 
     /// Asks the processor for all that operations on keys with these hashes will read, at once for all of them, so that
     /// they wait for memory three times instead of three times each: first for the lines of the index, then for the
-    /// beginnings of the entries that are probably meant, then for the rest of them and the neighbours in their lists. Changes nothing; all handles stay valid.
+    /// beginnings of the entries that are probably meant, then for the rest of them and the neighbours in their lists.
+    /// Changes nothing; all handles stay valid.
     pub fn prefetch(&self, hashes: &[u64]) {
         for hashes in hashes.chunks(PREFETCH_HASHES) {
             let mut entries = [None; PREFETCH_HASHES];
