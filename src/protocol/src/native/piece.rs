@@ -1,4 +1,4 @@
-//! A short run of protobuf fields that is put together aside, without asking a buffer for room at every byte.
+//! A short run of protobuf fields that is put together where it is to lie, without asking a buffer for room at every byte.
 
 use alloc::vec::Vec;
 
@@ -10,8 +10,8 @@ const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 
 /// At most [`Piece::BYTES`] bytes. Field numbers are below 16.
-pub(super) struct Piece {
-    bytes: [u8; Self::BYTES],
+pub(super) struct Piece<'a> {
+    bytes: &'a mut [u8; Piece::BYTES],
     len: usize,
 }
 
@@ -20,19 +20,28 @@ const LONGEST: usize =
     FRAME_PREFIX_BYTES + 2 * size::present(1, u64::MAX) + 2 * (1 + size::varint(u32::MAX as u64)) + 1 + 8;
 const _: () = assert!(LONGEST <= Piece::BYTES);
 
-impl Default for Piece {
-    #[inline]
-    fn default() -> Self {
-        Self { bytes: [0; Self::BYTES], len: 0 }
-    }
-}
-
-impl Piece {
+impl<'a> Piece<'a> {
     /// Room of a piece, a power of two.
     pub(super) const BYTES: usize = 64;
 
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// An empty one, in this place.
+    pub(super) fn new(place: &'a mut [u8; Piece::BYTES]) -> Self {
+        Self { bytes: place, len: 0 }
+    }
+
+    /// Appends what `put` puts together. Asks `out` for the room of a whole piece. It is made where it stays: to copy bytes that
+    /// were just written one by one, the processor waits until the last of them is in its cache.
+    ///
+    /// # Panics
+    /// If it is longer than a piece may be, which the fields of callers never are.
+    #[inline]
+    pub(super) fn append(out: &mut Vec<u8>, put: impl FnOnce(&mut Piece<'_>)) {
+        let begin = out.len();
+        out.extend_from_slice(&[0; Piece::BYTES]);
+        let mut piece = Piece::new(out.last_chunk_mut().expect("so many were just added"));
+        put(&mut piece);
+        let len = piece.bytes().len();
+        out.truncate(begin + len);
     }
 
     /// Leaves room at the beginning, for [`Piece::prefix`].
@@ -80,27 +89,13 @@ impl Piece {
         self.varint(len as u64);
     }
 
-    /// Appends it, with as many bytes of room behind it as it is shorter than [`Piece::BYTES`].
+    /// What was put together.
     ///
     /// # Panics
-    /// If it was longer than that, which the fields of callers never are.
+    /// If that is longer than a piece may be.
     #[inline]
-    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
-        assert!(self.len <= Self::BYTES, "a piece of {} bytes is too long", self.len);
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
-        out.truncate(end);
-    }
-
-    /// Appends it, and begins again.
-    #[inline]
-    pub(super) fn move_to(&mut self, out: &mut Vec<u8>) {
-        self.append_to(out);
-        self.len = 0;
-    }
-
-    /// What was put together.
     pub(super) fn bytes(&self) -> &[u8] {
+        assert!(self.len <= Self::BYTES, "a piece of {} bytes is too long", self.len);
         &self.bytes[..self.len]
     }
 
@@ -115,7 +110,7 @@ impl Piece {
 
     #[inline]
     fn push(&mut self, byte: u8) {
-        // The mask says what the assert in `append_to` holds, without a branch at every byte.
+        // The mask says what the assert in `bytes` holds, without a branch at every byte.
         self.bytes[self.len & (Self::BYTES - 1)] = byte;
         self.len += 1;
     }

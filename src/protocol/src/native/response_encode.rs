@@ -86,30 +86,35 @@ pub fn encode_response(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_>
     }
 }
 
-/// Appends the answer of a get if `out` has room for it and some more: all but the value is put together aside and
-/// copied in pieces of constant length. Says whether it did; else nothing happened.
+/// Appends the answer of a get if `out` has room for it and some more. Says whether it did; else nothing happened.
 #[inline]
 fn put_found(out: &mut Vec<u8>, id: u64, epoch: u64, found: Found<'_>) -> bool {
     let len = found.value.len();
     if out.capacity() - out.len() < len.saturating_add(2 * Piece::BYTES) || len == 0 {
         return false;
     }
-    let mut tail = Piece::default();
+    let entry_len = entry_bytes(Ok(found));
+    Piece::append(out, |head| {
+        head.skip(FRAME_PREFIX_BYTES);
+        head.uint(response::ID, id);
+        head.uint(response::EPOCH, epoch);
+        head.message(result::ENTRY, entry_len);
+        let message_len = head.bytes().len() - FRAME_PREFIX_BYTES + entry_len;
+        head.message(entry::VALUE, len);
+        head.prefix(message_len);
+    });
+    found.value.append_to(out);
+    Piece::append(out, |tail| put_behind_value(tail, &found));
+    true
+}
+
+/// The fields of an entry that come behind its value.
+#[inline]
+fn put_behind_value(tail: &mut Piece<'_>, found: &Found<'_>) {
     tail.uint(entry::FLAGS, u64::from(found.flags));
     tail.fixed64(entry::VERSION, found.version);
     tail.uint(entry::TTL_MS, found.ttl_ms);
     tail.uint(entry::STALE, u64::from(found.is_stale));
-    let mut head = Piece::default();
-    head.skip(FRAME_PREFIX_BYTES);
-    head.uint(response::ID, id);
-    head.uint(response::EPOCH, epoch);
-    head.message(result::ENTRY, size::bytes(entry::VALUE, len) + tail.len());
-    head.message(entry::VALUE, len);
-    head.prefix(head.len() - FRAME_PREFIX_BYTES + len + tail.len());
-    head.append_to(out);
-    found.value.append_to(out);
-    tail.append_to(out);
-    true
 }
 
 /// Like [`put_found`], for the answer of a set.
@@ -118,14 +123,14 @@ fn put_stored(out: &mut Vec<u8>, id: u64, epoch: u64, version: u64) -> bool {
     if out.capacity() - out.len() < Piece::BYTES {
         return false;
     }
-    let mut all = Piece::default();
-    all.skip(FRAME_PREFIX_BYTES);
-    all.uint(response::ID, id);
-    all.uint(response::EPOCH, epoch);
-    all.message(result::STORED, size::fixed64(outcome::STORED_VERSION, version));
-    all.fixed64(outcome::STORED_VERSION, version);
-    all.prefix(all.len() - FRAME_PREFIX_BYTES);
-    all.append_to(out);
+    Piece::append(out, |all| {
+        all.skip(FRAME_PREFIX_BYTES);
+        all.uint(response::ID, id);
+        all.uint(response::EPOCH, epoch);
+        all.message(result::STORED, size::fixed64(outcome::STORED_VERSION, version));
+        all.fixed64(outcome::STORED_VERSION, version);
+        all.prefix(all.bytes().len() - FRAME_PREFIX_BYTES);
+    });
     true
 }
 
@@ -166,13 +171,13 @@ impl Envelope<'_> {
     fn alone(&self, out: &mut Vec<u8>) {
         let has_room = out.capacity() - out.len() >= Piece::BYTES;
         if has_room && self.message.is_empty() && self.retry_after_ms == 0 {
-            let mut all = Piece::default();
-            all.skip(FRAME_PREFIX_BYTES);
-            all.uint(response::ID, self.id);
-            all.uint(response::EPOCH, self.epoch);
-            all.uint(response::STATUS, self.status as u64);
-            all.prefix(all.len() - FRAME_PREFIX_BYTES);
-            return all.append_to(out);
+            return Piece::append(out, |all| {
+                all.skip(FRAME_PREFIX_BYTES);
+                all.uint(response::ID, self.id);
+                all.uint(response::EPOCH, self.epoch);
+                all.uint(response::STATUS, self.status as u64);
+                all.prefix(all.bytes().len() - FRAME_PREFIX_BYTES);
+            });
         }
         let mut writer = Writer::frame(out, self.bytes());
         self.put(&mut writer);
@@ -262,78 +267,62 @@ fn put_entries(out: &mut Vec<u8>, envelope: Envelope<'_>, entries: &dyn Entries)
 /// bytes they take is known behind them; in front of them they are left as much room as the first lets guess, and moved if
 /// that is wrong. Says whether there was room; else nothing happened.
 fn put_entries_in_place(out: &mut Vec<u8>, envelope: &Envelope<'_>, entries: &dyn Entries) -> bool {
-    let head = |len| {
-        let mut head = Piece::default();
-        head.skip(FRAME_PREFIX_BYTES);
-        head.uint(response::ID, envelope.id);
-        head.uint(response::EPOCH, envelope.epoch);
-        head.message(result::ENTRIES, len);
-        head.prefix(head.len() - FRAME_PREFIX_BYTES + len);
-        head
+    let head_bytes = |len| {
+        let envelope = size::uint(response::ID, envelope.id) + size::uint(response::EPOCH, envelope.epoch);
+        FRAME_PREFIX_BYTES + envelope + size::message(result::ENTRIES, len) - len
     };
     let first_bytes = if entries.is_empty() { 0 } else { size::message(item::ELEMENT, entry_bytes(entries.entry(0))) };
     let (begin, guess) = (out.len(), first_bytes.saturating_mul(entries.len()).min(FRAME_BYTES_MAX));
     if out.capacity() - begin < guess.saturating_add(2 * Piece::BYTES) {
         return false;
     }
-    let begun = begin + head(guess).len();
+    let begun = begin + head_bytes(guess);
     out.resize(begun, 0);
     if !put_results(out, entries) {
         out.truncate(begin);
         return false;
     }
     let len = out.len() - begun;
-    let head = head(len);
-    let behind_head = begin + head.len();
+    let behind_head = begin + head_bytes(len);
     if behind_head != begun {
         out.resize(out.len().max(behind_head + len), 0);
         out.copy_within(begun..begun + len, behind_head);
         out.truncate(behind_head + len);
     }
+    let mut aside = [0; Piece::BYTES];
+    let mut head = Piece::new(&mut aside);
+    head.skip(FRAME_PREFIX_BYTES);
+    head.uint(response::ID, envelope.id);
+    head.uint(response::EPOCH, envelope.epoch);
+    head.message(result::ENTRIES, len);
+    head.prefix(behind_head - begin - FRAME_PREFIX_BYTES + len);
     out[begin..behind_head].copy_from_slice(head.bytes());
     true
 }
 
-/// Appends the results while there is room for three pieces more; says whether there was. What is between two values is put
-/// together in a piece.
+/// Appends the results while there is room for three pieces more; says whether there was.
 fn put_results(out: &mut Vec<u8>, entries: &dyn Entries) -> bool {
-    let mut piece = Piece::default();
     let mut room = Room::for_results(entries.len());
     for index in 0..entries.len() {
         let (found, len) = room.fit(entries.entry(index));
         if out.capacity() - out.len() < len.saturating_add(3 * Piece::BYTES) {
             return false;
         }
-        piece.message(item::ELEMENT, len);
-        match found {
-            Ok(found) => {
-                if !found.value.is_empty() {
-                    piece.message(entry::VALUE, found.value.len());
-                    piece.move_to(out);
-                    found.value.append_to(out);
-                }
-                piece.uint(entry::FLAGS, u64::from(found.flags));
-                piece.fixed64(entry::VERSION, found.version);
-                piece.uint(entry::TTL_MS, found.ttl_ms);
-                piece.uint(entry::STALE, u64::from(found.is_stale));
+        Piece::append(out, |head| {
+            head.message(item::ELEMENT, len);
+            match &found {
+                Ok(found) if found.value.is_empty() => {}
+                Ok(found) => head.message(entry::VALUE, found.value.len()),
+                Err(status) => head.uint(entry::STATUS, *status as u64),
             }
-            Err(status) => piece.uint(entry::STATUS, status as u64),
-        }
-        if piece.len() > Piece::BYTES - RESULT_BYTES_MAX {
-            piece.move_to(out);
+        });
+        if let Ok(found) = found {
+            found.value.append_to(out);
+            Piece::append(out, |tail| put_behind_value(tail, &found));
         }
     }
-    piece.move_to(out);
     true
 }
-
-/// Bytes of a result in front of its value and behind it.
-const RESULT_BYTES_MAX: usize = 2 * (1 + size::varint(FRAME_BYTES_MAX as u64))
-    + size::uint(entry::FLAGS, u32::MAX as u64)
-    + size::fixed64(entry::VERSION, u64::MAX)
-    + size::uint(entry::TTL_MS, u64::MAX)
-    + size::uint(entry::STALE, 1);
-const _: () = assert!(RESULT_BYTES_MAX <= Piece::BYTES);
 
 /// The room that results have in a frame. Every result has its few bytes of status set aside first, so that a large value
 /// takes no room from the answers behind it.
