@@ -71,7 +71,12 @@ impl Groups {
     /// The group that a request means.
     #[inline]
     pub(crate) fn group(&self, wire: u64) -> Option<Group> {
-        if wire == 0 { self.default } else { self.known(wire).map(|known| known.group) }
+        // Most requests are about the default group, whether they name it or not.
+        match self.default {
+            Some(default) if wire == default.hash => Some(default),
+            default if wire == 0 => default,
+            _ => self.known(wire).map(|known| known.group),
+        }
     }
 
     /// The group with this name, and its identity.

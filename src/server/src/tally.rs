@@ -83,6 +83,8 @@ pub const DIALECTS: [&str; 4] = ["native", "http", "resp", "memcache"];
 /// came has taken less than the first.
 pub const DURATIONS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
+const _: () = assert!(DURATIONS_MS[0] == 1, "what took no millisecond is of the first class");
+
 const SLOTS: usize = OUTCOMES.len() + DURATIONS_MS.len() + 2;
 
 /// See the module.
@@ -182,11 +184,18 @@ impl Tally {
 
     /// It has taken so long: to be told of those that were not answered in the turn in which they came. By one thread
     /// only.
+    #[inline]
     pub fn took(&self, spoken: Spoken, operation: Operation, ms: u64) {
-        let class = DURATIONS_MS.iter().position(|most| ms < *most).unwrap_or(DURATIONS_MS.len());
-        if class > 0 {
-            self.add(spoken, operation, OUTCOMES.len() + class - 1, 1);
+        if ms > 0 {
+            self.took_some(spoken, operation, ms);
         }
+    }
+
+    /// Beyond the first class, which is what no other has.
+    #[cold]
+    fn took_some(&self, spoken: Spoken, operation: Operation, ms: u64) {
+        let class = DURATIONS_MS.iter().position(|most| ms < *most).unwrap_or(DURATIONS_MS.len());
+        self.add(spoken, operation, OUTCOMES.len() + class - 1, 1);
         self.add(spoken, operation, SLOTS - 1, ms);
     }
 

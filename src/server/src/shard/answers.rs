@@ -7,7 +7,7 @@ use larder_protocol::{Failure, Reply, Status};
 
 use super::buffers::Buffers;
 use super::connections::{Connection, ConnectionId, Connections};
-use super::waiters::Waiters;
+use super::waiters::{Asked, Waiters};
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_RETRY_AFTER_MS};
 use crate::resp::Shared;
 use crate::tally::Outcome;
@@ -35,21 +35,21 @@ impl Answers<'_> {
     pub(super) fn give(&mut self, ticket: Ticket, reply: &Reply<'_>) {
         let id = self.waiters.owner(ticket);
         let connection = self.connections.at(id);
-        let (waiter, begun_ms) = self.waiters.take(ticket, connection);
+        let Asked { request, begun_ms, reads_only, operation } = self.waiters.take(ticket, connection);
         if connection.output.capacity() == 0 {
             connection.output = self.buffers.take();
         }
         let reply = match reply {
-            Reply::Entry(_) | Reply::Entries(_) if waiter.reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
+            Reply::Entry(_) | Reply::Entries(_) if reads_only && connection.backlog() > OUTPUT_BYTES_MAX => {
                 &Reply::Failed(&CLIENT_DOES_NOT_READ)
             }
             reply => reply,
         };
         let (spoken, tally) = (connection.dialect.spoken(), &self.waiters.tally);
-        tally.answered(spoken, waiter.operation, Outcome::of(reply));
-        tally.took(spoken, waiter.operation, self.waiters.now_ms.saturating_sub(begun_ms));
+        tally.answered(spoken, operation, Outcome::of(reply));
+        tally.took(spoken, operation, self.waiters.now_ms.saturating_sub(begun_ms));
         let told = (self.epoch, self.waiters.now_ms, self.shared);
-        connection.dialect.answer(&mut connection.output, waiter.request, reply, told);
+        connection.dialect.answer(&mut connection.output, request, reply, told);
         if connection.dialect.has_queue() {
             self.queued.push(id);
         }

@@ -187,11 +187,12 @@ impl Parts<'_> {
         now_ms: u64,
     ) {
         match self.engine.submit(request, now_ms) {
-            Submission::Done(reply) => {
+            // By reference: a reply is twelve words, which need not move.
+            Submission::Done(ref reply) => {
                 let (spoken, operation) = (connection.dialect.spoken(), Operation::of(&request.command));
-                self.waiters.tally.answered(spoken, operation, Outcome::of(&reply));
+                self.waiters.tally.answered(spoken, operation, Outcome::of(reply));
                 let told = (epoch, now_ms, &self.welcome.resp);
-                connection.dialect.answer(&mut connection.output, request.id, &reply, told);
+                connection.dialect.answer(&mut connection.output, request.id, reply, told);
             }
             Submission::Pending(ticket) => {
                 *self.unsent = true;

@@ -9,17 +9,27 @@ use super::connections::{Connection, ConnectionId, NO_WAITER};
 use crate::tally::{Operation, Tally};
 
 /// A request that other shards are at.
+#[derive(Debug)]
+struct Waiter {
+    ticket: Ticket,
+    request: u64,
+    reads_only: bool,
+    operation: Operation,
+    /// Its answer is known to take long.
+    is_delayed: bool,
+}
+
+/// What was remembered of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    pub(super) ticket: Ticket,
+pub(super) struct Asked {
     /// The client's number for the request.
     pub(super) request: u64,
+    /// When it came.
+    pub(super) begun_ms: u64,
     /// Whether it changes nothing, so that its answer can be replaced by OVERLOADED.
     pub(super) reads_only: bool,
     /// What it asks for.
     pub(super) operation: Operation,
-    /// Its answer is known to take long.
-    is_delayed: bool,
 }
 
 /// The waiters of one connection whose tickets have one number.
@@ -136,16 +146,18 @@ impl Waiters {
         connection.delayed = connection.pending;
     }
 
-    /// Forgets who waits for a ticket: `connection`. Also says when the request came.
+    /// Forgets who waits for a ticket: `connection`. Says what was asked.
     #[inline]
-    pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> (Waiter, u64) {
+    pub(super) fn take(&mut self, ticket: Ticket, connection: &mut Connection) -> Asked {
         let index = index_of(ticket);
         let slot = &mut self.slots[index as usize];
-        let (waiter, begun_ms) = (slot.waiters[ticket.place()], slot.begun_ms);
-        debug_assert_eq!(waiter.ticket, ticket, "who waits lies where the ticket says");
+        // Field by field: of a copy of the whole, which does not lie in whole words, every reader would wait for its writer.
+        let Waiter { ticket: waiting, request, reads_only, operation, is_delayed } = slot.waiters[ticket.place()];
+        let asked = Asked { request, begun_ms: slot.begun_ms, reads_only, operation };
+        debug_assert_eq!(waiting, ticket, "who waits lies where the ticket says");
         slot.open &= !(1 << ticket.place());
         connection.pending -= 1;
-        connection.delayed -= u32::from(waiter.is_delayed);
+        connection.delayed -= u32::from(is_delayed);
         self.len -= 1;
         if slot.open == 0 {
             if index >= SLOTS_KEPT {
@@ -160,7 +172,7 @@ impl Waiters {
                 self.slots[next as usize].previous = previous;
             }
         }
-        (waiter, begun_ms)
+        asked
     }
 
     /// Forgets one of the waiters of a connection, if it has any.
