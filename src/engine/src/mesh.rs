@@ -156,6 +156,7 @@ impl Mesh {
 
     /// Whether a reply of that many bytes keeps the lane within its bound, or nothing is on the lane but what says of replies
     /// that they take long.
+    #[inline]
     pub(crate) fn has_reply_room(&self, to: u16, bytes: usize) -> bool {
         let waiting = self.links[usize::from(to)].outboxes[Lane::Replies as usize].bytes();
         waiting <= LANE_CREDITS * LATER_BYTES || waiting + bytes <= LANE_BYTES_MAX
@@ -163,6 +164,7 @@ impl Mesh {
 
     /// Sends the reply that `encode` appends, or word that it takes long. It always has a place: the asker holds a credit, and
     /// so much is said once for each.
+    #[inline]
     pub(crate) fn reply(&mut self, to: u16, bytes_max: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.links[usize::from(to)].outboxes[Lane::Replies as usize].append(&mut self.buffers, bytes_max, encode) {
             self.list(to, Lane::Replies);

@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::load::loads;
 use crate::local::Route;
 use crate::mesh::{Lane, Mesh, Part};
-use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, put_reply, reply_bytes};
+use crate::records::{self, Asked, RECORD_BYTES_MAX, Replied, entry_bytes, put_entry, put_reply, reply_bytes};
 use crate::stats;
 use crate::waiting::{Awaited, Behalf};
 use crate::{Engine, Ticket};
@@ -101,11 +101,17 @@ impl<H: RemovalHook> Engine<H> {
                 _ => self.local.execute_key(group, key.1, command, now_ms),
             },
         };
-        if matches!(reply, Reply::Entry(_)) && !self.mesh.has_reply_room(from, reply_bytes_max(&reply)) {
-            self.local.counters.overloaded += 1;
-            return send_reply(&mut self.mesh, from, (id, epoch), &Reply::Failed(&failures::OVERLOADED));
+        match reply {
+            Reply::Entry(ref found) => {
+                let bytes = entry_bytes(found);
+                if self.mesh.has_reply_room(from, bytes) {
+                    return self.mesh.reply(from, bytes, |out| put_entry(out, id, found));
+                }
+                self.local.counters.overloaded += 1;
+                send_reply(&mut self.mesh, from, (id, epoch), &Reply::Failed(&failures::OVERLOADED));
+            }
+            ref other => send_reply(&mut self.mesh, from, (id, epoch), other),
         }
-        send_reply(&mut self.mesh, from, (id, epoch), &reply);
     }
 
     /// Executes any other request of another shard.
@@ -164,13 +170,14 @@ impl<H: RemovalHook> Engine<H> {
         let mut records = self.mesh.arrived(from, Lane::Replies, batch)?;
         while let Some(record) = records::next(&mut records)? {
             match record.replied()? {
-                Replied::OfKey { id, reply } if let Some(ticket) = Ticket::of_id(id) => {
-                    self.take_landed(from, ticket, &reply, answer)?;
-                }
-                Replied::OfKey { id, reply } => {
-                    let part = self.mesh.answered(from, id)?;
-                    self.take_answer(part.ticket, id, &reply, answer)?;
-                }
+                // By reference: a reply is twelve words, which need not move.
+                Replied::OfKey { id, ref reply } => match Ticket::of_id(id) {
+                    Some(ticket) => self.take_landed(from, ticket, reply, answer)?,
+                    None => {
+                        let part = self.mesh.answered(from, id)?;
+                        self.take_answer(part.ticket, id, reply, answer)?;
+                    }
+                },
                 Replied::Later { id } => {
                     let ticket = match Ticket::of_id(id) {
                         Some(ticket) => ticket,

@@ -119,9 +119,24 @@ pub(crate) fn reply_bytes(reply: &Reply<'_>) -> Option<usize> {
     match reply {
         Reply::Miss => Some(MISS_WORDS * WORD_BYTES),
         Reply::Stored { .. } => Some(STORED_WORDS * WORD_BYTES),
-        Reply::Entry(found) => Some(ENTRY_WORDS * WORD_BYTES + found.value.len()),
+        Reply::Entry(found) => Some(entry_bytes(found)),
         _ => None,
     }
+}
+
+/// Bytes of the record of an entry.
+#[inline]
+pub(crate) fn entry_bytes(found: &Found<'_>) -> usize {
+    ENTRY_WORDS * WORD_BYTES + found.value.len()
+}
+
+/// Appends the record of an entry.
+#[inline]
+pub(crate) fn put_entry(out: &mut Vec<u8>, id: u64, found: &Found<'_>) {
+    let head = head(Kind::Entry, entry_bytes(found));
+    let marked = u64::from(found.flags) | u64::from(found.is_stale) << STALE_SHIFT;
+    put_words(out, [head, id, found.version, found.ttl_ms, marked]);
+    found.value.append_to(out);
 }
 
 /// Appends the record of a reply.
@@ -132,12 +147,7 @@ pub(crate) fn put_reply(out: &mut Vec<u8>, id: u64, epoch: u64, reply: &Reply<'_
         Reply::Stored { version } => {
             put_words(out, [head(Kind::Stored, STORED_WORDS * WORD_BYTES), id, version]);
         }
-        Reply::Entry(Found { ref value, flags, version, ttl_ms, is_stale }) => {
-            let head = head(Kind::Entry, ENTRY_WORDS * WORD_BYTES + value.len());
-            let marked = u64::from(flags) | u64::from(is_stale) << STALE_SHIFT;
-            put_words(out, [head, id, version, ttl_ms, marked]);
-            value.append_to(out);
-        }
+        Reply::Entry(ref found) => put_entry(out, id, found),
         ref other => put_frame(out, |out| encode_response(out, id, epoch, other)),
     }
 }

@@ -245,7 +245,7 @@ impl Waiting {
             self.deadlines.remove(ticket.key.index);
         }
         if landed.is_last {
-            self.waiters.remove(ticket.key);
+            self.waiters.clear(ticket.key);
         }
         Some(landed)
     }
