@@ -191,7 +191,7 @@ impl Tally {
         }
     }
 
-    /// Beyond the first class, which is what no other has.
+    /// Of another class than the first, which has what no other has.
     #[cold]
     fn took_some(&self, spoken: Spoken, operation: Operation, ms: u64) {
         let class = DURATIONS_MS.iter().position(|most| ms < *most).unwrap_or(DURATIONS_MS.len());

@@ -89,6 +89,8 @@ pub(in crate::shard) struct Sockets {
     dirty: Vec<u32>,
     /// Completions that are being taken in; empty between two turns.
     reaped: Vec<Completion>,
+    /// For how many requests of reads that came together the memory was asked for.
+    asked_for: u64,
     holding: Holding,
     /// When lingering ends, for whom. One that has ended earlier stays until then.
     lingering: BinaryHeap<Reverse<(u64, u32)>>,
@@ -130,6 +132,7 @@ impl Sockets {
             links: 0,
             dirty: Vec::new(),
             reaped: Vec::with_capacity(REAPED_MAX),
+            asked_for: 0,
             holding: Holding::default(),
             lingering: BinaryHeap::new(),
             next_sweep_ms: 0,

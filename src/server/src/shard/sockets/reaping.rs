@@ -28,7 +28,8 @@ impl Sockets {
             }
             any = true;
             if reaped.len() > 1 {
-                self.reactor.prefetch(reaped.iter().filter_map(|completion| self.read_of(completion)));
+                let reads = reaped.iter().filter_map(|completion| self.read_of(completion));
+                self.asked_for += self.reactor.prefetch(reads) as u64;
             }
             reaped.drain(..).for_each(|completion| self.take(completion, now_ms));
         }

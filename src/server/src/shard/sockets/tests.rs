@@ -170,7 +170,7 @@ fn answers_do_not_wait_for_what_is_known_to_take_long() {
 }
 
 #[test]
-fn what_comes_from_many_at_once_is_answered() {
+fn what_comes_from_many_at_once_is_asked_for_together_and_answered() {
     let mut pair = Pair::new();
     let clients: Vec<_> =
         (0..3 * REAPED_MAX).map(|_| TcpStream::connect(pair.address).expect("the kernel accepts")).collect();
@@ -179,6 +179,7 @@ fn what_comes_from_many_at_once_is_answered() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the connections do not come");
         pair.turn();
     }
+    assert_eq!(pair.sockets.asked_for, 0, "nobody has asked for anything together with others");
     for (number, mut client) in clients.iter().enumerate() {
         client.write_all(&set_of(&number.to_le_bytes(), b"w")).expect("it fits into the socket");
     }
@@ -197,6 +198,13 @@ fn what_comes_from_many_at_once_is_answered() {
         let frame = native::frame(&bytes[..read], FRAME_BYTES_MAX).expect("sane");
         assert_eq!(frame.map(|frame| frame.consumed), Some(read), "one answer");
     }
+    // Those of this shard, which are about half of them; the first few may have come alone.
+    let asked_for = pair.sockets.asked_for;
+    assert!(
+        (clients.len() as u64 / 4..=clients.len() as u64).contains(&asked_for),
+        "of {}: {asked_for}",
+        clients.len()
+    );
 }
 
 #[test]
