@@ -88,8 +88,9 @@ impl Resp {
             }
             Session::RandomKey => {
                 let (group, id) = (self.group, self.plan_id());
-                let shard = world.random() as u64 % u64::from(world.engine.shards());
-                let cursor = cursor_of_number((shard << 44 | world.random() as u64 >> 20 & ((1 << 44) - 1)).max(1));
+                let random = world.random(id.place);
+                let shard = random % u64::from(world.engine.shards());
+                let cursor = cursor_of_number((shard << 44 | random >> 20).max(1));
                 self.scan(id, group, &cursor, (&[], 1));
                 self.keep(id, Pending::Random { group, steps: RANDOM_STEPS });
             }
