@@ -86,19 +86,6 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// Drops a value where it is; its name is then unknown.
-    #[inline]
-    pub(crate) fn clear(&mut self, key: SlabKey) {
-        if let Some(place) = self.places.get_mut(key.index as usize)
-            && place.generation == key.generation
-            && place.value.is_some()
-        {
-            place.value = None;
-            place.generation = place.generation.wrapping_add(1);
-            self.empty.push(key.index);
-        }
-    }
-
     /// The values with their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlabKey, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {

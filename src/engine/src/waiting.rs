@@ -245,7 +245,7 @@ impl Waiting {
             self.deadlines.remove(ticket.key.index);
         }
         if landed.is_last {
-            self.waiters.clear(ticket.key);
+            self.waiters.remove(ticket.key);
         }
         Some(landed)
     }

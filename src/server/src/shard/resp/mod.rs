@@ -93,14 +93,9 @@ impl World<'_> {
         self.engine.groups().find(|(known, _)| known.as_bytes() == name).map(|(_, hash)| hash)
     }
 
-    /// Some number: another one for each `place` among the commands of a connection, also within a millisecond. (The step
-    /// and the mixing of SplitMix64; Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195.)
+    /// Some number: another one for each `place` among the commands of a connection, also within a millisecond.
     fn random(&self, place: u64) -> u64 {
-        let begun = self.now_ms.rotate_left(32) ^ self.engine.counters().requests;
-        let mut mixed = begun.wrapping_add((place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
+        larder_ring::key_hash(&place.to_le_bytes(), self.now_ms.rotate_left(32) ^ self.engine.counters().requests)
     }
 }
 
